@@ -1,0 +1,114 @@
+"""How a face becomes a network input; the only place that knows.
+
+Training, evaluation, calibration and the running node all come through here, so a network sees
+in use what it saw in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.errors import OptionError
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network was trained to see; it travels with the weights as their metadata.
+
+    ``margin`` is the side of the crop in widths of the detector's box, ``shift_y`` how far its
+    centre lies below the box's centre, in the same unit. ``detail_px`` is the resolution of the
+    training images: a face is reduced to it before it is enlarged to ``size_px``, or a sharp
+    camera image would hold detail that the network has never seen. 0 keeps all detail.
+    """
+
+    size_px: int = 96
+    grey: bool = True
+    margin: float = 1.22
+    shift_y: float = 0.0
+    detail_px: int = 48
+
+    def __post_init__(self) -> None:
+        if self.size_px < 54:
+            raise OptionError(f"size_px must be at least 54, but got {self.size_px}")
+        if not 0.5 <= self.margin <= 4.0:
+            raise OptionError(f"margin must be 0.5 to 4 box widths, but got {self.margin}")
+        if self.detail_px < 0:
+            raise OptionError(f"detail_px must be 0 (keep all) or more, but got {self.detail_px}")
+
+
+def squares(boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
+    """Return the square around each face box that the network wants to see.
+
+    boxes: (n, 4) x1, y1, x2, y2 in pixels. Returns (n, 3): centre x, centre y, side, in pixels.
+    """
+    width = boxes[:, 2] - boxes[:, 0]
+    centre_x = (boxes[:, 0] + boxes[:, 2]) / 2
+    centre_y = (boxes[:, 1] + boxes[:, 3]) / 2 + spec.shift_y * width
+    return np.stack([centre_x, centre_y, width * spec.margin], axis=1)
+
+
+def crop(
+    rgb: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec
+) -> NDArray[np.float32]:
+    """Cut every face out of an image and bring it into the form that the network was trained on.
+
+    rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels, may reach over the border;
+    what lies outside repeats the border's pixels. Returns (n, 3, size, size) float32 in [0, 1].
+    """
+    batch = np.empty((len(boxes), 3, spec.size_px, spec.size_px), np.float32)
+    for i, (x, y, side) in enumerate(squares(boxes, spec)):
+        batch[i] = normalise(_cut(rgb, float(x), float(y), float(side)), spec)
+    return batch
+
+
+def whole(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Turn images that are already framed as the network wants them into its input.
+
+    images: (n, h, w) grey or (n, h, w, 3) rgb, uint8. Returns (n, 3, size, size) in [0, 1].
+    """
+    batch = np.empty((len(images), 3, spec.size_px, spec.size_px), np.float32)
+    for i, image in enumerate(images):
+        batch[i] = normalise(image, spec)
+    return batch
+
+
+def normalise(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+    """Bring one framed face, (h, w) grey or (h, w, 3) rgb uint8, to colour, size and scale.
+
+    Returns (size, size) for a network that sees grey, else (3, size, size), in [0, 1].
+    """
+    if spec.grey and face.ndim == 3:
+        face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+    elif not spec.grey and face.ndim == 2:
+        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)
+    if spec.detail_px:
+        face = _resize(face, spec.detail_px)
+    scaled = _resize(face, spec.size_px).astype(np.float32) * np.float32(1 / 255)
+    return scaled if spec.grey else np.moveaxis(scaled, 2, 0)
+
+
+def _resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    if face.shape[:2] == (size_px, size_px):
+        return face
+    # Averaging over areas keeps a shrunk face free of aliasing; for enlarging it would be blocky.
+    shrink = min(face.shape[:2]) > size_px
+    method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+    return cv2.resize(face, (size_px, size_px), interpolation=method)  # type: ignore[return-value]
+
+
+def _cut(rgb: NDArray[np.uint8], x: float, y: float, side: float) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    # A box far outside or far too large would need a border of any size; keep it near the image.
+    side_px = int(np.clip(round(side), 2, 2 * max(height, width)))
+    left = int(np.clip(round(x - side / 2), -side_px, width))
+    top = int(np.clip(round(y - side / 2), -side_px, height))
+    inside = rgb[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
+    if inside.shape[:2] == (side_px, side_px):
+        return inside
+    rows = np.clip(np.arange(top, top + side_px), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side_px), 0, width - 1)
+    return rgb[rows[:, None], columns[None, :]]

@@ -1,0 +1,1 @@
+"""Data sets that the learner can train on."""

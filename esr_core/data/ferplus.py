@@ -1,0 +1,101 @@
+"""FER+: the 48x48 grey faces of FER2013 with ten votes each.
+
+Images: Goodfellow et al., "Challenges in representation learning", 2013. Votes: Barsoum et al.,
+"Training deep networks for facial expression recognition with crowd-sourced label
+distribution", 2016. Read from ``.npz`` or ``.npz.xz`` files with the arrays ``images``
+(n, 48, 48) uint8 and ``votes`` (n, 10) uint8.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.emotions import LABELS
+from esr_core.errors import DataError
+
+#: The columns of ``votes``; the last two are no emotions.
+VOTE_COLUMNS = (
+    "neutral",
+    "happy",
+    "surprise",
+    "sad",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "not-a-face",
+)
+_TO_LABELS = [VOTE_COLUMNS.index(label) for label in LABELS]
+
+
+@dataclass(frozen=True)
+class FerPlus:
+    """Faces and what ten people saw in them, in the project's order of emotions."""
+
+    images: NDArray[np.uint8]  # (n, 48, 48) grey
+    distribution: NDArray[np.float32]  # (n, 8), rows sum to 1
+    target: NDArray[np.int64]  # (n,) the label with the most votes
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, count: int, seed: int = 0) -> FerPlus:
+        """Return ``count`` images drawn at random, or all when there are fewer."""
+        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return FerPlus(self.images[rows], self.distribution[rows], self.target[rows])
+
+
+def read(path: Path, protocol: str = "majority") -> FerPlus:
+    """Read one split.
+
+    Single votes count as noise and are set to 0 first. ``majority`` keeps an image if more than
+    half of what is left is one of the eight emotions (the protocol behind the published ESR
+    figures); ``soft`` keeps it if the emotions together have more than half, for training on
+    distributions.
+
+    Raises:
+        DataError: the file is missing, damaged, or lacks an array.
+    """
+    images, votes = _arrays(path)
+    votes = np.where(votes > 1, votes, 0).astype(np.float32)
+    total = votes.sum(axis=1)
+    emotions = votes[:, _TO_LABELS]
+    if protocol == "majority":
+        keep = emotions.max(axis=1) > total / 2
+    elif protocol == "soft":
+        keep = emotions.sum(axis=1) > total / 2
+    else:
+        raise DataError(f"protocol must be 'majority' or 'soft', but got {protocol!r}")
+    emotions = emotions[keep]
+    distribution = emotions / emotions.sum(axis=1, keepdims=True)
+    return FerPlus(images[keep], distribution, emotions.argmax(axis=1).astype(np.int64))
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    try:
+        content = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            images, votes = archive["images"], archive["votes"]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; FER+ is not part of this project") from error
+    except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
+    except KeyError as error:
+        raise DataError(f"{path}: the array {error} is missing; needs images, votes") from error
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_form(images)}")
+    if votes.shape != (len(images), len(VOTE_COLUMNS)):
+        raise DataError(f"{path}: votes must be ({len(images)}, 10), but got {_form(votes)}")
+    return images, votes
+
+
+def _form(array: NDArray[np.generic]) -> str:
+    return f"{array.shape} {array.dtype}"

@@ -1,0 +1,27 @@
+"""Every error that the project raises on purpose, in one place."""
+
+from __future__ import annotations
+
+
+class EsrError(Exception):
+    """Base of all errors below; its text says what was wrong, where, and what is allowed."""
+
+
+class ImageError(EsrError):
+    """An image that cannot be decoded: unknown encoding, sizes that do not fit, no pixels."""
+
+
+class ModelError(EsrError):
+    """A model file that is missing, damaged, or of another kind than asked for."""
+
+
+class DetectorError(EsrError):
+    """A face detector that is not installed or whose model file does not load."""
+
+
+class DataError(EsrError):
+    """A data set that is missing, damaged, or not in the documented form."""
+
+
+class OptionError(EsrError, ValueError):
+    """An option outside of its range, misspelt, or of the wrong type."""

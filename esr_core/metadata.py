@@ -1,0 +1,53 @@
+"""What a model file says about itself, so that nobody has to guess how to feed it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Dict, Tuple
+
+from esr_core.crop import InputSpec
+from esr_core.emotions import LABELS
+from esr_core.errors import ModelError, OptionError
+
+#: Raised when a newer version writes something that an older one would misread.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Written beside the weights as JSON, and into the ``.onnx`` under the key ``esr``.
+
+    ``record`` holds what is good to know and not needed to run: data, recipe, accuracy.
+    """
+
+    name: str
+    branches: int
+    diversified: bool = False
+    input: InputSpec = field(default_factory=InputSpec)
+    labels: Tuple[str, ...] = LABELS
+    record: Dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Metadata:
+        """Parse what :meth:`to_json` wrote; ``where`` names the file in errors.
+
+        Raises:
+            ModelError: not JSON, another format, or a field that is unknown or out of range.
+        """
+        try:
+            content = json.loads(text)
+            if content.pop("format") != FORMAT:
+                raise ModelError(f"{where}: written by another version; format must be {FORMAT}")
+            known = {f.name for f in fields(cls)}
+            unknown = sorted(set(content) - known)
+            if unknown:
+                raise ModelError(f"{where}: unknown metadata {', '.join(unknown)}")
+            content["input"] = InputSpec(**content["input"])
+            content["labels"] = tuple(content["labels"])
+            return cls(**content)
+        except (ValueError, KeyError, TypeError, AttributeError, OptionError) as error:
+            raise ModelError(f"{where}: its metadata is not readable ({error})") from error

@@ -1,0 +1,192 @@
+"""Ensembles with Shared Representations: the whole network.
+
+ESR-n: Siqueira, Magg, Wermter, "Efficient Facial Feature Learning with Wide Ensemble-based
+Convolutional Neural Networks", AAAI 2020. A base learns low and middle features once; n
+branches on top of it vote.
+ESR*-n: Heidari, Iosifidis, "Learning Diversified Feature Representations for Facial Expression
+Recognition in the Wild", arXiv:2210.09381. The same with attention (CBAM: Woo et al., ECCV 2018,
+arXiv:1807.06521) after every layer.
+
+Parameters carry the names of the published checkpoints, so those load with ``strict=True``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from esr_core.emotions import LABELS
+
+
+class ChannelGate(nn.Module):
+    """Scale every channel by what its mean and its maximum say (CBAM, section 3, eq. 2)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        hidden = channels // reduction
+        self.mlp = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean(dim=(2, 3))  # (n, c)
+        peak = x.amax(dim=(2, 3))  # (n, c)
+        gate = torch.sigmoid(self.mlp(mean) + self.mlp(peak))
+        return x * gate[:, :, None, None]
+
+
+class SpatialConv(nn.Module):
+    """The 7x7 convolution of the spatial gate, with its batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False)
+        self.bn = nn.BatchNorm2d(1, momentum=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x))
+        return out
+
+
+class SpatialGate(nn.Module):
+    """Scale every place by what the maximum and the mean over channels say (CBAM, eq. 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spatial = SpatialConv()
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
+        return x * torch.sigmoid(self.spatial(pooled))  # gate: (n, 1, h, w)
+
+
+class CBAM(nn.Module):
+    """Convolutional block attention: first which channels, then which places."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        self.ChannelGate = ChannelGate(channels, reduction)
+        self.SpatialGate = SpatialGate()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.SpatialGate(self.ChannelGate(x))
+        return out
+
+
+class ConvStack(nn.Module):
+    """Four convolutions, each with batch norm and ReLU; what base and branch have in common."""
+
+    def __init__(self, convs: list[nn.Conv2d], pooled: tuple[int, ...], diversified: bool) -> None:
+        super().__init__()
+        self.pooled = pooled
+        self.diversified = diversified
+        for i, conv in enumerate(convs, start=1):
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
+            if diversified:
+                self.add_module(f"cbam{i}", CBAM(conv.out_channels))
+
+    def features(self, x: Tensor) -> Tensor:
+        for i in range(1, 5):
+            x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
+            if i in self.pooled:
+                x = F.max_pool2d(x, 2)
+            if self.diversified:
+                x = self.get_submodule(f"cbam{i}")(x)
+        return x
+
+
+class Base(ConvStack):
+    """The shared representations: (n, 3, 96, 96) → (n, 128, 20, 20)."""
+
+    def __init__(self, diversified: bool = False) -> None:
+        convs = [
+            nn.Conv2d(3, 64, 5),
+            nn.Conv2d(64, 128, 3),
+            nn.Conv2d(128, 128, 3),
+            nn.Conv2d(128, 128, 3),
+        ]
+        super().__init__(convs, pooled=(2, 4), diversified=diversified)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+class Branch(ConvStack):
+    """One voter: (n, 128, 20, 20) → emotion scores (n, 8) and affect (n, 2)."""
+
+    def __init__(self, diversified: bool = False) -> None:
+        convs = [
+            nn.Conv2d(128, 128, 3),
+            nn.Conv2d(128, 256, 3),
+            nn.Conv2d(256, 256, 3),
+            nn.Conv2d(256, 512, 3, padding=1),
+        ]
+        super().__init__(convs, pooled=(2,), diversified=diversified)
+        self.fc = nn.Linear(512, len(LABELS))
+        self.fc_dimensional = nn.Linear(len(LABELS), 2)
+
+    def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.features(shared)  # (n, 512, 6, 6)
+        scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
+        return scores, self.fc_dimensional(F.relu(scores))  # (n, 8), (n, 2)
+
+
+class Scores(NamedTuple):
+    """What the branches say, before anybody counts: emotions are logits, affect is unbounded."""
+
+    emotions: Tensor  # (branches, n, 8)
+    affect: Tensor  # (branches, n, 2): valence, arousal
+
+
+class ESR(nn.Module):
+    """A base and n branches.
+
+    Input (n, 3, 96, 96) float32 in [0, 1]; other sizes from 54 px on work too, since the last
+    pooling is global, but the weights know only the sizes that they were trained at.
+    """
+
+    def __init__(self, branches: int = 9, diversified: bool = False) -> None:
+        super().__init__()
+        self.base = Base(diversified)
+        self.convolutional_branches = nn.ModuleList(Branch(diversified) for _ in range(branches))
+        self.diversified = diversified
+
+    @property
+    def name(self) -> str:
+        """The name in the papers' tables: ``ESR-9``, ``ESR*-15``."""
+        return f"ESR{'*' if self.diversified else ''}-{len(self.convolutional_branches)}"
+
+    def add_branch(self) -> None:
+        """Let a new, untrained branch join the ensemble."""
+        device = next(self.parameters()).device
+        self.convolutional_branches.append(Branch(self.diversified).to(device))
+
+    def forward(self, x: Tensor) -> Scores:
+        shared = self.base(x)
+        votes = [branch(shared) for branch in self.convolutional_branches]
+        return Scores(torch.stack([v[0] for v in votes]), torch.stack([v[1] for v in votes]))
+
+
+class Ensemble(nn.Module):
+    """An ESR that counts its votes; this is what is exported and run.
+
+    Returns probabilities (n, 8), the mean of the branches' softmax; affect (n, 2), the mean of
+    the branches' valence and arousal, kept in [-1, 1]; votes (n, branches) int64, the emotion
+    that each branch thinks most likely.
+    """
+
+    def __init__(self, esr: ESR) -> None:
+        super().__init__()
+        self.esr = esr
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        scores = self.esr(x)
+        branch_probabilities = scores.emotions.softmax(dim=2)
+        probabilities = branch_probabilities.mean(dim=0)
+        affect = scores.affect.mean(dim=0).clamp(-1.0, 1.0)
+        votes = scores.emotions.argmax(dim=2).transpose(0, 1)
+        return probabilities, affect, votes
