@@ -1,0 +1,37 @@
+# Everything in two commands: make demo, make test. See 'make help'.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo test check clean
+
+SOURCES := CMakeLists.txt package.xml env.sh \
+	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## Install what the node needs and build the package
+	@tools/setup.sh node
+	@$(MAKE) --no-print-directory install/.built
+
+setup-test: setup
+	@tools/setup.sh test
+
+install/.built: $(SOURCES)
+	@echo "setup: building the package"
+	@source env.sh && colcon --log-level error build --event-handlers console_cohesion- \
+		--cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1 \
+		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
+	@touch $@
+
+demo: setup ## Publish a photograph for 10 s, answer it, show what came out
+	@source env.sh && python tools/demo.py
+
+test: setup-test ## Run all tests
+	@source env.sh && pytest
+
+check: setup-test ## Lint and type-check
+	@source env.sh && ruff check . && ruff format --check . && mypy
+
+clean: ## Remove what was built and installed
+	rm -rf .venv build install log demo

@@ -1,0 +1,169 @@
+"""Finding faces: YuNet, either as libfacedetection (in the package yuface) or through OpenCV.
+
+YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
+Research, 2023.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Tuple, Union
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.errors import DetectorError
+
+#: Below this nothing is a face; what a user asks for lies above.
+SCORE_FLOOR = 0.3
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The faces of one image, in its pixels; the best score first."""
+
+    boxes: NDArray[np.float32]  # (n, 4) x1, y1, x2, y2
+    scores: NDArray[np.float32]  # (n,) in [0, 1]
+    landmarks: NDArray[np.float32]  # (n, 5, 2) eyes, nose, corners of the mouth: x, y
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        for name, shape in (("boxes", (n, 4)), ("scores", (n,)), ("landmarks", (n, 5, 2))):
+            value = getattr(self, name)
+            if value.shape != shape or value.dtype != np.float32:
+                raise ValueError(
+                    f"{name} must be {shape} float32, but got {value.shape} {value.dtype}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: Union[NDArray[np.intp], NDArray[np.bool_], slice]) -> Faces:
+        return Faces(self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
+    @staticmethod
+    def none() -> Faces:
+        return Faces(*(np.zeros(s, np.float32) for s in ((0, 4), (0,), (0, 5, 2))))
+
+
+class Detector(Protocol):
+    """Anything that finds faces."""
+
+    name: str
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+        """Find faces in (h, w, 3) uint8, looking at it with its longer side at ``size_px``."""
+
+
+class LibFaceDetection:
+    """libfacedetection as the package ``yuface`` carries it, weights included; x86-64 only.
+
+    The library is called directly: the package's own binding exists for Python up to 3.11 only,
+    and it keeps the interpreter's lock while it works.
+    """
+
+    name = "yuface"
+    _BUFFER_BYTES = 0x9000  # what facedetect_cnn asks for
+
+    def __init__(self) -> None:
+        package = importlib.util.find_spec("yuface")
+        if package is None or package.origin is None:
+            raise DetectorError(
+                "the detector 'yuface' is not installed; run 'pip install yuface' (x86-64), or "
+                "give detector_model the path of a YuNet .onnx file"
+            )
+        path = Path(package.origin).parent / "libfacedetection.so"
+        try:
+            # The name is that of facedetect_cnn(unsigned char*, unsigned char*, int, int, int).
+            self._detect = ctypes.CDLL(str(path))._Z14facedetect_cnnPhS_iii
+        except (OSError, AttributeError) as error:
+            raise DetectorError(f"{path}: does not load as libfacedetection ({error})") from error
+        self._detect.restype = ctypes.c_void_p
+        self._detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int] * 3
+        self._buffer = ctypes.create_string_buffer(self._BUFFER_BYTES)
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+        bgr, scale = _working_image(rgb, size_px)
+        height, width = bgr.shape[:2]
+        found = self._detect(self._buffer, bgr.ctypes.data, width, height, bgr.strides[0])
+        if not found:
+            return Faces.none()
+        count = int(np.frombuffer(self._buffer, np.int32, 1)[0])
+        # Per face 16 numbers: score in percent, x, y, width, height, five points, one unused.
+        rows = np.frombuffer(self._buffer, np.int16, count * 16, offset=4).reshape(count, 16)
+        return _faces(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
+
+
+class OpenCvYuNet:
+    """OpenCV's ``FaceDetectorYN`` with a YuNet ``.onnx`` file; for machines without yuface."""
+
+    name = "opencv"
+
+    def __init__(self, model: Path) -> None:
+        if not model.is_file():
+            raise DetectorError(
+                f"{model}: no such file; the detector 'opencv' needs a YuNet model such as "
+                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo (OpenCV 4.8 or newer)"
+            )
+        try:
+            self._detector = cv2.FaceDetectorYN.create(
+                str(model), "", (320, 320), score_threshold=SCORE_FLOOR
+            )
+        except (cv2.error, AttributeError) as error:
+            raise DetectorError(
+                f"{model}: OpenCV {cv2.__version__} does not load it as a YuNet model; the "
+                f"2023mar file needs OpenCV 4.8 or newer ({error})"
+            ) from error
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+        bgr, scale = _working_image(rgb, size_px)
+        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+        rows = self._detector.detect(bgr)[1]
+        if rows is None:
+            return Faces.none()
+        return _faces(rows[:, :4], rows[:, 14], rows[:, 4:14], scale)
+
+
+def open_detector(kind: str = "auto", model: str = "") -> Detector:
+    """Open the detector that is asked for, or the one that this machine has.
+
+    ``auto`` takes OpenCV where a model file is given, else yuface.
+
+    Raises:
+        DetectorError: it is not installed, or its model does not load.
+    """
+    if kind == "yuface" or (kind == "auto" and not model):
+        return LibFaceDetection()
+    if kind in ("opencv", "auto"):
+        return OpenCvYuNet(Path(model))
+    raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
+
+
+def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], float]:
+    """Return a small BGR copy and the factor from its pixels to the image's; never enlarges."""
+    height, width = rgb.shape[:2]
+    scale = max(max(height, width) / size_px, 1.0)
+    if scale > 1.0:
+        small = (max(round(width / scale), 1), max(round(height / scale), 1))
+        rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bgr, scale  # type: ignore[return-value]
+
+
+def _faces(
+    xywh: NDArray[np.generic],
+    scores: NDArray[np.generic],
+    points: NDArray[np.generic],
+    scale: float,
+) -> Faces:
+    boxes = xywh.astype(np.float32) * np.float32(scale)
+    boxes[:, 2:] += boxes[:, :2]
+    landmarks = points.astype(np.float32).reshape(-1, 5, 2) * np.float32(scale)
+    scores = scores.astype(np.float32)
+    solid = (scores >= SCORE_FLOOR) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    order = np.flatnonzero(solid)[np.argsort(-scores[solid], kind="stable")]
+    return Faces(boxes, scores, landmarks)[order]

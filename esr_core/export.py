@@ -1,0 +1,97 @@
+"""Turning trained weights into ``.onnx`` files, in fp32 and INT8."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Dict, Iterator, Optional
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from esr_core.infer import METADATA_KEY
+from esr_core.metadata import Metadata
+from esr_core.model import ESR, Ensemble
+
+#: Read by every ONNX Runtime from 1.11 (JetPack 4.6) on.
+OPSET = 16
+IR_VERSION = 8
+INPUT = "faces"
+OUTPUTS = ["probabilities", "affect", "votes"]
+
+
+def export_fp32(esr: ESR, metadata: Metadata, path: Path) -> None:
+    """Write the ensemble in float32, for any number of faces at once."""
+    size = metadata.input.size_px
+    partial = path.with_name(path.name + ".part")
+    with warnings.catch_warnings():
+        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.onnx.export(
+            Ensemble(esr).eval(),
+            (torch.zeros(1, 3, size, size),),
+            str(partial),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=OUTPUTS,
+            dynamic_axes={name: {0: "n"} for name in (INPUT, *OUTPUTS)},
+        )
+    _finish(partial, metadata, path)
+
+
+def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path: Path) -> None:
+    """Quantize an fp32 file: QDQ, unsigned activations, signed weights per channel.
+
+    faces: (n, 3, size, size) in [0, 1], training crops; their ranges calibrate the activations.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+        partial = path.with_name(path.name + ".part")
+        quantize_static(
+            str(prepared),
+            str(partial),
+            _Faces(faces),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "MaxPool", "Relu"],
+        )
+    _finish(partial, metadata, path)
+
+
+class _Faces(CalibrationDataReader):  # type: ignore[misc]
+    """Hands out calibration faces in batches."""
+
+    def __init__(self, faces: NDArray[np.float32], batch_size: int = 32) -> None:
+        self._batches: Iterator[NDArray[np.float32]] = iter(
+            np.split(faces, range(batch_size, len(faces), batch_size))
+        )
+
+    def get_next(self) -> Optional[Dict[str, NDArray[np.float32]]]:
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch}
+
+
+def _finish(partial: Path, metadata: Metadata, path: Path) -> None:
+    model = onnx.load(str(partial))
+    model.ir_version = IR_VERSION
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, metadata.to_json()
+    onnx.checker.check_model(model)
+    onnx.save(model, str(partial))
+    os.replace(partial, path)

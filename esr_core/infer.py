@@ -1,0 +1,140 @@
+"""Running a network: ONNX Runtime, one call for all faces of a frame."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, List, NamedTuple, Optional, Tuple, Union
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from esr_core.errors import ModelError
+from esr_core.metadata import Metadata
+
+#: The key under which a ``.onnx`` file of this project holds its metadata.
+METADATA_KEY = "esr"
+#: The weights that ship with the package.
+DEFAULT_MODEL = "esr-4-ferplus-int8.onnx"
+
+_PROVIDERS = {
+    "tensorrt": "TensorrtExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cpu": "CPUExecutionProvider",
+}
+#: What ONNX Runtime raises for a file or a provider that does not work.
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+#: What ``provider`` may be.
+PROVIDERS: Tuple[str, ...] = ("auto", *_PROVIDERS)
+
+
+class Prediction(NamedTuple):
+    """What the ensemble says about n faces."""
+
+    probabilities: NDArray[np.float32]  # (n, 8), rows sum to 1
+    affect: NDArray[np.float32]  # (n, 2) valence, arousal in [-1, 1]
+    votes: NDArray[np.int64]  # (n, branches) the emotion each branch thinks most likely
+
+
+class Model:
+    """A network on one execution provider."""
+
+    def __init__(self, path: Path, provider: str, threads: int) -> None:
+        names = _provider_names(provider)
+        session_options = onnxruntime.SessionOptions()
+        session_options.intra_op_num_threads = threads
+        # Threads that spin while they wait take the cores from the camera and from DDS.
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        session_options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), session_options, providers=names
+            )
+        except _LOAD_ERRORS as error:
+            raise ModelError(f"{path}: ONNX Runtime does not load it ({error})") from error
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        if text is None:
+            raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
+        self.metadata = Metadata.from_json(text, str(path))
+        self.path = path
+        self.provider = self._session.get_providers()[0]
+        self._input = self._session.get_inputs()[0].name
+
+    def predict(self, batch: NDArray[np.float32]) -> Prediction:
+        """Answer for faces (n, 3, 96, 96) float32 in [0, 1], as ``crop`` makes them; n may be 0.
+
+        Raises:
+            ValueError: the batch has another shape or type.
+        """
+        size = self.metadata.input.size_px
+        if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
+            raise ValueError(
+                f"batch must be (n, 3, {size}, {size}) float32, "
+                f"but got {batch.shape} {batch.dtype}"
+            )
+        if len(batch) == 0:
+            return Prediction(
+                np.zeros((0, len(self.metadata.labels)), np.float32),
+                np.zeros((0, 2), np.float32),
+                np.zeros((0, self.metadata.branches), np.int64),
+            )
+        outputs: List[Any] = self._session.run(None, {self._input: batch})
+        return Prediction(*outputs)
+
+    def warm_up(self, faces: int = 1) -> None:
+        """Run once, so that the first real face does not wait for allocations."""
+        size = self.metadata.input.size_px
+        self.predict(np.zeros((faces, 3, size, size), np.float32))
+
+
+def load_model(
+    path: Optional[Union[str, "os.PathLike[str]"]] = None, provider: str = "auto", threads: int = 0
+) -> Model:
+    """Load a ``.onnx`` file that ``esr export`` made, or without a path the model that ships.
+
+    ``threads`` 0 lets ONNX Runtime take all cores.
+
+    Raises:
+        ModelError: the file is missing, damaged, not of this project, or the provider is not
+            in this build of ONNX Runtime.
+    """
+    chosen = Path(path) if path else default_model()
+    if not chosen.is_file():
+        raise ModelError(f"{chosen}: no such model file")
+    return Model(chosen, provider, threads)
+
+
+def default_model() -> Path:
+    """Where the model that ships lies: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "models", package.parent / "models"):
+        if (folder / DEFAULT_MODEL).is_file():
+            return folder / DEFAULT_MODEL
+    raise ModelError(f"{package / 'models' / DEFAULT_MODEL}: missing; install the package again")
+
+
+def _provider_names(provider: str) -> List[str]:
+    available = onnxruntime.get_available_providers()
+    if provider == "auto":
+        # TensorRT builds an engine for minutes at its first start; it is used when asked for.
+        wanted = [p for key, p in _PROVIDERS.items() if key != "tensorrt" and p in available]
+        return wanted or ["CPUExecutionProvider"]
+    if provider not in _PROVIDERS:
+        raise ModelError(f"provider must be one of {', '.join(PROVIDERS)}, but got {provider!r}")
+    if _PROVIDERS[provider] not in available:
+        here = [key for key, name in _PROVIDERS.items() if name in available]
+        raise ModelError(
+            f"this build of ONNX Runtime has no provider {provider!r}, only {', '.join(here)}"
+        )
+    return [_PROVIDERS[provider], "CPUExecutionProvider"]

@@ -1,0 +1,75 @@
+"""Options declared once: name, default, bounds, description, and whether they may change live.
+
+A frozen dataclass whose fields come from :func:`option` is the single list. The command line,
+the ROS parameters, the check of YAML files and the documentation are made from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Iterator, Optional, Tuple, TypeVar
+
+from esr_core.errors import OptionError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known about one option."""
+
+    name: str
+    default: Any
+    description: str
+    low: Optional[float] = None
+    high: Optional[float] = None
+    choices: Tuple[str, ...] = ()
+    live: bool = False
+
+    def check(self, value: Any) -> None:
+        """Raise OptionError unless ``value`` has the type of the default and lies in the bounds."""
+        kind = type(self.default)
+        fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
+        if not fits or (isinstance(value, bool) and kind is not bool):
+            raise OptionError(
+                f"{self.name} must be a {kind.__name__}, but got {value!r} ({type(value).__name__})"
+            )
+        if self.choices and value not in self.choices:
+            raise OptionError(
+                f"{self.name} must be one of {', '.join(self.choices)}, but got {value!r}"
+            )
+        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
+            raise OptionError(
+                f"{self.name} must be from {self.low:g} to {self.high:g}, but got {value!r}"
+            )
+
+
+def option(
+    default: T,
+    description: str,
+    bounds: Optional[Tuple[float, float]] = None,
+    choices: Tuple[str, ...] = (),
+    live: bool = False,
+) -> T:
+    """Declare a dataclass field that :func:`options` can read back."""
+    low, high = bounds if bounds else (None, None)
+    known = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
+    field: T = dataclasses.field(default=default, metadata=known)
+    return field
+
+
+def options(cls: Any) -> Iterator[Option]:
+    """Iterate over the options of a dataclass (or an instance of one)."""
+    for field in dataclasses.fields(cls):
+        yield Option(field.name, field.default, **field.metadata)
+
+
+def check(instance: Any) -> None:
+    """Check every option of an instance; call it from ``__post_init__``.
+
+    Raises:
+        OptionError: the first option that has the wrong type or lies outside of its bounds.
+    """
+    for declared in options(instance):
+        declared.check(getattr(instance, declared.name))

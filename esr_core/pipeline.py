@@ -1,0 +1,153 @@
+"""From an image to the emotions of the people in it; each stage once, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import List, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.crop import crop
+from esr_core.detect import SCORE_FLOOR, Detector, Faces, open_detector
+from esr_core.emotions import LABELS
+from esr_core.errors import ImageError
+from esr_core.infer import PROVIDERS, Model, load_model
+from esr_core.options import check, option
+from esr_core.smooth import Smoother
+from esr_core.track import Tracker
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """How faces are found, followed and judged."""
+
+    model: str = option("", "Path of a .onnx network made by 'esr export'; empty: the one that ships.")
+    provider: str = option("auto", "Execution provider of ONNX Runtime.", choices=PROVIDERS)
+    threads: int = option(0, "Threads of one inference; 0: as many as there are cores.", (0, 256))
+    detector: str = option(
+        "auto",
+        "Face detector: yuface carries its weights, opencv needs detector_model.",
+        choices=("auto", "yuface", "opencv"),
+    )
+    detector_model: str = option("", "Path of a YuNet .onnx file for the detector opencv.")
+    detection_size_px: int = option(
+        320,
+        "The longer side of the image as the detector sees it; larger finds smaller faces, slower.",
+        (64, 4096),
+        live=True,
+    )
+    min_score: float = option(
+        0.6, "Faces of which the detector is less sure are ignored.", (SCORE_FLOOR, 1.0), live=True
+    )
+    max_faces: int = option(16, "At most so many faces per image, the largest.", (1, 256), live=True)
+    track_timeout_s: float = option(
+        0.5, "A face that is not found keeps its id for so long, in seconds.", (0.0, 60.0), live=True
+    )
+    smoothing_s: float = option(
+        0.25, "Time constant of the smoothing per face, in seconds; 0: none.", (0.0, 60.0), live=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class FaceEmotion:
+    """One face and what it shows."""
+
+    face_id: int
+    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2 in pixels; may reach over the border
+    score: float  # of the detector, in [0, 1]
+    landmarks: NDArray[np.float32]  # (5, 2) eyes, nose, corners of the mouth
+    probabilities: NDArray[np.float32]  # (8,), sum to 1
+    valence: float  # in [-1, 1]
+    arousal: float  # in [-1, 1]
+    votes: NDArray[np.int64]  # (branches,) in this image, not smoothed
+
+    @property
+    def emotion(self) -> int:
+        """The most probable emotion, an index into ``LABELS``."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def label(self) -> str:
+        return LABELS[self.emotion]
+
+    @property
+    def confidence(self) -> float:
+        return float(self.probabilities[self.emotion])
+
+    @property
+    def agreement(self) -> float:
+        """Share of the branches that voted for ``emotion``."""
+        return float((self.votes == self.emotion).mean())
+
+
+class EmotionPipeline:
+    """Detect, track, crop, predict, smooth.
+
+    ``options`` may be replaced between two steps; those that are not ``live`` have no effect then.
+    """
+
+    def __init__(
+        self,
+        options: Optional[PipelineOptions] = None,
+        model: Optional[Model] = None,
+        detector: Optional[Detector] = None,
+    ) -> None:
+        self.options = options or PipelineOptions()
+        self.model = model or load_model(
+            self.options.model or None, self.options.provider, self.options.threads
+        )
+        self.detector = detector or open_detector(self.options.detector, self.options.detector_model)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces."""
+        self.tracker = Tracker()
+        self.smoother = Smoother()
+
+    def warm_up(self) -> None:
+        """Pay for what only the first frame costs."""
+        self.detector.detect(np.zeros((480, 640, 3), np.uint8), self.options.detection_size_px)
+        self.model.warm_up()
+
+    def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
+        """Answer for one image (h, w, 3) uint8 that was taken at ``stamp_s``, the largest face first.
+
+        Raises:
+            ImageError: not an image of this form.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+            raise ImageError(f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}")
+        faces = self._chosen(self.detector.detect(rgb, self.options.detection_size_px), rgb)
+        ids = self.tracker.update(faces.boxes, stamp_s, self.options.track_timeout_s)
+        self.smoother.keep(track.face_id for track in self.tracker.tracks)
+        prediction = self.model.predict(crop(rgb, faces.boxes, self.model.metadata.input))
+        answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
+        results = []
+        for i, face_id in enumerate(int(x) for x in ids):
+            smooth = self.smoother.update(face_id, answers[i], stamp_s, self.options.smoothing_s)
+            results.append(
+                FaceEmotion(
+                    face_id=face_id,
+                    box=faces.boxes[i],
+                    score=float(faces.scores[i]),
+                    landmarks=faces.landmarks[i],
+                    probabilities=smooth[: len(LABELS)],
+                    valence=float(smooth[-2]),
+                    arousal=float(smooth[-1]),
+                    votes=prediction.votes[i],
+                )
+            )
+        return results
+
+    def _chosen(self, faces: Faces, rgb: NDArray[np.uint8]) -> Faces:
+        height, width = rgb.shape[:2]
+        centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
+        centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2
+        inside = (centre_x >= 0) & (centre_x < width) & (centre_y >= 0) & (centre_y < height)
+        faces = faces[inside & (faces.scores >= self.options.min_score)]
+        area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+        return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]

@@ -1,0 +1,75 @@
+"""What the node counts, and how it tells on /diagnostics."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Deque, Dict, Tuple
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+
+@dataclass
+class Counters:
+    """Totals since activation; the executor and the worker both count."""
+
+    received: int = 0  # images that reached the node
+    answered: int = 0  # images for which a message was published
+    stale: int = 0  # images displaced by a newer one before their turn
+    lost: int = 0  # images that DDS says were sent and did not arrive
+    undecodable: int = 0
+    faces: int = 0
+    latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, **amounts: int) -> None:
+        """Add to totals by name."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+    def add_latency(self, seconds: float) -> None:
+        with self._lock:
+            self.latencies_s.append(seconds)
+
+    def latency_s(self) -> Tuple[float, float]:
+        """Median and 99th percentile of the last 300 answers, from image stamp to message."""
+        with self._lock:
+            values = list(self.latencies_s)
+        if not values:
+            return float("nan"), float("nan")
+        p50, p99 = np.percentile(values, [50, 99])
+        return float(p50), float(p99)
+
+    def values(self) -> Dict[str, int]:
+        """The totals by name."""
+        names = ("received", "answered", "stale", "lost", "undecodable", "faces")
+        with self._lock:
+            return {name: getattr(self, name) for name in names}
+
+
+def diagnostic_array(
+    header: Header, name: str, hardware_id: str, counters: Counters, details: Dict[str, str]
+) -> DiagnosticArray:
+    """Return the node's state for /diagnostics."""
+    values = counters.values()
+    level, message = DiagnosticStatus.OK, "answering"
+    if values["received"] == 0:
+        level, message = DiagnosticStatus.WARN, "no images yet"
+    elif values["answered"] == 0 and values["undecodable"]:
+        level, message = DiagnosticStatus.ERROR, "no image could be decoded"
+    p50, p99 = counters.latency_s()
+    pairs = {key: str(value) for key, value in values.items()}
+    pairs.update({"latency p50 ms": f"{p50 * 1e3:.1f}", "latency p99 ms": f"{p99 * 1e3:.1f}"})
+    pairs.update(details)
+    status = DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=value) for key, value in pairs.items()],
+    )
+    return DiagnosticArray(header=header, status=[status])

@@ -1,0 +1,133 @@
+"""From a ROS image message to RGB pixels.
+
+Not cv_bridge: it breaks on NumPy 2, and the one on PyPI ignores row padding and knows no YUV.
+Encodings: sensor_msgs/image_encodings.hpp and the V4L2 pixel formats UYVY, YUYV, NV12, NV21.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Callable, Dict, NamedTuple, Union
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from esr_core.errors import ImageError
+
+Pixels = NDArray[np.uint8]
+
+
+class _Encoding(NamedTuple):
+    """How the pixels of one encoding lie in memory and become RGB."""
+
+    bytes_per_pixel: int
+    to_rgb: Callable[[NDArray[np.generic]], NDArray[np.generic]]
+    channels: int = 1  # of the array that ``to_rgb`` takes
+    rows: float = 1.0  # rows in memory per row of the image; 1.5 where chroma follows
+    multiple_x: int = 1  # width and height must be multiples of these
+    multiple_y: int = 1
+    wide: bool = False  # 16 bit per channel, in either byte order
+
+
+def _convert(code: int) -> Callable[[NDArray[np.generic]], NDArray[np.generic]]:
+    return lambda pixels: cv2.cvtColor(pixels, code)  # type: ignore[call-overload, no-any-return]
+
+
+def _narrow(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+    """16-bit grey to RGB: 65535 becomes 255."""
+    grey = cv2.convertScaleAbs(pixels, alpha=255 / 65535)  # type: ignore[call-overload]
+    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+
+
+_BGR = _Encoding(3, _convert(cv2.COLOR_BGR2RGB), 3)
+_GREY = _Encoding(1, _convert(cv2.COLOR_GRAY2RGB))
+_UYVY = _Encoding(2, _convert(cv2.COLOR_YUV2RGB_UYVY), 2, multiple_x=2)
+_YUYV = _Encoding(2, _convert(cv2.COLOR_YUV2RGB_YUYV), 2, multiple_x=2)
+
+_ENCODINGS: Dict[str, _Encoding] = {
+    "bgr8": _BGR,
+    "8UC3": _BGR,  # OpenCV's order, as cv_bridge publishes it
+    "rgb8": _Encoding(3, lambda pixels: pixels, 3),
+    "bgra8": _Encoding(4, _convert(cv2.COLOR_BGRA2RGB), 4),
+    "rgba8": _Encoding(4, _convert(cv2.COLOR_RGBA2RGB), 4),
+    "mono8": _GREY,
+    "8UC1": _GREY,
+    "mono16": _Encoding(2, _narrow, wide=True),
+    # OpenCV names a Bayer pattern after the second row's second and third pixel.
+    "bayer_rggb8": _Encoding(1, _convert(cv2.COLOR_BayerBG2RGB), multiple_x=2, multiple_y=2),
+    "bayer_bggr8": _Encoding(1, _convert(cv2.COLOR_BayerRG2RGB), multiple_x=2, multiple_y=2),
+    "bayer_gbrg8": _Encoding(1, _convert(cv2.COLOR_BayerGR2RGB), multiple_x=2, multiple_y=2),
+    "bayer_grbg8": _Encoding(1, _convert(cv2.COLOR_BayerGB2RGB), multiple_x=2, multiple_y=2),
+    "yuv422": _UYVY,
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
+    "nv12": _Encoding(1, _convert(cv2.COLOR_YUV2RGB_NV12), rows=1.5, multiple_x=2, multiple_y=2),
+    "nv21": _Encoding(1, _convert(cv2.COLOR_YUV2RGB_NV21), rows=1.5, multiple_x=2, multiple_y=2),
+}
+ENCODINGS = tuple(_ENCODINGS)
+
+
+def decode(message: Union[Image, CompressedImage]) -> Pixels:
+    """Return the pixels of an image message as RGB, (h, w, 3) uint8; may share its memory.
+
+    Raises:
+        ImageError: no pixels, an unknown encoding, sizes that contradict each other, or
+            compressed data that is damaged.
+    """
+    if isinstance(message, CompressedImage):
+        return _decode_compressed(message)
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        known = ", ".join(ENCODINGS)
+        raise ImageError(f"encoding {message.encoding!r} is unknown; known are {known}")
+    rows = _rows(message, encoding)
+    if encoding.wide:
+        order = ">u2" if message.is_bigendian else "<u2"
+        native = "<u2" if sys.byteorder == "little" else ">u2"
+        rows = rows.view(order).astype(native, copy=False)
+    if encoding.channels > 1:
+        rows = rows.reshape(len(rows), message.width, encoding.channels)
+    return encoding.to_rgb(rows).astype(np.uint8, copy=False)
+
+
+def _rows(message: Image, encoding: _Encoding) -> NDArray[np.generic]:
+    """Return the message's bytes as rows without padding, after checking that they fit."""
+    height, width, step = message.height, message.width, message.step
+    what = f"a {width}x{height} {message.encoding} image"
+    if height == 0 or width == 0:
+        raise ImageError(f"{what} has no pixels")
+    if width % encoding.multiple_x or height % encoding.multiple_y:
+        raise ImageError(
+            f"{what} cannot be: width must be a multiple of {encoding.multiple_x}, "
+            f"height of {encoding.multiple_y}"
+        )
+    row_bytes = width * encoding.bytes_per_pixel
+    if step < row_bytes:
+        raise ImageError(f"{what} needs a step of at least {row_bytes} bytes, but has {step}")
+    count = int(height * encoding.rows)
+    if len(message.data) != step * count:
+        raise ImageError(
+            f"{what} with a step of {step} must hold {step * count} bytes, "
+            f"but holds {len(message.data)}"
+        )
+    rows = np.frombuffer(message.data, np.uint8).reshape(count, step)[:, :row_bytes]
+    return rows if step == row_bytes else np.ascontiguousarray(rows)
+
+
+def _decode_compressed(message: CompressedImage) -> Pixels:
+    content = np.frombuffer(message.data, np.uint8)
+    what = f"a compressed image of format {message.format!r} and {len(content)} bytes"
+    if "compressedDepth" in message.format:
+        raise ImageError(f"{what} is a depth image; it shows no faces")
+    if len(content) == 0:
+        raise ImageError(f"{what} is empty")
+    try:
+        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"{what} cannot be decoded ({error.err})") from error
+    if bgr is None:
+        raise ImageError(f"{what} cannot be decoded; jpeg and png can, if they are whole")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]

@@ -1,0 +1,137 @@
+"""The node's ROS parameters, all from one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Iterable, List
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from esr_core.errors import OptionError
+from esr_core.options import Option, option, options
+from esr_core.pipeline import PipelineOptions
+
+#: Names that ROS itself declares on a node.
+_ROS_NAMES = ("use_sim_time", "start_type_description_service")
+_ROS_PREFIXES = ("qos_overrides.",)
+
+
+@dataclass(frozen=True)
+class NodeOptions(PipelineOptions):
+    """What the node can be told; its field list is the parameter list."""
+
+    autostart: bool = option(
+        True, "Configure and activate at start; false waits for a lifecycle manager."
+    )
+    reliability: str = option(
+        "best_effort",
+        "QoS of the image subscription; best_effort hears every camera, reliable resends.",
+        choices=("best_effort", "reliable"),
+    )
+    warning_period_s: float = option(
+        5.0, "The same warning is given at most once in so many seconds.", (0.1, 3600.0), live=True
+    )
+
+
+def declare(node: Node) -> NodeOptions:
+    """Declare all parameters on a node and return their values.
+
+    The node must have been made with ``automatically_declare_parameters_from_overrides``, or a
+    name that is misspelt in a file could not be seen.
+
+    Raises:
+        OptionError: a name that does not exist, a type or a value that is not allowed.
+    """
+    known = list(options(NodeOptions))
+    names = [o.name for o in known]
+    given = [name for name in node.get_parameters_by_prefix("") if not _is_ros(name)]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise OptionError(
+            f"unknown parameter {', '.join(unknown)} for {node.get_fully_qualified_name()}; "
+            f"known are {', '.join(sorted(names))}"
+        )
+    for name in given:
+        # What ROS declared from the file has no bounds; it is declared again with them.
+        node.undeclare_parameter(name)
+    for declared in known:
+        try:
+            node.declare_parameter(declared.name, declared.default, descriptor(declared))
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise OptionError(f"parameter {declared.name}: {error}") from error
+    return read(node)
+
+
+def read(node: Node) -> NodeOptions:
+    """Return the current values of all parameters."""
+    return NodeOptions(**{o.name: node.get_parameter(o.name).value for o in options(NodeOptions)})
+
+
+def changed(current: NodeOptions, parameters: Iterable[Parameter]) -> NodeOptions:
+    """Return the options after a change while the node runs.
+
+    Raises:
+        OptionError: an unknown name, a value that is not allowed, or one that is not ``live``.
+    """
+    known = {o.name: o for o in options(NodeOptions)}
+    values = {p.name: p.value for p in parameters if not _is_ros(p.name)}
+    for name in values:
+        if name not in known:
+            raise OptionError(f"unknown parameter {name}; known are {', '.join(sorted(known))}")
+        if not known[name].live:
+            raise OptionError(f"{name} cannot change while the node runs; start it again")
+    return replace(current, **values)
+
+
+def descriptor(declared: Option) -> ParameterDescriptor:
+    """Describe an option to ROS, for ``ros2 param describe``."""
+    described = ParameterDescriptor(
+        name=declared.name,
+        description=declared.description,
+        additional_constraints=_constraints(declared),
+        # Not read_only: the node refuses with a reason, which says more than ROS does.
+    )
+    if declared.low is not None and declared.high is not None:
+        if isinstance(declared.default, float):
+            described.floating_point_range = [
+                FloatingPointRange(from_value=declared.low, to_value=declared.high)
+            ]
+        else:
+            described.integer_range = [
+                IntegerRange(from_value=int(declared.low), to_value=int(declared.high), step=1)
+            ]
+    return described
+
+
+def _constraints(declared: Option) -> str:
+    said: List[str] = []
+    if declared.choices:
+        said.append(f"one of {', '.join(declared.choices)}")
+    if not declared.live:
+        said.append("read at start")
+    return "; ".join(said)
+
+
+def _is_ros(name: str) -> bool:
+    return name in _ROS_NAMES or name.startswith(_ROS_PREFIXES)
+
+
+def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
+    """Return a parameter file with every parameter, its description and its default."""
+    lines = [f"/**/{node_name}:", "  ros__parameters:"]
+    for o in options(values):
+        bounds = f" {o.low:g} to {o.high:g}." if o.low is not None else ""
+        choices = f" One of {', '.join(o.choices)}." if o.choices else ""
+        live = " Can change live." if o.live else ""
+        lines += [f"    # {o.description}{bounds}{choices}{live}", f"    {o.name}: {_yaml(o)}", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _yaml(declared: Option) -> str:
+    value = declared.default
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

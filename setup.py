@@ -1,0 +1,26 @@
+"""pip install of esr_core: the learner and the command `esr`, without ROS."""
+
+from setuptools import setup
+
+setup(
+    name="esr_core",
+    version="0.1.0",
+    description="Facial emotions by Ensembles with Shared Representations",
+    license="Apache-2.0",
+    python_requires=">=3.8",
+    packages=["esr_core", "esr_core.data", "esr_core.models"],
+    package_dir={"esr_core.models": "models"},
+    package_data={"esr_core": ["py.typed"], "esr_core.models": ["*.onnx", "*.md"]},
+    install_requires=[
+        "numpy>=1.21",
+        "opencv-python-headless>=4.5.4,<5",
+        "onnxruntime>=1.11",
+        'yuface==2023.5.1; platform_machine == "x86_64" and python_version < "3.12"',
+        "rich>=13",
+    ],
+    extras_require={
+        "train": ["torch>=2.1", "onnx>=1.14"],
+        "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs", "ros-diagnostic-msgs"],
+    },
+    entry_points={"console_scripts": ["esr = esr_core.cli:main"]},
+)

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Makes .venv and installs what is asked for into it:  tools/setup.sh node|test
+#
+# node: ROS 2 and what the node needs. test: what training, tests and checks need besides.
+# With a sourced ROS 2 (ROS_DISTRO is set and rclpy imports) that one is used; elsewhere ROS 2
+# comes from PyPI. A second run installs nothing: each list is remembered by its checksum.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=.venv/setup.log
+fail() { echo "setup: $1" >&2; exit 2; }
+
+check_machine() {
+  command -v python3 >/dev/null || fail "python3 is missing; install it (Debian, Ubuntu: apt install python3 python3-venv)"
+  python3 -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
+    fail "Python 3.10 to 3.13 is needed, but python3 is $(python3 --version 2>&1 | cut -d' ' -f2); put another one first on the PATH"
+  python3 -c 'import ensurepip, venv' 2>/dev/null ||
+    fail "Python's venv is missing; install it (Debian, Ubuntu: apt install python3-venv)"
+  command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
+    fail "a C++ compiler is missing, the messages need one; install it (Debian, Ubuntu: apt install g++)"
+  [ "$(uname -m)" = x86_64 ] || has_ros ||
+    fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
+}
+
+# A ROS 2 of the machine's own, sourced in this shell.
+has_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && python3 -c 'import rclpy' 2>/dev/null; }
+
+make_venv() {
+  [ -x .venv/bin/python ] && return
+  echo "setup: making .venv"
+  if has_ros; then
+    # ROS's own Python packages stay visible, and what pip adds must suit them.
+    python3 -m venv --system-site-packages .venv || fail "python3 -m venv failed"
+    echo "$ROS_DISTRO" > .venv/.ros_distro
+  else
+    python3 -m venv .venv || fail "python3 -m venv failed"
+  fi
+}
+
+pip_install() { # pip_install WHAT ARGUMENTS...
+  local what=$1; shift
+  echo "setup: installing $what"
+  PIP_DISABLE_PIP_VERSION_CHECK=1 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 \
+    .venv/bin/python -m pip install --no-input "$@" >"$log" 2>&1 && return
+  if grep -qiE 'name resolution|connection|timed out|network is unreachable|no route to host' "$log"; then
+    fail "cannot reach the package index to install $what; check the network, then run the same command again (details: $log)"
+  fi
+  fail "installing $what failed: $(grep -iE '^error' "$log" | tail -1) (details: $log)"
+}
+
+once() { # once NAME FILE COMMAND...: run the command unless it ran for this content of the file
+  local stamp=.venv/.installed-$1 sum
+  sum=$(cksum < "$2"); shift 2
+  [ "$(cat "$stamp" 2>/dev/null)" = "$sum" ] && return
+  "$@"
+  echo "$sum" > "$stamp"
+}
+
+install_ros() {
+  pip_install "ROS 2 from PyPI (about half a minute)" -r requirements/ros.txt -r "$(node_list)"
+  # The wheels' CMake files hold two paths of the machine that built them.
+  .venv/bin/python tools/relocate_cmake.py
+}
+
+install_node() { pip_install "what the node needs" -r "$(node_list)"; install_detector; }
+
+# yuface has wheels for Python up to 3.11. Its face detector is a plain C library, which does not
+# care, so for newer ones the library is laid into the environment without the binding.
+install_detector() {
+  [ "$(uname -m)" = x86_64 ] || return 0
+  .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || return 0
+  pip_install "the face detector" --no-deps --only-binary=:all: --python-version 3.11 \
+    --implementation cp --abi cp311 --upgrade \
+    --target "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')" \
+    "$(sed -n 's/^\(yuface==[^;]*\).*/\1/p' requirements/node.txt)"
+}
+
+# Beside a ROS of the machine's own NumPy stays as it is: ROS's messages are built against it.
+node_list() {
+  if [ -e .venv/.ros_distro ]; then
+    .venv/bin/python - <<'PYTHON' > .venv/node.txt
+import pathlib, numpy
+for line in pathlib.Path("requirements/node.txt").read_text().splitlines():
+    if line.startswith("numpy=="):
+        line = f"numpy=={numpy.__version__}"
+    elif numpy.__version__.startswith("1.") and line.startswith("opencv"):
+        line = "opencv-python-headless==4.11.0.86"
+    print(line)
+PYTHON
+    echo .venv/node.txt
+  else
+    echo requirements/node.txt
+  fi
+}
+
+install_test() {
+  pip_install "what training and tests need (PyTorch is large)" -r requirements/test.txt -r "$(node_list)"
+}
+
+check_machine
+make_venv
+if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
+once node requirements/node.txt install_node
+if [ "${1:-node}" = test ]; then once test requirements/test.txt install_test; fi
