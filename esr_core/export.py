@@ -27,6 +27,8 @@ from esr_core.model import ESR, Ensemble
 #: Read by every ONNX Runtime from 1.11 (JetPack 4.6) on.
 OPSET = 16
 IR_VERSION = 8
+#: Training crops that set the ranges of INT8.
+CALIBRATION_FACES = 256
 INPUT = "faces"
 OUTPUTS = ["probabilities", "affect", "votes"]
 

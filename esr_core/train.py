@@ -52,7 +52,7 @@ class Recipe:
 
     branches: int = 4
     diversified: bool = False
-    stages: tuple[Stage, ...] = (Stage(56, 4), Stage(72, 1), Stage(96, 2))
+    stages: tuple[Stage, ...] = (Stage(56, 3), Stage(72, 1), Stage(96, 2))
     batch_size: int = 64
     learning_rate: float = 0.05  # the peak of the one-cycle schedule (Smith and Topin, 2018)
     warm_up: float = 0.1  # share of all steps
