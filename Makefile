@@ -12,7 +12,7 @@ help: ## Say what there is
 
 setup: ## Install what the node needs and build the package
 	@tools/setup.sh node
-	@$(MAKE) --no-print-directory install/.built
+	@$(MAKE) --silent --no-print-directory install/.built
 
 setup-test: setup
 	@tools/setup.sh test

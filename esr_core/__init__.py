@@ -1,8 +1,8 @@
 """Facial emotions by Ensembles with Shared Representations, without ROS.
 
-    >>> from esr_core import EmotionPipeline
-    >>> faces = EmotionPipeline().step(rgb, stamp_s=0.0)   # rgb: (h, w, 3) uint8
-    >>> faces[0].label, faces[0].valence
+>>> from esr_core import EmotionPipeline
+>>> faces = EmotionPipeline().step(rgb, stamp_s=0.0)   # rgb: (h, w, 3) uint8
+>>> faces[0].label, faces[0].valence
 """
 
 from esr_core.emotions import LABELS

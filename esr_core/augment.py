@@ -48,7 +48,10 @@ def augment(
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     # affine_grid counts in half widths, so a shift of one width is 2.
     shift_x, shift_y = uniform(2 * options.shift), uniform(2 * options.shift)
-    rows = [torch.stack([cos * mirror, -sin, shift_x], 1), torch.stack([sin * mirror, cos, shift_y], 1)]
+    rows = [
+        torch.stack([cos * mirror, -sin, shift_x], 1),
+        torch.stack([sin * mirror, cos, shift_y], 1),
+    ]
     grid = F.affine_grid(torch.stack(rows, 1), [n, 1, size_px, size_px], align_corners=False)
     view = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

@@ -23,7 +23,15 @@ from esr_core.infer import load_model
 from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
 
 #: Options of the pipeline that make sense for still pictures.
-_IMAGE_OPTIONS = ("model", "provider", "threads", "detector", "detector_model", "min_score", "max_faces")
+_IMAGE_OPTIONS = (
+    "model",
+    "provider",
+    "threads",
+    "detector",
+    "detector_model",
+    "min_score",
+    "max_faces",
+)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -39,7 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if error.name not in ("torch", "onnx"):
             raise
         print(
-            f"esr {parsed.command}: {error.name} is not installed; run 'make test' once in a clone, "
+            f"esr {parsed.command}: {error.name} is not installed; run 'make test' in a clone, "
             "or 'pip install esr_core[train]'",
             file=sys.stderr,
         )
@@ -85,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "evaluate",
         "Measure a network on FER+ (majority protocol).",
-        "esr evaluate --data valid.npz.xz\n  esr evaluate --data valid.npz.xz --model my.onnx --json",
+        "esr evaluate --data valid.npz.xz\n"
+        "  esr evaluate --data valid.npz.xz --model my.onnx --json",
         _evaluate,
     )
     evaluate.add_argument("--data", type=Path, required=True, metavar="FILE")

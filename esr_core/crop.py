@@ -82,9 +82,9 @@ def normalise(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
     Returns (size, size) for a network that sees grey, else (3, size, size), in [0, 1].
     """
     if spec.grey and face.ndim == 3:
-        face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
+        face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     elif not spec.grey and face.ndim == 2:
-        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)
+        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
     if spec.detail_px:
         face = _resize(face, spec.detail_px)
     scaled = _resize(face, spec.size_px).astype(np.float32) * np.float32(1 / 255)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Tuple, Union
+from typing import Any, Optional, Protocol, Tuple, Union
 
 import cv2
 import numpy as np
@@ -77,6 +78,10 @@ class LibFaceDetection:
                 "give detector_model the path of a YuNet .onnx file"
             )
         path = Path(package.origin).parent / "libfacedetection.so"
+        # Its threads wait for more work by spinning, for milliseconds, on the core on which the
+        # network is to run next. With this they sleep sooner: 15 instead of 22 ms for both on two
+        # cores. Read once, when the library's OpenMP is loaded.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         try:
             # The name is that of facedetect_cnn(unsigned char*, unsigned char*, int, int, int).
             self._detect = ctypes.CDLL(str(path))._Z14facedetect_cnnPhS_iii
@@ -84,17 +89,19 @@ class LibFaceDetection:
             raise DetectorError(f"{path}: does not load as libfacedetection ({error})") from error
         self._detect.restype = ctypes.c_void_p
         self._detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int] * 3
-        self._buffer = ctypes.create_string_buffer(self._BUFFER_BYTES)
+        self._buffer = np.zeros(self._BUFFER_BYTES, np.uint8)
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
         bgr, scale = _working_image(rgb, size_px)
         height, width = bgr.shape[:2]
-        found = self._detect(self._buffer, bgr.ctypes.data, width, height, bgr.strides[0])
+        found = self._detect(
+            self._buffer.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0]
+        )
         if not found:
             return Faces.none()
-        count = int(np.frombuffer(self._buffer, np.int32, 1)[0])
+        count = int(self._buffer[:4].view(np.int32)[0])
         # Per face 16 numbers: score in percent, x, y, width, height, five points, one unused.
-        rows = np.frombuffer(self._buffer, np.int16, count * 16, offset=4).reshape(count, 16)
+        rows = self._buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)
         return _faces(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
 
 
@@ -122,7 +129,7 @@ class OpenCvYuNet:
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
         bgr, scale = _working_image(rgb, size_px)
         self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-        rows = self._detector.detect(bgr)[1]
+        rows: Optional[NDArray[Any]] = self._detector.detect(bgr)[1]  # its stub forgets None
         if rows is None:
             return Faces.none()
         return _faces(rows[:, :4], rows[:, 14], rows[:, 4:14], scale)
@@ -155,9 +162,9 @@ def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uin
 
 
 def _faces(
-    xywh: NDArray[np.generic],
-    scores: NDArray[np.generic],
-    points: NDArray[np.generic],
+    xywh: NDArray[Any],
+    scores: NDArray[Any],
+    points: NDArray[Any],
     scale: float,
 ) -> Faces:
     boxes = xywh.astype(np.float32) * np.float32(scale)

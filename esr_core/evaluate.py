@@ -80,7 +80,8 @@ def evaluate(
 def majority(votes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the label with the most votes (n,); between equals the more probable one."""
     counts = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
-    return (counts + probabilities * 0.5).argmax(axis=1).astype(np.int64)
+    labels: NDArray[np.int64] = (counts + probabilities * 0.5).argmax(axis=1)
+    return labels
 
 
 def calibration_error(

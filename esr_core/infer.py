@@ -80,8 +80,7 @@ class Model:
         size = self.metadata.input.size_px
         if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
             raise ValueError(
-                f"batch must be (n, 3, {size}, {size}) float32, "
-                f"but got {batch.shape} {batch.dtype}"
+                f"batch must be (n, 3, {size}, {size}) float32, but got {batch.shape} {batch.dtype}"
             )
         if len(batch) == 0:
             return Prediction(
@@ -99,7 +98,7 @@ class Model:
 
 
 def load_model(
-    path: Optional[Union[str, "os.PathLike[str]"]] = None, provider: str = "auto", threads: int = 0
+    path: Optional[Union[str, os.PathLike[str]]] = None, provider: str = "auto", threads: int = 0
 ) -> Model:
     """Load a ``.onnx`` file that ``esr export`` made, or without a path the model that ships.
 

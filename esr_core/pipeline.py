@@ -22,7 +22,9 @@ from esr_core.track import Tracker
 class PipelineOptions:
     """How faces are found, followed and judged."""
 
-    model: str = option("", "Path of a .onnx network made by 'esr export'; empty: the one that ships.")
+    model: str = option(
+        "", "Path of a .onnx network made by 'esr export'; empty: the one that ships."
+    )
     provider: str = option("auto", "Execution provider of ONNX Runtime.", choices=PROVIDERS)
     threads: int = option(0, "Threads of one inference; 0: as many as there are cores.", (0, 256))
     detector: str = option(
@@ -32,20 +34,29 @@ class PipelineOptions:
     )
     detector_model: str = option("", "Path of a YuNet .onnx file for the detector opencv.")
     detection_size_px: int = option(
-        320,
-        "The longer side of the image as the detector sees it; larger finds smaller faces, slower.",
+        256,
+        "The longer side of the image as the detector sees it; 256 finds faces from 28 px on in "
+        "a 640 px wide image, larger finds smaller ones, slower.",
         (64, 4096),
         live=True,
     )
     min_score: float = option(
         0.6, "Faces of which the detector is less sure are ignored.", (SCORE_FLOOR, 1.0), live=True
     )
-    max_faces: int = option(16, "At most so many faces per image, the largest.", (1, 256), live=True)
+    max_faces: int = option(
+        16, "At most so many faces per image, the largest.", (1, 256), live=True
+    )
     track_timeout_s: float = option(
-        0.5, "A face that is not found keeps its id for so long, in seconds.", (0.0, 60.0), live=True
+        0.5,
+        "A face that is not found keeps its id for so long, in seconds.",
+        (0.0, 60.0),
+        live=True,
     )
     smoothing_s: float = option(
-        0.25, "Time constant of the smoothing per face, in seconds; 0: none.", (0.0, 60.0), live=True
+        0.25,
+        "Time constant of the smoothing per face, in seconds; 0: none.",
+        (0.0, 60.0),
+        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -100,7 +111,9 @@ class EmotionPipeline:
         self.model = model or load_model(
             self.options.model or None, self.options.provider, self.options.threads
         )
-        self.detector = detector or open_detector(self.options.detector, self.options.detector_model)
+        self.detector = detector or open_detector(
+            self.options.detector, self.options.detector_model
+        )
         self.reset()
 
     def reset(self) -> None:
@@ -114,7 +127,7 @@ class EmotionPipeline:
         self.model.warm_up()
 
     def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
-        """Answer for one image (h, w, 3) uint8 that was taken at ``stamp_s``, the largest face first.
+        """Answer for one image (h, w, 3) uint8 taken at ``stamp_s``, the largest face first.
 
         Raises:
             ImageError: not an image of this form.

@@ -66,9 +66,7 @@ class Tracker:
         return pairs
 
 
-def step_sizes(
-    boxes: NDArray[np.float32], others: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def step_sizes(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """How far each box (n, 4) is from each other one (m, 4), in box sizes: (n, m).
 
     The distance of the centres over the mean size, plus the logarithm of the ratio of sizes.

@@ -40,7 +40,9 @@ class Stage:
         try:
             size, epochs = (int(part) for part in text.split("x"))
         except ValueError as error:
-            raise OptionError(f"a stage must be SIZExEPOCHS such as 56x4, but got {text!r}") from error
+            raise OptionError(
+                f"a stage must be SIZExEPOCHS such as 56x4, but got {text!r}"
+            ) from error
         if size < 54 or epochs < 1:
             raise OptionError(f"a stage needs a size from 54 px and an epoch or more: {text!r}")
         return cls(size, epochs)
@@ -147,7 +149,7 @@ def loss_of(esr: ESR, views: Tensor, emotions: Tensor, affect: Tensor) -> Tensor
     loss = torch.zeros(())
     for branch, score in zip(esr.convolutional_branches, scores):
         score = score.float()
-        estimate = branch.fc_dimensional(F.relu(score.detach()))  # type: ignore[operator, union-attr]
+        estimate = branch.fc_dimensional(F.relu(score.detach()))  # type: ignore[operator]
         loss = loss + F.cross_entropy(score, emotions) + F.mse_loss(estimate, affect)
     return loss / len(scores)
 
@@ -192,7 +194,7 @@ def _batches(
     emotions = torch.from_numpy(data.distribution)
     affect = torch.from_numpy(affect_of(data.distribution))
     order = torch.randperm(len(data), generator=generator)
-    for rows in order[: len(data) // batch_size * batch_size].split(batch_size):
+    for rows in order[: len(data) // batch_size * batch_size].reshape(-1, batch_size):
         yield images[rows].float() / 255, emotions[rows], affect[rows]
 
 

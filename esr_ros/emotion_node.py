@@ -7,6 +7,7 @@ import threading
 from typing import List, Optional, Type, Union
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -17,7 +18,6 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from diagnostic_msgs.msg import DiagnosticArray
 from esr_core.errors import EsrError, ImageError, OptionError
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
@@ -63,7 +63,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         model = self.pipeline.model
         self.get_logger().info(
-            f"{model.metadata.name} ready on {model.provider}, faces by {self.pipeline.detector.name}"
+            f"{model.metadata.name} ready on {model.provider}, "
+            f"faces by {self.pipeline.detector.name}"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -235,7 +236,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
 def image_type(topic: str) -> Type[AnyImage]:
     """CompressedImage for topics that end so, as image_transport names them, else Image."""
-    return CompressedImage if topic.endswith("/compressed") else Image
+    compressed = topic.endswith("/compressed")
+    chosen: Type[AnyImage] = CompressedImage if compressed else Image
+    return chosen
 
 
 def main(args: Optional[List[str]] = None) -> int:

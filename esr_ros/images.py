@@ -7,7 +7,7 @@ Encodings: sensor_msgs/image_encodings.hpp and the V4L2 pixel formats UYVY, YUYV
 from __future__ import annotations
 
 import sys
-from typing import Callable, Dict, NamedTuple, Union
+from typing import Any, Callable, Dict, NamedTuple, Union
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ class _Encoding(NamedTuple):
     """How the pixels of one encoding lie in memory and become RGB."""
 
     bytes_per_pixel: int
-    to_rgb: Callable[[NDArray[np.generic]], NDArray[np.generic]]
+    to_rgb: Callable[[Any], Any]
     channels: int = 1  # of the array that ``to_rgb`` takes
     rows: float = 1.0  # rows in memory per row of the image; 1.5 where chroma follows
     multiple_x: int = 1  # width and height must be multiples of these
@@ -31,13 +31,13 @@ class _Encoding(NamedTuple):
     wide: bool = False  # 16 bit per channel, in either byte order
 
 
-def _convert(code: int) -> Callable[[NDArray[np.generic]], NDArray[np.generic]]:
-    return lambda pixels: cv2.cvtColor(pixels, code)  # type: ignore[call-overload, no-any-return]
+def _convert(code: int) -> Callable[[Any], Any]:
+    return lambda pixels: cv2.cvtColor(pixels, code)
 
 
-def _narrow(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
+def _narrow(pixels: Any) -> Any:
     """16-bit grey to RGB: 65535 becomes 255."""
-    grey = cv2.convertScaleAbs(pixels, alpha=255 / 65535)  # type: ignore[call-overload]
+    grey = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
 
@@ -90,10 +90,11 @@ def decode(message: Union[Image, CompressedImage]) -> Pixels:
         rows = rows.view(order).astype(native, copy=False)
     if encoding.channels > 1:
         rows = rows.reshape(len(rows), message.width, encoding.channels)
-    return encoding.to_rgb(rows).astype(np.uint8, copy=False)
+    rgb: Pixels = encoding.to_rgb(rows)
+    return rgb
 
 
-def _rows(message: Image, encoding: _Encoding) -> NDArray[np.generic]:
+def _rows(message: Image, encoding: _Encoding) -> Any:
     """Return the message's bytes as rows without padding, after checking that they fit."""
     height, width, step = message.height, message.width, message.step
     what = f"a {width}x{height} {message.encoding} image"

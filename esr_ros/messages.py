@@ -34,7 +34,7 @@ def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
 def _region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
     """The face's box in whole pixels, cut to the image."""
     height, width = shape[:2]
-    x1, y1, x2, y2 = (int(round(float(v))) for v in face.box)
+    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
     left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
     return RegionOfInterest(
         x_offset=left,

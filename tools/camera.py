@@ -107,7 +107,7 @@ def main() -> None:
         due_s += 1 / RATE_HZ
         time.sleep(max(due_s - time.monotonic(), 0))
     print(json.dumps(sent), flush=True)
-    sys.stdin.readline()  # stay until all is heard: what was sent last is sent again if need be
+    sys.stdin.read()  # stay, until the listener has heard all and closes the pipe
     node.destroy_node()
     rclpy.shutdown()
 

@@ -84,8 +84,10 @@ def main() -> int:
                     return 1
             sent = _play(listener, camera, console)
         finally:
-            for process in (camera, node):
-                _end(process)
+            _pipe(camera.stdin).close()
+            _end(camera)
+            node.send_signal(signal.SIGINT)
+            _end(node)
             listener.node.destroy_node()
             rclpy.shutdown()
     picture = logs / "annotated.png"
@@ -104,9 +106,7 @@ def _wait_for_first_answer(
     return True
 
 
-def _play(
-    listener: Listener, camera: subprocess.Popen[str], console: Console
-) -> List[List[int]]:
+def _play(listener: Listener, camera: subprocess.Popen[str], console: Console) -> List[List[int]]:
     """Let the camera play its scenes; returns [stamp_ns, faces] of all that it sent."""
     stdin, stdout = _pipe(camera.stdin), _pipe(camera.stdout)
     listener.answers.clear()
@@ -131,7 +131,6 @@ def _pipe(stream: IO[str] | None) -> IO[str]:
 
 
 def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
-    process.send_signal(signal.SIGINT)
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:
@@ -155,9 +154,7 @@ def _table(listener: Listener) -> Table:
     return table
 
 
-def _report(
-    console: Console, sent: List[List[int]], listener: Listener, picture: Path
-) -> int:
+def _report(console: Console, sent: List[List[int]], listener: Listener, picture: Path) -> int:
     answers = {stamp: listener.answers[stamp] for stamp, _ in sent if stamp in listener.answers}
     latency_ms = [listener.latency_s[stamp] * 1e3 for stamp in answers] or [float("nan")]
     unanswered = [stamp for stamp, faces in sent if faces and stamp not in answers]

@@ -81,7 +81,9 @@ def read(path: Path, protocol: str = "majority") -> FerPlus:
 
 def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
-        content = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
+        content = path.read_bytes()
+        if path.suffix == ".xz":
+            content = lzma.decompress(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             images, votes = archive["images"], archive["votes"]
     except FileNotFoundError as error:

@@ -1,0 +1,86 @@
+"""Start the emotion node:  ros2 launch esr_ros emotion.launch.py image_topic:=/camera/image_raw"""
+
+import os
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Declare the arguments; the node itself is made when their values are known."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "image_topic",
+                default_value="image_raw",
+                description="Images to answer; a topic ending in /compressed is CompressedImage.",
+            ),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="Namespace of the node and its topics."
+            ),
+            DeclareLaunchArgument(
+                "platform",
+                default_value="default",
+                choices=PLATFORMS,
+                description="Whose parameters from config/ to take.",
+            ),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value="",
+                description="A parameter file of your own, read after the platform's.",
+            ),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                choices=["true", "false"],
+                description="Configure and activate at start; false waits for a manager.",
+            ),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="false",
+                choices=["true", "false"],
+                description="Take the time from /clock, for bags and simulators.",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="What the node says.",
+            ),
+            OpaqueFunction(function=_start),
+        ]
+    )
+
+
+def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    config = os.path.join(
+        get_package_share_directory("esr_ros"), "config", value("platform") + ".yaml"
+    )
+    parameters = [config]
+    if value("params_file"):
+        parameters.append(value("params_file"))
+    switches = {name: value(name) == "true" for name in ("autostart", "use_sim_time")}
+    started: list[LaunchDescriptionEntity] = [
+        Node(
+            package="esr_ros",
+            executable="emotion_node",
+            name="emotion_node",
+            namespace=value("namespace"),
+            output="screen",
+            parameters=[*parameters, switches],
+            remappings=[("image_raw", value("image_topic"))],
+            arguments=["--ros-args", "--log-level", "emotion_node:=" + value("log_level")],
+        )
+    ]
+    # Fast DDS loses large images over its default transports; other middlewares ignore this.
+    if "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ:
+        started.insert(0, SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA"))
+    return started
