@@ -48,7 +48,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise
         print(
             f"esr {parsed.command}: {error.name} is not installed; run 'make test' in a clone, "
-            "or 'pip install esr_core[train]'",
+            "or \"pip install '.[train]'\"",
             file=sys.stderr,
         )
         return 2
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
                 type=type(option.default),
                 default=option.default,
                 choices=option.choices or None,
-                help=f"{option.description} (default: {option.default or 'none'})",
+                help=f"{option.description} (default: {option.default!r})",
             )
 
     evaluate = _command(

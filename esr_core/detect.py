@@ -74,8 +74,9 @@ class LibFaceDetection:
         package = importlib.util.find_spec("yuface")
         if package is None or package.origin is None:
             raise DetectorError(
-                "the detector 'yuface' is not installed; run 'pip install yuface' (x86-64), or "
-                "give detector_model the path of a YuNet .onnx file"
+                "the detector 'yuface' is not installed; run 'make setup' in a clone, or 'pip "
+                "install yuface' (x86-64, Python up to 3.11), or give detector_model the path of "
+                "a YuNet .onnx file"
             )
         path = Path(package.origin).parent / "libfacedetection.so"
         # Its threads wait for more work by spinning, for milliseconds, on the core on which the

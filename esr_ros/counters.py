@@ -19,7 +19,7 @@ class Counters:
     received: int = 0  # images that reached the node
     answered: int = 0  # images for which a message was published
     stale: int = 0  # images displaced by a newer one before their turn
-    lost: int = 0  # images that DDS says were sent and did not arrive
+    missed: int = 0  # images that were sent and never reached the node: lost, or overwritten
     undecodable: int = 0
     faces: int = 0
     latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
@@ -46,7 +46,7 @@ class Counters:
 
     def values(self) -> Dict[str, int]:
         """The totals by name."""
-        names = ("received", "answered", "stale", "lost", "undecodable", "faces")
+        names = ("received", "answered", "stale", "missed", "undecodable", "faces")
         with self._lock:
             return {name: getattr(self, name) for name in names}
 

@@ -1,5 +1,7 @@
 """Start the emotion node:  ros2 launch esr_ros emotion.launch.py image_topic:=/camera/image_raw"""
 
+from __future__ import annotations
+
 import os
 
 from ament_index_python.packages import get_package_share_directory
@@ -36,15 +38,17 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "autostart",
-                default_value="true",
-                choices=["true", "false"],
-                description="Configure and activate at start; false waits for a manager.",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Configure and activate at start; false waits for a manager. "
+                "Empty: as the parameter files say.",
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
-                default_value="false",
-                choices=["true", "false"],
-                description="Take the time from /clock, for bags and simulators.",
+                default_value="",
+                choices=["", "true", "false"],
+                description="Take the time from /clock, for bags and simulators. "
+                "Empty: as the parameter files say.",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -64,10 +68,13 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     config = os.path.join(
         get_package_share_directory("esr_ros"), "config", value("platform") + ".yaml"
     )
-    parameters = [config]
+    # What is read later wins: the platform, a file of the user's, an argument that was given.
+    parameters: list[str | dict[str, bool]] = [config]
     if value("params_file"):
         parameters.append(value("params_file"))
-    switches = {name: value(name) == "true" for name in ("autostart", "use_sim_time")}
+    given = [name for name in ("autostart", "use_sim_time") if value(name)]
+    parameters.append({name: value(name) == "true" for name in given})
+    logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
     started: list[LaunchDescriptionEntity] = [
         Node(
             package="esr_ros",
@@ -75,9 +82,9 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             name="emotion_node",
             namespace=value("namespace"),
             output="screen",
-            parameters=[*parameters, switches],
+            parameters=parameters,
             remappings=[("image_raw", value("image_topic"))],
-            arguments=["--ros-args", "--log-level", "emotion_node:=" + value("log_level")],
+            arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )
     ]
     # Fast DDS loses large images over its default transports; other middlewares ignore this.

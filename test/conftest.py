@@ -1,0 +1,9 @@
+"""What all tests share: a ROS domain of their own."""
+
+import os
+
+# Before rclpy is imported, and inherited by every process that a test starts: two runs on one
+# network must not hear each other.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")

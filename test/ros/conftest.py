@@ -1,0 +1,190 @@
+"""Real nodes in separate processes, met over DDS only."""
+
+from __future__ import annotations
+
+import array
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from skimage import data
+
+from esr_ros.msg import EmotionArray
+
+DEADLINE_S = 60.0
+
+
+def image_message(rgb: NDArray[np.uint8], encoding: str = "rgb8") -> Image:
+    """An Image of RGB pixels; only encodings with three 8-bit channels."""
+    pixels = rgb if encoding == "rgb8" else rgb[:, :, ::-1]
+    message = Image(height=rgb.shape[0], width=rgb.shape[1], encoding=encoding)
+    message.step = rgb.shape[1] * 3
+    message.data = array.array("B", pixels.tobytes())
+    return message
+
+
+@pytest.fixture(scope="session")
+def photograph() -> NDArray[np.uint8]:
+    """640x480 with one face."""
+    rgb = np.full((480, 640, 3), 110, np.uint8)
+    rgb[:, 64:576] = data.astronaut()[:480]
+    return rgb
+
+
+@pytest.fixture
+def context() -> Iterator[rclpy.Context]:
+    own = rclpy.Context()
+    rclpy.init(context=own)
+    yield own
+    rclpy.try_shutdown(context=own)
+
+
+class NodeProcess:
+    """An ``emotion_node`` that was started as users start it, and what it says."""
+
+    def __init__(self, log: Path, arguments: List[str]) -> None:
+        self._log = log
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                ["emotion_node", "--ros-args", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text(encoding="utf-8")
+
+    def wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline_s, f"not in time: {what}; the node said\n{self.said}"
+            time.sleep(0.02)
+
+    def exit_code(self) -> int:
+        """Wait until it ends by itself."""
+        return self.process.wait(timeout=DEADLINE_S)
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=DEADLINE_S)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Start emotion_node processes; whatever still runs at the end is stopped."""
+    started: List[NodeProcess] = []
+
+    def start_node(*arguments: str) -> NodeProcess:
+        node = NodeProcess(tmp_path / f"node{len(started)}.log", list(arguments))
+        started.append(node)
+        return node
+
+    yield start_node
+    for node in started:
+        if node.process.poll() is None:
+            node.process.kill()
+            node.process.wait()
+
+
+class Robot:
+    """The other side: publishes images, hears emotions and diagnostics."""
+
+    def __init__(
+        self,
+        context: rclpy.Context,
+        image_topic: str = "image_raw",
+        emotion_topic: str = "emotion",
+        message_type: Any = Image,
+    ) -> None:
+        self.node = rclpy.create_node("robot", context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+        reliable = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+        self._images = self.node.create_publisher(message_type, image_topic, reliable)
+        self.answers: Dict[int, EmotionArray] = {}
+        self.diagnostics: Dict[str, str] = {}
+        self.node.create_subscription(EmotionArray, emotion_topic, self._on_emotion, 30)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._number = 0
+
+    def _on_emotion(self, message: EmotionArray) -> None:
+        stamp = message.header.stamp
+        self.answers[stamp.sec * 10 + stamp.nanosec // 100_000_000] = message
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics = {pair.key: pair.value for pair in message.status[0].values}
+        self.diagnostics["message"] = message.status[0].message
+
+    def spin_until(self, condition: Callable[[], bool], seconds: float = DEADLINE_S) -> bool:
+        deadline_s = time.monotonic() + seconds
+        while not condition() and time.monotonic() < deadline_s:
+            self._executor.spin_once(timeout_sec=0.05)
+        return condition()
+
+    def send(self, message: Any) -> int:
+        """Publish an image; its stamp in tenths of a second is a running number, returned."""
+        self._number += 1
+        message.header.stamp.sec = self._number // 10
+        message.header.stamp.nanosec = self._number % 10 * 100_000_000
+        message.header.frame_id = f"camera_{self._number}"
+        self._images.publish(message)
+        return self._number
+
+    def meet(self, message: Any) -> None:
+        """Publish until the first answer: discovery has no end that one could wait for."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not self.answers:
+            assert time.monotonic() < deadline_s, "the node does not answer"
+            self.send(message)
+            self.spin_until(lambda: bool(self.answers), 0.3)
+        # What was sent meanwhile must not be taken for an answer to what comes next.
+        self.spin_until(lambda: self._number in self.answers, 2.0)
+
+    def ask(self, message: Any) -> Optional[EmotionArray]:
+        """Publish one image and return its answer."""
+        number = self.send(message)
+        self.spin_until(lambda: number in self.answers)
+        return self.answers.get(number)
+
+
+@pytest.fixture
+def robot(context: rclpy.Context) -> Iterator[Callable[..., Robot]]:
+    made: List[Robot] = []
+
+    def make(**topics: Any) -> Robot:
+        made.append(Robot(context, **topics))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.node.destroy_node()
+
+
+def compressed_message(rgb: NDArray[np.uint8], suffix: str) -> CompressedImage:
+    content = cv2.imencode(suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1]
+    message = CompressedImage(format=suffix.lstrip("."))
+    message.data = array.array("B", content.tobytes())
+    return message
+
+
+@pytest.fixture
+def to_image() -> Callable[..., Image]:
+    return image_message
+
+
+@pytest.fixture
+def to_compressed() -> Callable[..., CompressedImage]:
+    return compressed_message

@@ -1,0 +1,225 @@
+"""The node as a process: images in over DDS, emotions out over DDS."""
+
+from __future__ import annotations
+
+import array
+from pathlib import Path
+from typing import Any, Callable
+
+import cv2
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from numpy.typing import NDArray
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import CompressedImage, Image
+
+Photo = NDArray[np.uint8]
+DEFAULT = str(Path(get_package_share_directory("esr_ros")) / "config" / "default.yaml")
+#: Single test images must not be lost, so the tests ask for resending where they count.
+RELIABLE = ("-p", "reliability:=reliable")
+
+
+def test_one_face_two_faces_none(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    start("--params-file", DEFAULT, *RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    one = me.ask(to_image(photograph))
+    number = max(me.answers)
+    assert one.header.frame_id == f"camera_{number}"
+    assert (one.header.stamp.sec, one.header.stamp.nanosec) == (number // 10, number % 10 * 10**8)
+    (face,) = one.emotions
+    assert face.label == "happy"
+    assert face.probabilities.sum() == pytest.approx(1.0, abs=1e-4)
+    assert face.roi.x_offset < 64 + 222 < face.roi.x_offset + face.roi.width
+    assert face.roi.y_offset < 120 < face.roi.y_offset + face.roi.height
+    half = cv2.resize(photograph[:, 64:384], (320, 480))
+    two = me.ask(to_image(np.hstack([half, half[:, ::-1]])))
+    assert len({emotion.face_id for emotion in two.emotions}) == 2
+    none = me.ask(to_image(np.full_like(photograph, 90)))
+    assert none.emotions == []
+    assert me.ask(to_image(photograph)).emotions[0].face_id == face.face_id
+
+
+def test_best_effort_cameras_are_heard_by_default(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start()
+    me = robot()
+    me.meet(to_image(photograph, "bgr8"))
+    assert "best_effort, depth 1" in node.said
+
+
+def test_bad_images_are_counted_and_the_next_good_one_is_answered(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE, "-p", "warning_period_s:=0.1")
+    me = robot()
+    me.meet(to_image(photograph))
+    short = to_image(photograph)
+    short.height = 481
+    empty = Image(encoding="rgb8")
+    strange = to_image(photograph)
+    strange.encoding = "h264"
+    for number, bad in enumerate([short, empty, strange], start=1):
+        me.send(bad)
+        assert me.spin_until(lambda n=number: me.diagnostics.get("undecodable") == str(n)), (
+            node.said
+        )
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    for said in (
+        "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
+        "a 0x0 rgb8 image has no pixels",
+        "encoding 'h264' is unknown; known are bgr8",
+    ):
+        assert said in node.said
+
+
+def test_smallest_and_largest_images(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    assert me.ask(to_image(photograph[:1, :1])).emotions == []
+    large = cv2.resize(photograph, (7680, 4320))
+    (face,) = me.ask(to_image(large)).emotions
+    assert face.roi.width > 600
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_compressed(
+    start: Any, robot: Any, photograph: Photo, to_compressed: Any, suffix: str
+) -> None:
+    start(*RELIABLE, "-r", "image_raw:=camera/image_raw/compressed")
+    me = robot(image_topic="camera/image_raw/compressed", message_type=CompressedImage)
+    me.meet(to_compressed(photograph, suffix))
+    damaged = to_compressed(photograph, suffix)
+    damaged.data = array.array("B", damaged.data[:5])
+    me.send(damaged)
+    assert len(me.ask(to_compressed(photograph, suffix)).emotions) == 1
+
+
+def test_namespace_and_remapping(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    start(*RELIABLE, "-r", "__ns:=/head", "-r", "image_raw:=/eyes/left", "--params-file", DEFAULT)
+    me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
+    me.meet(to_image(photograph))
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+
+
+def test_images_faster_than_work_are_dropped_not_queued(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE, "-p", "detection_size_px:=1024")
+    me = robot()
+    me.meet(to_image(photograph))
+    message = to_image(cv2.resize(photograph, (1280, 960)))
+    before = len(me.answers)
+    last = [me.send(message) for _ in range(40)][-1]
+    assert me.spin_until(lambda: last in me.answers)
+    assert len(me.answers) - before < 40
+
+    def all_counted() -> bool:
+        names = ("received", "answered", "stale", "missed")
+        received, answered, stale, missed = (int(me.diagnostics.get(k, -1)) for k in names)
+        # What was sent before they met was not missed, so only the last 40 are sure.
+        return received == answered + stale and received + missed >= 40 and stale + missed > 0
+
+    assert me.spin_until(all_counted), me.diagnostics
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
+        (["-p", "min_score:=7.0"], "min_score"),
+        (["-p", "min_score:=high"], "min_score"),
+        (["-p", "reliability:=sometimes"], "reliability must be one of best_effort, reliable"),
+        (["-p", "model:=/nowhere/x.onnx"], "/nowhere/x.onnx: no such model file"),
+        (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),
+    ],
+)
+def test_wrong_start_ends_with_what_was_wrong(start: Any, arguments: list[str], said: str) -> None:
+    node = start(*arguments)
+    assert node.exit_code() == 2
+    assert said in node.said
+    assert "Traceback" not in node.said
+
+
+def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/emotion_node:\n  ros__parameters:\n    smothing_s: 0.1\n")
+    node = start("--params-file", str(file))
+    assert node.exit_code() == 2
+    assert "unknown parameter smothing_s" in node.said
+
+
+def call(me: Any, kind: Any, name: str, request: Any) -> Any:
+    client = me.node.create_client(kind, name)
+    assert me.spin_until(client.service_is_ready)
+    future = client.call_async(request)
+    assert me.spin_until(future.done)
+    return future.result()
+
+
+def transition(me: Any, number: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=number))
+    return bool(call(me, ChangeState, "/emotion_node/change_state", request).success)
+
+
+def test_lifecycle_by_a_manager(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    node = start(*RELIABLE, "-p", "autostart:=false")
+    me = robot()
+    for _ in range(2):
+        assert transition(me, Transition.TRANSITION_CONFIGURE)
+        assert transition(me, Transition.TRANSITION_ACTIVATE)
+        me.answers.clear()
+        me.meet(to_image(photograph))
+        assert len(me.ask(to_image(photograph)).emotions) == 1
+        assert transition(me, Transition.TRANSITION_DEACTIVATE)
+        before = len(me.answers)
+        me.send(to_image(photograph))
+        assert not me.spin_until(lambda n=before: len(me.answers) > n, 1.0)
+        assert transition(me, Transition.TRANSITION_CLEANUP)
+    assert node.stop() == 0, node.said
+
+
+def test_parameters_change_live_or_are_refused_with_a_reason(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+
+    def change(name: str, value: ParameterValue) -> Any:
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
+        return call(me, SetParameters, "/emotion_node/set_parameters", request).results[0]
+
+    strict = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
+    assert change("min_score", strict).successful
+    assert me.ask(to_image(photograph)).emotions == []
+    path = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="x.onnx")
+    refused = change("model", path)
+    assert not refused.successful
+    assert "cannot change while the node runs" in refused.reason
+    assert not change("no_such_name", strict).successful
+
+
+def test_interrupt_ends_it_cleanly(
+    start: Callable[..., Any], robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start()
+    robot().meet(to_image(photograph))
+    assert node.stop() == 0
+    assert "Traceback" not in node.said
+
+
+def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
+    node = start()
+    robot(image_topic="elsewhere")
+    node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
+    assert "this node wants Image, best_effort, depth 1; nobody publishes there" in node.said

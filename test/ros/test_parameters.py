@@ -1,0 +1,54 @@
+"""Parameters: one list, and every way to get them wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ament_index_python.packages import get_package_share_directory
+from rclpy.parameter import Parameter
+
+from esr_core.errors import OptionError
+from esr_core.options import options
+from esr_ros.parameters import NodeOptions, as_yaml, changed, descriptor
+
+CONFIG = Path(get_package_share_directory("esr_ros")) / "config"
+
+
+def test_default_yaml_is_what_the_dataclass_says() -> None:
+    text = (CONFIG / "default.yaml").read_text(encoding="utf-8")
+    assert text.split("\n", 1)[1] == as_yaml("emotion_node")
+
+
+@pytest.mark.parametrize("name", ["default", "jetson_tx2", "jetson_xavier"])
+def test_every_config_is_allowed(name: str) -> None:
+    content = yaml.safe_load((CONFIG / f"{name}.yaml").read_text(encoding="utf-8"))
+    NodeOptions(**content["/**/emotion_node"]["ros__parameters"])
+
+
+def test_live_change() -> None:
+    after = changed(NodeOptions(), [Parameter("min_score", value=0.9)])
+    assert after.min_score == 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("min_scores", 0.9, "unknown parameter min_scores; known are"),
+        ("model", "x.onnx", "model cannot change while the node runs"),
+        ("max_faces", 0, "max_faces must be from 1 to 256, but got 0"),
+        ("min_score", "high", "min_score must be a float"),
+    ],
+)
+def test_refused_change(name: str, value: object, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        changed(NodeOptions(), [Parameter(name, value=value)])
+
+
+def test_descriptors_carry_bounds_and_text() -> None:
+    described = {o.name: descriptor(o) for o in options(NodeOptions)}
+    assert described["min_score"].floating_point_range[0].to_value == 1.0
+    assert described["max_faces"].integer_range[0].from_value == 1
+    assert "one of best_effort, reliable" in described["reliability"].additional_constraints
+    assert all(d.description for d in described.values())
