@@ -156,12 +156,11 @@ def _table(listener: Listener) -> Table:
 
 def _report(console: Console, sent: List[List[int]], listener: Listener, picture: Path) -> int:
     answers = {stamp: listener.answers[stamp] for stamp, _ in sent if stamp in listener.answers}
-    latency_ms = [listener.latency_s[stamp] * 1e3 for stamp in answers] or [float("nan")]
+    latency_ms = [listener.latency_s[stamp] * 1e3 for stamp in answers]
     unanswered = [stamp for stamp, faces in sent if faces and stamp not in answers]
     wrong = sum(len(answers[s].emotions) != faces for s, faces in sent if s in answers)
     labels = Counter(e.label for message in answers.values() for e in message.emotions)
     ids = sorted({e.face_id for message in answers.values() for e in message.emotions})
-    p50, p99 = np.percentile(latency_ms, [50, 99])
     table = Table(title="What happened", show_header=False, title_justify="left")
     table.add_row("images sent", str(len(sent)))
     table.add_row("images answered", str(len(answers)))
@@ -176,13 +175,23 @@ def _report(console: Console, sent: List[List[int]], listener: Listener, picture
     table.add_row("images with another number found", str(wrong))
     table.add_row("face ids", ", ".join(map(str, ids)))
     table.add_row("labels", ", ".join(f"{label} {n}" for label, n in labels.most_common()))
-    table.add_row("latency, stamp to message", f"p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    table.add_row("latency, stamp to message", _percentiles(latency_ms))
+    for wanted in sorted({faces for _, faces in sent}):
+        some_ms = [
+            listener.latency_s[s] * 1e3 for s, faces in sent if faces == wanted and s in answers
+        ]
+        table.add_row(f"  images with {wanted} faces", _percentiles(some_ms))
     table.add_row("picture", os.path.relpath(picture))
     console.print(table)
     if unanswered:
         console.print(f"{len(unanswered)} images with a face went unanswered; is the machine busy?")
         return 1
     return 0
+
+
+def _percentiles(values_ms: List[float]) -> str:
+    p50, p99 = np.percentile(values_ms or [float("nan")], [50, 99])
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
 def _counts(counter: Counter[int]) -> str:
