@@ -1,6 +1,6 @@
 # Everything in two commands: make demo, make test. See 'make help'.
 SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
+.SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test check clean
 
