@@ -20,6 +20,16 @@ from esr_core.model import ESR
 BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
 METADATA_FILE = "metadata.json"
+#: What torch raises for files that are not the weights of a network, by what is wrong with them.
+_DAMAGED = (
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 
 
 def save(folder: Path, esr: ESR, metadata: Metadata) -> None:
@@ -44,6 +54,8 @@ def load(folder: Path) -> tuple[ESR, Metadata]:
         metadata = Metadata.from_json(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ModelError(f"{folder}: no checkpoint here ({METADATA_FILE} is missing)") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: its metadata is not readable ({error})") from error
     esr = ESR(metadata.branches, metadata.diversified)
     _load_weights(folder / BASE_FILE, esr.base)
     for i, branch in enumerate(esr.convolutional_branches, start=1):
@@ -63,6 +75,6 @@ def _load_weights(path: Path, module: torch.nn.Module) -> None:
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _DAMAGED as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{path}: not the weights of this network ({reason})") from error

@@ -52,6 +52,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except OSError as error:  # a folder that is a file, a full disk, no permission
+        print(f"esr {parsed.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"esr {parsed.command}: stopped", file=sys.stderr)
         return 130
@@ -285,8 +288,10 @@ def _train(arguments: argparse.Namespace) -> None:
     from esr_core.train import Progress as Step
     from esr_core.train import Recipe, Stage, train
 
-    if arguments.branches < 1:
-        raise OptionError(f"--branches must be 1 or more, but got {arguments.branches}")
+    for name in ("branches", "batch_size", "images"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise OptionError(f"--{name.replace('_', '-')} must be 1 or more, but got {value}")
     recipe = Recipe(
         branches=arguments.branches,
         diversified=arguments.diversified,

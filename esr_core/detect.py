@@ -147,6 +147,8 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     """
     if kind == "yuface" or (kind == "auto" and not model):
         return LibFaceDetection()
+    if kind == "opencv" and not model:
+        raise DetectorError("the detector 'opencv' needs detector_model: the path of a YuNet .onnx")
     if kind in ("opencv", "auto"):
         return OpenCvYuNet(Path(model))
     raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")

@@ -137,4 +137,4 @@ def _provider_names(provider: str) -> List[str]:
         raise ModelError(
             f"this build of ONNX Runtime has no provider {provider!r}, only {', '.join(here)}"
         )
-    return [_PROVIDERS[provider], "CPUExecutionProvider"]
+    return list(dict.fromkeys([_PROVIDERS[provider], "CPUExecutionProvider"]))

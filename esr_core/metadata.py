@@ -28,6 +28,13 @@ class Metadata:
     labels: Tuple[str, ...] = LABELS
     record: Dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if type(self.branches) is not int or self.branches < 1:
+            raise OptionError(f"branches must be an int of 1 or more, but got {self.branches!r}")
+        if self.labels != LABELS:
+            # Results are named by LABELS, so another order would give emotions wrong names.
+            raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
+
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
 

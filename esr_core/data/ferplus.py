@@ -74,6 +74,8 @@ def read(path: Path, protocol: str = "majority") -> FerPlus:
         keep = emotions.sum(axis=1) > total / 2
     else:
         raise DataError(f"protocol must be 'majority' or 'soft', but got {protocol!r}")
+    if not keep.any():
+        raise DataError(f"{path}: none of its {len(images)} images passes the {protocol} protocol")
     emotions = emotions[keep]
     distribution = emotions / emotions.sum(axis=1, keepdims=True)
     return FerPlus(images[keep], distribution, emotions.argmax(axis=1).astype(np.int64))
@@ -84,14 +86,17 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         content = path.read_bytes()
         if path.suffix == ".xz":
             content = lzma.decompress(content)
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            images, votes = archive["images"], archive["votes"]
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: holds one array, but must hold the two images and votes")
+        missing = {"images", "votes"} - set(archive.files)
+        if missing:
+            raise DataError(f"{path}: lacks the array {', '.join(sorted(missing))}")
+        images, votes = archive["images"], archive["votes"]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; FER+ is not part of this project") from error
     except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
-    except KeyError as error:
-        raise DataError(f"{path}: the array {error} is missing; needs images, votes") from error
     if images.ndim != 3 or images.dtype != np.uint8:
         raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_form(images)}")
     if votes.shape != (len(images), len(VOTE_COLUMNS)):

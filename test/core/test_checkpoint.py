@@ -1,0 +1,117 @@
+"""Weights on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from esr_core import ModelError, checkpoint
+from esr_core.crop import InputSpec
+from esr_core.metadata import Metadata
+from esr_core.model import ESR
+
+
+def saved(folder: Path, branches: int = 1, diversified: bool = False) -> ESR:
+    esr = ESR(branches, diversified).eval()
+    metadata = Metadata(
+        esr.name, branches, diversified, InputSpec(size_px=56), record={"epochs_done": 3}
+    )
+    checkpoint.save(folder, esr, metadata)
+    return esr
+
+
+@pytest.mark.parametrize(("branches", "diversified"), [(2, False), (1, True)])
+def test_round_trip(tmp_path: Path, branches: int, diversified: bool) -> None:
+    esr = saved(tmp_path / "new" / "folder", branches, diversified)
+    read, metadata = checkpoint.load(tmp_path / "new" / "folder")
+    assert metadata.name == esr.name
+    assert (metadata.branches, metadata.diversified) == (branches, diversified)
+    assert metadata.input == InputSpec(size_px=56)
+    assert metadata.record == {"epochs_done": 3}
+    assert not read.training
+    torch.testing.assert_close(read.state_dict(), esr.state_dict(), rtol=0, atol=0)
+
+
+def test_layout_is_that_of_the_published_checkpoints(tmp_path: Path) -> None:
+    saved(tmp_path, branches=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "Net-Base-Shared_Representations.pt",
+        "Net-Branch_1.pt",
+        "Net-Branch_2.pt",
+        "metadata.json",
+    ]
+
+
+def test_files_hold_bare_state_dicts(tmp_path: Path) -> None:
+    esr = saved(tmp_path)
+    weights = torch.load(tmp_path / "Net-Branch_1.pt", weights_only=True)
+    assert set(weights) == set(esr.convolutional_branches[0].state_dict())
+
+
+def test_second_save_replaces_the_first(tmp_path: Path) -> None:
+    saved(tmp_path)
+    second = saved(tmp_path)
+    read, _ = checkpoint.load(tmp_path)
+    torch.testing.assert_close(read.state_dict(), second.state_dict(), rtol=0, atol=0)
+
+
+def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no checkpoint here \(metadata.json is missing\)"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [checkpoint.BASE_FILE, "Net-Branch_1.pt"])
+def test_missing_weights_are_named(tmp_path: Path, name: str) -> None:
+    saved(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ModelError, match=f"{name}: no such file"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 20, 100_000])
+def test_weights_that_break_off_are_named(tmp_path: Path, kept: int) -> None:
+    saved(tmp_path)
+    path = tmp_path / checkpoint.BASE_FILE
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelError, match=f"{checkpoint.BASE_FILE}: not the weights"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"<html>404 Not Found</html>", b"hello world", b"\x80\x02."])
+def test_weights_that_are_another_kind_of_file(tmp_path: Path, content: bytes) -> None:
+    saved(tmp_path)
+    (tmp_path / checkpoint.BASE_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match="not the weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_tensors_that_are_no_state_dict(tmp_path: Path) -> None:
+    saved(tmp_path)
+    torch.save([torch.zeros(2)], tmp_path / checkpoint.BASE_FILE)
+    with pytest.raises(ModelError, match="not the weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_cannot_run_code(tmp_path: Path) -> None:
+    saved(tmp_path)
+    torch.save({"conv1.weight": Path}, tmp_path / checkpoint.BASE_FILE)
+    with pytest.raises(ModelError, match="not the weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_plain_weights_do_not_load_into_a_network_with_attention(tmp_path: Path) -> None:
+    saved(tmp_path)
+    path = tmp_path / checkpoint.METADATA_FILE
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"diversified": false', '"diversified": true'), encoding="utf-8")
+    with pytest.raises(ModelError, match=f"{checkpoint.BASE_FILE}: not the weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_metadata_that_is_no_text(tmp_path: Path) -> None:
+    saved(tmp_path)
+    (tmp_path / checkpoint.METADATA_FILE).write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ModelError, match=checkpoint.METADATA_FILE):
+        checkpoint.load(tmp_path)

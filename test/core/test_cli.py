@@ -1,0 +1,256 @@
+"""The command `esr`, run as people run it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from esr_core import LABELS, checkpoint, load_model
+from esr_core.crop import InputSpec
+from esr_core.metadata import Metadata
+from esr_core.model import ESR
+
+MakeFerPlus = Callable[[str, int], Path]
+
+
+def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a folder."""
+    command = ["esr", *(str(argument) for argument in arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a command that cannot go on ends."""
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.fixture
+def photo(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
+    path = tmp_path / "astronaut.png"
+    assert cv2.imwrite(str(path), rgb[..., ::-1])
+    return path
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    network = ESR(1)
+    metadata = Metadata(network.name, 1, input=InputSpec(size_px=56))
+    checkpoint.save(tmp_path / "weights", network, metadata)
+    return tmp_path / "weights"
+
+
+def test_image_as_json(tmp_path: Path, photo: Path) -> None:
+    done = esr(tmp_path, "image", photo.name, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert set(answer) == {"image", "faces"}
+    assert answer["image"] == photo.name
+    (face,) = answer["faces"]
+    assert set(face) == {
+        "box",
+        "score",
+        "label",
+        "confidence",
+        "probabilities",
+        "valence",
+        "arousal",
+        "agreement",
+    }
+    np.testing.assert_allclose(face["box"], [178, 63, 89, 112], atol=8)
+    assert face["label"] == "happy"
+    assert list(face["probabilities"]) == list(LABELS)
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+    assert face["confidence"] == face["probabilities"]["happy"]
+    assert -1 <= face["arousal"] <= 1
+    assert 0 < face["valence"] <= 1
+    assert 0.5 <= face["score"] <= 1
+    assert 0.5 <= face["agreement"] <= 1
+
+
+def test_image_for_people(tmp_path: Path, photo: Path) -> None:
+    grey = tmp_path / "grey.png"
+    cv2.imwrite(str(grey), np.full((100, 100, 3), 128, np.uint8))
+    done = esr(tmp_path, "image", photo.name, grey.name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "astronaut.png: 1 face" in done.stdout
+    assert "happy" in done.stdout
+    assert "grey.png: no face found" in done.stdout
+
+
+def test_one_bad_file_among_several_does_not_stop_the_others(tmp_path: Path, photo: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture", encoding="utf-8")
+    (tmp_path / "empty.jpg").touch()
+    files = ("notes.txt", photo.name, "gone.png", "empty.jpg", photo.name)
+    done = esr(tmp_path, "image", *files, "--json")
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [photo.name] * 2
+    line = refusal(done)
+    assert "notes.txt: not a picture that can be read, such as JPEG or PNG" in line
+    assert "gone.png: No such file or directory" in line
+    assert "empty.jpg: not a picture" in line
+
+
+def test_faces_of_one_picture_do_not_colour_the_next(
+    tmp_path: Path, photo: Path, rgb: NDArray[np.uint8]
+) -> None:
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), (rgb[..., ::-1] * 0.35).astype(np.uint8))
+    after = esr(tmp_path, "image", photo.name, dark.name, "--json").stdout.splitlines()[1]
+    alone = esr(tmp_path, "image", dark.name, "--json").stdout
+    assert json.loads(after) == json.loads(alone)
+
+
+def test_annotated_pictures_are_saved(tmp_path: Path, photo: Path, rgb: NDArray[np.uint8]) -> None:
+    done = esr(tmp_path, "image", photo.name, "--save", "new/folder", "--json")
+    assert done.returncode == 0
+    saved = cv2.imread(str(tmp_path / "new" / "folder" / "astronaut.png"))
+    assert saved.shape == rgb.shape
+    changed = (saved != rgb[..., ::-1]).any(axis=2).mean()
+    assert 0.01 < changed < 0.5
+
+
+def test_folder_to_save_into_that_is_a_file(tmp_path: Path, photo: Path) -> None:
+    (tmp_path / "taken").touch()
+    assert "taken" in refusal(esr(tmp_path, "image", photo.name, "--save", "taken", "--json"))
+
+
+def test_picture_that_breaks_off(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    _, content = cv2.imencode(".jpg", rgb)
+    (tmp_path / "half.jpg").write_bytes(content.tobytes()[:9000])
+    assert "half.jpg: not a picture" in refusal(esr(tmp_path, "image", "half.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--model", "gone.onnx"), "gone.onnx: no such model file"),
+        (("--detector", "opencv", "--detector-model", "yn.onnx"), "yn.onnx: no such file"),
+        (("--detector", "opencv"), "face_detection_yunet_2023mar.onnx"),
+        (("--min-score", "0"), "min_score must be from 0.3 to 1, but got 0.0"),
+        (("--detection-size-px", "9"), "detection_size_px must be from 64 to 4096"),
+        (("--provider", "tensorrt"), "no provider 'tensorrt', only"),
+    ],
+)
+def test_image_says_what_is_wrong(
+    tmp_path: Path, photo: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    line = refusal(esr(tmp_path, "image", photo.name, *arguments))
+    assert line.startswith("esr image: ")
+    assert text in line
+
+
+def test_model_that_is_not_onnx(tmp_path: Path, photo: Path) -> None:
+    line = refusal(esr(tmp_path, "image", photo.name, "--model", photo.name))
+    assert "astronaut.png: ONNX Runtime does not load it" in line
+
+
+@pytest.mark.parametrize("arguments", [(), ("image",), ("dance",), ("image", "x", "--nonsense")])
+def test_wrong_usage_ends_with_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = esr(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "error: " in done.stderr.splitlines()[-1]
+
+
+def test_help_shows_the_commands_and_examples(tmp_path: Path) -> None:
+    overall = esr(tmp_path, "--help")
+    assert overall.returncode == 0
+    for name in ("image", "evaluate", "train", "export"):
+        assert name in overall.stdout
+    assert "esr image group.jpg" in esr(tmp_path, "image", "--help").stdout
+
+
+def test_evaluate_as_json(tmp_path: Path, weights: Path, make_ferplus: MakeFerPlus) -> None:
+    data = make_ferplus("valid.npz.xz", 16)
+    assert esr(tmp_path, "export", weights, "net.onnx").returncode == 0
+    done = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--json")
+    assert done.returncode == 0
+    answer = json.loads(done.stdout)
+    assert answer["n"] == 16
+    assert set(answer["recall"]) == set(LABELS)
+    assert 0 <= answer["accuracy"] <= 1
+    assert {"accuracy_vote", "ece"} <= set(answer)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [(None, "no such file; FER+ is not part"), (b"junk", "not a readable .npz")],
+)
+def test_evaluate_names_data_that_it_cannot_read(
+    tmp_path: Path, content: bytes | None, text: str
+) -> None:
+    if content is not None:
+        (tmp_path / "valid.npz").write_bytes(content)
+    line = refusal(esr(tmp_path, "evaluate", "--data", "valid.npz", "--json"))
+    assert line.startswith("esr evaluate: valid.npz: ")
+    assert text in line
+
+
+def test_evaluate_without_a_single_usable_image(tmp_path: Path) -> None:
+    images, votes = np.zeros((2, 48, 48), np.uint8), np.zeros((2, 10), np.uint8)
+    np.savez(tmp_path / "nobody.npz", images=images, votes=votes)
+    line = refusal(esr(tmp_path, "evaluate", "--data", "nobody.npz", "--json"))
+    assert "nobody.npz" in line
+
+
+def trained(folder: Path, data: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    files = ("--data", data, "--valid", data, "--out", "out")
+    tiny = ("--branches", 1, "--stage", "56x1", "--batch-size", 8)
+    return esr(folder, "train", *files, *tiny, *more)
+
+
+def test_train_then_export(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
+    data = make_ferplus("faces.npz.xz", 24)
+    done = trained(tmp_path, data, "--images", 16, "--json")
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["n"] == 24
+    _, metadata = checkpoint.load(tmp_path / "out")
+    assert metadata.record["training_images"] == 16
+    done = esr(tmp_path, "export", "out", "sub/net.onnx", "--int8", data, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["file"] == "sub/net.onnx"
+    assert answer["name"] == "ESR-1-ferplus"
+    assert answer["size_mb"] == pytest.approx((tmp_path / "sub/net.onnx").stat().st_size / 1e6)
+    assert load_model(tmp_path / "sub/net.onnx").metadata == metadata
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["net.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (("--stage", "big"), "SIZExEPOCHS such as 56x4, but got 'big'"),
+        (("--branches", 0), "--branches must be 1 or more, but got 0"),
+        (("--batch-size", 0), "batch"),
+    ],
+)
+def test_train_says_what_is_wrong(
+    tmp_path: Path, make_ferplus: MakeFerPlus, more: tuple[object, ...], text: str
+) -> None:
+    done = trained(tmp_path, make_ferplus("faces.npz", 16), *more)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("esr train: ")
+    assert text in last
+
+
+def test_export_of_a_folder_without_weights(tmp_path: Path) -> None:
+    line = refusal(esr(tmp_path, "export", "nowhere", "net.onnx"))
+    assert line == "esr export: nowhere: no checkpoint here (metadata.json is missing)"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_onto_a_path_that_cannot_be(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "file").touch()
+    assert "file" in refusal(esr(tmp_path, "export", weights, "file/net.onnx"))

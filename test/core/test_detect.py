@@ -1,0 +1,148 @@
+"""Finding faces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from esr_core import DetectorError
+from esr_core.detect import SCORE_FLOOR, Detector, Faces, open_detector
+
+FACE = np.array([178, 63, 267, 175], np.float32)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return open_detector()
+
+
+def test_astronaut_has_one_face(detector: Detector, rgb: NDArray[np.uint8]) -> None:
+    faces = detector.detect(rgb, 512)
+    assert len(faces) == 1
+    np.testing.assert_allclose(faces.boxes[0], FACE, atol=6)
+    assert faces.scores[0] > 0.8
+
+
+@pytest.mark.parametrize("size_px", [192, 256, 320, 960])
+def test_box_is_in_pixels_of_the_image(
+    detector: Detector, rgb: NDArray[np.uint8], size_px: int
+) -> None:
+    np.testing.assert_allclose(detector.detect(rgb, size_px).boxes, [FACE], atol=12)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_box_grows_with_the_image(
+    detector: Detector, rgb: NDArray[np.uint8], factor: float
+) -> None:
+    side = round(512 * factor)
+    scaled = cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA)
+    faces = detector.detect(scaled, 256)
+    np.testing.assert_allclose(faces.boxes, [FACE * factor], atol=10 * factor)
+
+
+def test_landmarks_lie_in_the_face_eyes_above_mouth(
+    detector: Detector, rgb: NDArray[np.uint8]
+) -> None:
+    points = detector.detect(rgb, 512).landmarks[0]
+    assert bool((points > FACE[:2]).all())
+    assert bool((points < FACE[2:]).all())
+    eyes, nose, mouth = points[:2, 1], points[2, 1], points[3:, 1]
+    assert eyes.max() < nose < mouth.min()
+
+
+def test_two_faces_best_first(detector: Detector, rgb: NDArray[np.uint8]) -> None:
+    faces = detector.detect(np.hstack([cv2.GaussianBlur(rgb, (0, 0), 2), rgb]), 1024)
+    assert len(faces) == 2
+    assert faces.scores[0] > faces.scores[1]
+    np.testing.assert_allclose(faces.boxes[0], FACE + np.float32([512, 0, 512, 0]), atol=12)
+    np.testing.assert_allclose(faces.boxes[1], FACE, atol=16)
+
+
+def test_mirrored_view_without_a_copy(detector: Detector, rgb: NDArray[np.uint8]) -> None:
+    view = rgb[:, ::-1]
+    assert not view.flags.c_contiguous
+    box = detector.detect(view, 512).boxes[0]
+    np.testing.assert_allclose(box, [512 - 267, 63, 512 - 178, 175], atol=12)
+
+
+@pytest.mark.parametrize("kind", ["fortran", "every second", "window"])
+def test_memory_layout_makes_no_difference(
+    detector: Detector, rgb: NDArray[np.uint8], kind: str
+) -> None:
+    view = {
+        "fortran": np.asfortranarray(rgb),
+        "every second": rgb[::2, ::2],
+        "window": rgb[10:400, 20:500],
+    }[kind]
+    found = detector.detect(view, 256)
+    same = detector.detect(np.ascontiguousarray(view), 256)
+    assert len(found) == 1
+    np.testing.assert_array_equal(found.boxes, same.boxes)
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (1, 1), (1, 3000), (3000, 1), (2, 2)])
+def test_grey_image_has_no_face(detector: Detector, shape: tuple[int, int]) -> None:
+    faces = detector.detect(np.full((*shape, 3), 128, np.uint8), 256)
+    assert len(faces) == 0
+    assert faces.boxes.shape == (0, 4)
+    assert faces.landmarks.shape == (0, 5, 2)
+
+
+def test_earlier_results_outlive_the_next_call(detector: Detector, rgb: NDArray[np.uint8]) -> None:
+    """The library writes into one buffer; what was handed out must not lie in it."""
+    first = detector.detect(rgb, 256)
+    boxes, landmarks = first.boxes.copy(), first.landmarks.copy()
+    detector.detect(rgb[:, ::-1], 512)
+    np.testing.assert_array_equal(first.boxes, boxes)
+    np.testing.assert_array_equal(first.landmarks, landmarks)
+
+
+def test_scores_lie_between_the_floor_and_one(detector: Detector, rgb: NDArray[np.uint8]) -> None:
+    faces = detector.detect(cv2.GaussianBlur(rgb, (0, 0), 5), 256)
+    assert len(faces) >= 1
+    assert faces.scores.min() >= SCORE_FLOOR
+    assert faces.scores.max() <= 1
+
+
+def test_missing_model_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "yunet.onnx"
+    with pytest.raises(DetectorError, match=r"yunet\.onnx: no such file"):
+        open_detector("opencv", str(path))
+
+
+def test_automatic_choice_takes_opencv_where_a_model_is_given(tmp_path: Path) -> None:
+    with pytest.raises(DetectorError, match=r"here\.onnx: no such file"):
+        open_detector("auto", str(tmp_path / "here.onnx"))
+
+
+def test_opencv_without_a_model_says_which_one_it_needs() -> None:
+    with pytest.raises(DetectorError, match=r"face_detection_yunet_2023mar\.onnx"):
+        open_detector("opencv")
+
+
+def test_model_file_that_is_no_network_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a network")
+    with pytest.raises(DetectorError, match=r"broken\.onnx: .*does not load it"):
+        open_detector("opencv", str(path))
+
+
+def test_unknown_detector_names_those_there_are() -> None:
+    with pytest.raises(DetectorError, match="auto, yuface or opencv, but got 'haar'"):
+        open_detector("haar")
+
+
+def test_faces_check_their_shapes() -> None:
+    with pytest.raises(ValueError, match=r"scores must be \(2,\) float32, but got \(3,\)"):
+        Faces(
+            np.zeros((2, 4), np.float32), np.zeros(3, np.float32), np.zeros((2, 5, 2), np.float32)
+        )
+
+
+def test_faces_check_their_type() -> None:
+    with pytest.raises(ValueError, match=r"boxes must be .* but got .* float64"):
+        Faces(np.zeros((1, 4)), np.zeros(1, np.float32), np.zeros((1, 5, 2), np.float32))

@@ -1,0 +1,114 @@
+"""Turning trained weights into .onnx files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from esr_core import load_model
+from esr_core.crop import InputSpec
+from esr_core.export import export_fp32, export_int8
+from esr_core.metadata import Metadata
+from esr_core.model import ESR, Ensemble
+
+
+def lively(branches: int, diversified: bool) -> ESR:
+    """An untrained network whose answers differ from face to face."""
+    torch.manual_seed(2)
+    esr = ESR(branches, diversified).train()
+    batch = torch.from_numpy(faces(8, 56))
+    for module in esr.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one pass sets the statistics
+    with torch.no_grad():
+        esr(batch)
+        scores = esr.eval()(batch).emotions
+        for branch, score in zip(esr.convolutional_branches, scores):
+            spread = score.std(dim=0).mean()
+            branch.fc.weight.div_(spread)
+            branch.fc.bias.sub_(score.mean(dim=0)).div_(spread)
+    return esr
+
+
+def faces(count: int, size_px: int) -> NDArray[np.float32]:
+    """Blots rather than noise, which all looks the same to a network."""
+    blots = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(4))
+    return torch.nn.functional.interpolate(blots, (size_px, size_px), mode="bilinear").numpy()
+
+
+@pytest.mark.parametrize(("branches", "diversified"), [(2, False), (1, True)])
+def test_fp32_answers_like_pytorch_for_any_number_of_faces(
+    tmp_path: Path, branches: int, diversified: bool
+) -> None:
+    esr, path = lively(branches, diversified), tmp_path / "net.onnx"
+    metadata = Metadata(esr.name, branches, diversified, InputSpec(size_px=56))
+    export_fp32(esr, metadata, path)
+    model = load_model(path)
+    assert model.metadata == metadata
+    for count in (1, 3):
+        batch = faces(count, 56)
+        with torch.inference_mode():
+            probabilities, affect, votes = Ensemble(esr)(torch.from_numpy(batch))
+        answer = model.predict(batch)
+        np.testing.assert_allclose(answer.probabilities, probabilities.numpy(), atol=1e-4)
+        np.testing.assert_allclose(answer.affect, affect.numpy(), atol=1e-4)
+        np.testing.assert_array_equal(answer.votes, votes.numpy())
+    assert np.ptp(answer.probabilities, axis=0).max() > 0.1
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """One small network in fp32 and in INT8."""
+    folder = tmp_path_factory.mktemp("pair")
+    fp32, int8 = folder / "fp32.onnx", folder / "int8.onnx"
+    esr = lively(1, False)
+    metadata = Metadata(esr.name, 1, False, InputSpec(size_px=56), record={"note": "kept"})
+    export_fp32(esr, metadata, fp32)
+    export_int8(fp32, metadata, faces(40, 56), int8)
+    return fp32, int8
+
+
+def test_files_are_readable_by_onnx_runtime_1_11(pair: tuple[Path, Path]) -> None:
+    for path in pair:
+        network = onnx.load(str(path))
+        assert network.ir_version == 8
+        assert {o.domain: o.version for o in network.opset_import}.get("") == 16
+        assert {node.domain for node in network.graph.node} <= {"", "ai.onnx"}
+
+
+def test_first_axis_of_all_ends_is_free(pair: tuple[Path, Path]) -> None:
+    for path in pair:
+        graph = onnx.load(str(path)).graph
+        ends = [*graph.input, *graph.output]
+        assert [end.name for end in ends] == ["faces", "probabilities", "affect", "votes"]
+        assert [end.type.tensor_type.shape.dim[0].dim_param for end in ends] == ["n"] * 4
+
+
+def test_int8_is_a_third_of_the_size_or_less(pair: tuple[Path, Path]) -> None:
+    fp32, int8 = pair
+    assert int8.stat().st_size < fp32.stat().st_size / 3
+
+
+def test_int8_answers_nearly_like_fp32(pair: tuple[Path, Path]) -> None:
+    fp32, int8 = (load_model(path).predict(faces(6, 56)) for path in pair)
+    np.testing.assert_allclose(int8.probabilities, fp32.probabilities, atol=0.1)
+    assert np.ptp(fp32.probabilities, axis=0).max() > 0.2
+    np.testing.assert_allclose(int8.affect, fp32.affect, atol=0.1)
+
+
+def test_metadata_travels_with_the_file(pair: tuple[Path, Path]) -> None:
+    for path in pair:
+        metadata = load_model(path).metadata
+        assert metadata.name == "ESR-1"
+        assert metadata.input.size_px == 56
+        assert metadata.record == {"note": "kept"}
+
+
+def test_export_leaves_no_partial_files(pair: tuple[Path, Path]) -> None:
+    assert sorted(p.name for p in pair[0].parent.iterdir()) == ["fp32.onnx", "int8.onnx"]

@@ -1,0 +1,71 @@
+"""The learner knows nothing of ROS, and running it needs no PyTorch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+import esr_core
+
+PACKAGE = Path(esr_core.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+ROS = {"rclpy", "esr_ros", "sensor_msgs", "std_msgs", "diagnostic_msgs", "launch", "cv_bridge"}
+TRAINING = {"torch", "onnx"}
+#: Modules that only training, export and checkpoints need.
+TRAINERS = {"model", "checkpoint", "export", "augment", "train"}
+
+RUN = """
+import json, sys
+import skimage.data
+from esr_core import EmotionPipeline
+pipeline = EmotionPipeline()
+pipeline.warm_up()
+faces = pipeline.step(skimage.data.astronaut(), 0.0)
+print(json.dumps({"labels": [face.label for face in faces], "modules": sorted(sys.modules)}))
+"""
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """The packages that import statements among the nodes name."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add((node.module or "").split(".")[0])
+    return names
+
+
+def test_running_needs_neither_ros_nor_pytorch(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    answer = json.loads(done.stdout)
+    assert answer["labels"] == ["happy"]
+    packages = {name.split(".")[0] for name in answer["modules"]}
+    assert "esr_core" in packages
+    assert packages.isdisjoint(ROS | TRAINING)
+
+
+def test_all_modules_are_looked_at() -> None:
+    assert {path.stem for path in MODULES} >= TRAINERS | {"crop", "pipeline", "cli", "ferplus"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_module_imports_nothing_of_ros(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert imported(ast.walk(tree)).isdisjoint(ROS)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.stem not in TRAINERS], ids=lambda path: path.stem
+)
+def test_module_imports_pytorch_inside_functions_at_most(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert imported(iter(tree.body)).isdisjoint(TRAINING)

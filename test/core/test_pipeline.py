@@ -1,0 +1,188 @@
+"""From an image to emotions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from esr_core import (
+    DetectorError,
+    EmotionPipeline,
+    ImageError,
+    Model,
+    ModelError,
+    OptionError,
+    PipelineOptions,
+)
+
+GREY = np.full((480, 640, 3), 128, np.uint8)
+
+
+def without_mouth(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The astronaut no longer smiles."""
+    changed = rgb.copy()
+    changed[130:158, 195:250] = rgb[115:120, 195:200].mean(axis=(0, 1))
+    return changed
+
+
+@pytest.fixture
+def pipeline(model: Model) -> EmotionPipeline:
+    return EmotionPipeline(model=model)
+
+
+def test_astronaut_is_happy(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    (face,) = pipeline.step(rgb, 0.0)
+    assert (face.label, face.emotion, face.face_id) == ("happy", 1, 1)
+    assert face.confidence == face.probabilities.max() > 0.5
+    assert face.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert 0 < face.valence <= 1
+    assert face.votes.shape == (pipeline.model.metadata.branches,)
+    assert face.agreement == np.mean(face.votes == 1) >= 0.5
+    np.testing.assert_allclose(face.box, [178, 63, 267, 175], atol=12)
+
+
+def test_image_without_faces_gives_an_empty_list(pipeline: EmotionPipeline) -> None:
+    assert pipeline.step(GREY, 0.0) == []
+
+
+def test_largest_face_comes_first(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    image = np.zeros((512, 1024, 3), np.uint8)
+    image[128:384, :256] = rgb[::2, ::2]
+    image[:, 512:] = rgb
+    pipeline.options = replace(pipeline.options, detection_size_px=1024)
+    large, small = pipeline.step(image, 0.0)
+    assert large.box[0] > 512
+    assert small.box[2] < 256
+    pipeline.options = replace(pipeline.options, max_faces=1)
+    (only,) = pipeline.step(image, 0.1)
+    assert only.face_id == large.face_id
+
+
+def test_faces_below_the_least_score_are_left_out(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    (face,) = pipeline.step(rgb, 0.0)
+    pipeline.options = replace(pipeline.options, min_score=min(face.score + 0.01, 1.0))
+    assert pipeline.step(rgb, 0.1) == []
+
+
+def test_face_keeps_its_id_through_images_without_it(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    shown = [rgb, GREY, rgb, GREY, GREY, rgb]
+    stamps = [0.0, 0.2, 0.4, 0.6, 1.0, 1.2]
+    answers = [pipeline.step(image, stamp_s) for image, stamp_s in zip(shown, stamps)]
+    assert [[face.face_id for face in faces] for faces in answers] == [[1], [], [1], [], [], [2]]
+
+
+def test_answers_are_smoothed_over_time(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    changed = without_mouth(rgb)
+    raw = EmotionPipeline(
+        replace(pipeline.options, smoothing_s=0.0), pipeline.model, pipeline.detector
+    )
+    first, second = raw.step(rgb, 0.0)[0], raw.step(changed, 0.25)[0]
+    assert abs(first.valence - second.valence) > 0.05
+    pipeline.step(rgb, 0.0)
+    smooth = pipeline.step(changed, 0.25)[0]
+    weight = 1 - np.exp(-1)
+    expected = first.probabilities + weight * (second.probabilities - first.probabilities)
+    np.testing.assert_allclose(smooth.probabilities, expected, atol=1e-3)
+    assert smooth.valence == pytest.approx(
+        first.valence + weight * (second.valence - first.valence), abs=1e-3
+    )
+    np.testing.assert_array_equal(smooth.votes, second.votes)
+
+
+def test_same_recording_gives_the_same_answers(model: Model, rgb: NDArray[np.uint8]) -> None:
+    images = [rgb, np.roll(rgb, 12, axis=1), GREY, np.roll(rgb, 20, axis=0)]
+    runs = [
+        [
+            (face.face_id, face.probabilities.tolist(), face.box.tolist())
+            for i, image in enumerate(images)
+            for face in pipeline.step(image, i / 10)
+        ]
+        for pipeline in (EmotionPipeline(model=model), EmotionPipeline(model=model))
+    ]
+    assert len(runs[0]) == 3
+    assert runs[0] == runs[1]
+
+
+def test_recording_that_starts_over_starts_afresh(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    (before,) = pipeline.step(without_mouth(rgb), 100.0)
+    (again,) = pipeline.step(rgb, 0.0)
+    (fresh,) = EmotionPipeline(model=pipeline.model, detector=pipeline.detector).step(rgb, 0.0)
+    assert again.face_id > before.face_id
+    np.testing.assert_array_equal(again.probabilities, fresh.probabilities)
+
+
+def test_reset_forgets_all_faces(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    pipeline.step(rgb, 0.0)
+    pipeline.step(GREY, 0.1)
+    pipeline.reset()
+    assert pipeline.tracker.tracks == []
+    assert [face.face_id for face in pipeline.step(rgb, 0.05)] == [1]
+
+
+def test_warm_up_leaves_no_trace(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    pipeline.warm_up()
+    assert pipeline.tracker.tracks == []
+    assert pipeline.step(rgb, 0.0)[0].face_id == 1
+
+
+def test_image_is_left_alone(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    before = rgb.copy()
+    rgb.setflags(write=False)
+    pipeline.step(rgb, 0.0)
+    np.testing.assert_array_equal(rgb, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 4000, 3), (3, 2, 3)])
+def test_image_of_odd_shape_has_no_faces(pipeline: EmotionPipeline, shape: tuple[int, ...]) -> None:
+    assert pipeline.step(np.full(shape, 77, np.uint8), 0.0) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((480, 640), np.uint8),
+        ((480, 640, 4), np.uint8),
+        ((480, 640, 3), np.float32),
+        ((480, 640, 3), np.uint16),
+        ((0, 640, 3), np.uint8),
+        ((480, 0, 3), np.uint8),
+    ],
+)
+def test_what_is_no_image_is_refused(
+    pipeline: EmotionPipeline, shape: tuple[int, ...], dtype: type
+) -> None:
+    with pytest.raises(ImageError, match=r"must be \(h, w, 3\) uint8, but got"):
+        pipeline.step(np.zeros(shape, dtype), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"min_score": 1.5}, "min_score must be from 0.3 to 1, but got 1.5"),
+        ({"max_faces": 0}, "max_faces must be from 1 to 256"),
+        ({"detection_size_px": 20}, "detection_size_px must be from 64 to 4096"),
+        ({"detector": "dlib"}, "detector must be one of auto, yuface, opencv"),
+        ({"provider": "gpu"}, "provider must be one of"),
+        ({"threads": 2.0}, r"threads must be a int, but got 2\.0 \(float\)"),
+    ],
+)
+def test_options_out_of_range(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
+        PipelineOptions(**wrong)
+
+
+def test_options_reach_the_model_and_the_detector(model: Model) -> None:
+    with pytest.raises(ModelError, match=r"gone\.onnx: no such model file"):
+        EmotionPipeline(PipelineOptions(model="gone.onnx"))
+    with pytest.raises(DetectorError, match=r"gone\.onnx: no such file"):
+        EmotionPipeline(PipelineOptions(detector_model="gone.onnx"), model)
