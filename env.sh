@@ -12,6 +12,12 @@ if [ ! -x "$_esr_root/.venv/bin/python" ]; then
   return 1 2>/dev/null || exit 1
 fi
 
+if [ -e "$_esr_root/.venv/.ros_distro" ] && [ -z "${ROS_DISTRO:-}" ]; then
+  _esr_distro=$(cat "$_esr_root/.venv/.ros_distro")
+  echo "env.sh: source ROS first (source /opt/ros/$_esr_distro/setup.bash); this environment builds on it" >&2
+  return 1 2>/dev/null || exit 1
+fi
+
 if [ "${_ESR_ENV:-}" != "$_esr_root" ]; then
   export VIRTUAL_ENV="$_esr_root/.venv"
   export PATH="$VIRTUAL_ENV/bin:$PATH"
@@ -34,4 +40,4 @@ if [ "${_ESR_ENV:-}" != "$_esr_root" ]; then
   # Large images get lost over Fast DDS's default transports.
   export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"
 fi
-unset _esr_root _esr_shell _esr_site _esr_libs
+unset _esr_distro _esr_root _esr_shell _esr_site _esr_libs

@@ -148,7 +148,10 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     if kind == "yuface" or (kind == "auto" and not model):
         return LibFaceDetection()
     if kind == "opencv" and not model:
-        raise DetectorError("the detector 'opencv' needs detector_model: the path of a YuNet .onnx")
+        raise DetectorError(
+            "the detector 'opencv' needs detector_model, the path of a YuNet model such as "
+            "face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
+        )
     if kind in ("opencv", "auto"):
         return OpenCvYuNet(Path(model))
     raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")

@@ -22,6 +22,12 @@ check_machine() {
     fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
 }
 
+# colcon comes from PyPI only where ROS does.
+check_colcon() {
+  ! has_ros || command -v colcon >/dev/null ||
+    fail "colcon is missing; install it (apt install python3-colcon-common-extensions)"
+}
+
 # A ROS 2 of the machine's own, sourced in this shell.
 has_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && python3 -c 'import rclpy' 2>/dev/null; }
 
@@ -98,6 +104,7 @@ install_test() {
 }
 
 check_machine
+check_colcon
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
 once node requirements/node.txt install_node
