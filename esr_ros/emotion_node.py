@@ -29,6 +29,11 @@ from esr_ros.msg import EmotionArray
 AnyImage = Union[Image, CompressedImage]
 #: How long without an image until the node says what it listens to.
 SILENCE_S = 5.0
+#: What to do when images are sent and do not arrive.
+LARGE_IMAGES = (
+    "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
+    "the camera and of this node (the launch file sets it here), or reliability: reliable on both"
+)
 
 
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
@@ -190,9 +195,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if values["missed"] > max(values["received"], 30):
             self.get_logger().warning(
                 f"most images on {self.topic} do not arrive: {values['received']} did, "
-                f"{values['missed']} did not. Large images need FASTDDS_BUILTIN_TRANSPORTS="
-                "LARGE_DATA in the environment of the camera and of this node (the launch file "
-                "sets it), or the parameter reliability: reliable",
+                f"{values['missed']} did not. {LARGE_IMAGES}",
                 once=True,
             )
 
@@ -206,7 +209,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         )
         self._warn(
             f"no images yet on {self.topic}; this node wants {self._heard_as()}; "
-            + (f"there: {offers}" if offers else "nobody publishes there")
+            + (f"there: {offers}. {LARGE_IMAGES}" if offers else "nobody publishes there")
         )
 
     def _heard_as(self) -> str:

@@ -48,7 +48,7 @@ pip_install() { # pip_install WHAT ARGUMENTS...
   echo "setup: installing $what"
   PIP_DISABLE_PIP_VERSION_CHECK=1 _ROS_WHEELS_BOOTSTRAP_COMPLETE=1 \
     .venv/bin/python -m pip install --no-input "$@" >"$log" 2>&1 && return
-  if grep -qiE 'name resolution|connection|timed out|network is unreachable|no route to host' "$log"; then
+  if grep -qiE 'name resolution|connection|timed out|network is unreachable|no route to host|from versions: none' "$log"; then
     fail "cannot reach the package index to install $what; check the network, then run the same command again (details: $log)"
   fi
   fail "installing $what failed: $(grep -iE '^error' "$log" | tail -1) (details: $log)"
