@@ -10,7 +10,7 @@ import ctypes
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Protocol, Tuple, Union
+from typing import Any, List, Optional, Protocol, Tuple, Union
 
 import cv2
 import numpy as np
@@ -20,6 +20,12 @@ from esr_core.errors import DetectorError
 
 #: Below this nothing is a face; what a user asks for lies above.
 SCORE_FLOOR = 0.3
+#: YuNet overlooks faces that fill an image which it sees larger than this ...
+LARGEST_FOR_CLOSE_FACES_PX = 480
+#: ... so then it looks at this size too.
+CLOSE_SIZE_PX = 320
+#: Of two faces of which one covers so much of the smaller, the better one is real.
+MAX_COVER = 0.6
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,33 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     if kind in ("opencv", "auto"):
         return OpenCvYuNet(Path(model))
     raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
+
+
+def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+    """Find small faces and faces that fill the image (h, w, 3) uint8, each once."""
+    faces = detector.detect(rgb, size_px)
+    if min(size_px, max(rgb.shape[:2])) <= LARGEST_FOR_CLOSE_FACES_PX:
+        return faces
+    close = detector.detect(rgb, CLOSE_SIZE_PX)
+    both = Faces(
+        np.concatenate([faces.boxes, close.boxes]),
+        np.concatenate([faces.scores, close.scores]),
+        np.concatenate([faces.landmarks, close.landmarks]),
+    )
+    return _without_doubles(both[np.argsort(-both.scores, kind="stable")])
+
+
+def _without_doubles(faces: Faces) -> Faces:
+    """Drop what a better face covers; the best comes first."""
+    kept: List[int] = []
+    area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+    for row, box in enumerate(faces.boxes):
+        others = faces.boxes[kept]
+        overlap = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+        shared = np.maximum(overlap, 0).prod(axis=1)
+        if not (shared > MAX_COVER * np.minimum(area[row], area[kept])).any():
+            kept.append(row)
+    return faces[np.array(kept, np.intp)]
 
 
 def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], float]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.crop import crop
-from esr_core.detect import SCORE_FLOOR, Detector, Faces, open_detector
+from esr_core.detect import SCORE_FLOOR, Detector, Faces, find_faces, open_detector
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
 from esr_core.infer import PROVIDERS, Model, load_model
@@ -134,7 +134,7 @@ class EmotionPipeline:
         """
         if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
             raise ImageError(f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}")
-        faces = self._chosen(self.detector.detect(rgb, self.options.detection_size_px), rgb)
+        faces = self._chosen(find_faces(self.detector, rgb, self.options.detection_size_px), rgb)
         ids = self.tracker.update(faces.boxes, stamp_s, self.options.track_timeout_s)
         self.smoother.keep(track.face_id for track in self.tracker.tracks)
         prediction = self.model.predict(crop(rgb, faces.boxes, self.model.metadata.input))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from esr_core import DetectorError
-from esr_core.detect import SCORE_FLOOR, Detector, Faces, open_detector
+from esr_core.detect import SCORE_FLOOR, Detector, Faces, find_faces, open_detector
 
 FACE = np.array([178, 63, 267, 175], np.float32)
 
@@ -146,3 +146,26 @@ def test_faces_check_their_shapes() -> None:
 def test_faces_check_their_type() -> None:
     with pytest.raises(ValueError, match=r"boxes must be .* but got .* float64"):
         Faces(np.zeros((1, 4)), np.zeros(1, np.float32), np.zeros((1, 5, 2), np.float32))
+
+
+@pytest.mark.parametrize("side_px", [400, 1000, 4000])
+def test_a_face_that_fills_the_picture_is_found_at_any_size(
+    rgb: NDArray[np.uint8], side_px: int
+) -> None:
+    close = cv2.resize(rgb[63:175, 170:275], (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+    faces = find_faces(open_detector(), close, 960)
+    assert len(faces) == 1
+    assert faces.scores[0] > 0.9
+    assert (faces.boxes[0, 2:] - faces.boxes[0, :2]).min() > 0.7 * side_px
+
+
+def test_small_and_large_faces_are_found_together_and_once(rgb: NDArray[np.uint8]) -> None:
+    picture = np.full((1200, 1600, 3), 120, np.uint8)
+    picture[:1200, :1000] = cv2.resize(rgb[40:200, 155:288], (1000, 1200))
+    picture[100:300, 1300:1500] = cv2.resize(rgb[:256, 100:356], (200, 200))
+    faces = find_faces(open_detector(), picture, 960)
+    faces = faces[faces.scores > 0.6]
+    widths = sorted(faces.boxes[:, 2] - faces.boxes[:, 0])
+    assert len(widths) == 2
+    assert widths[0] < 100
+    assert widths[1] > 500
