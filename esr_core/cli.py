@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -53,7 +54,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         )
         return 2
     except OSError as error:  # a folder that is a file, a full disk, no permission
-        print(f"esr {parsed.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(
+            f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"esr {parsed.command}: stopped", file=sys.stderr)
@@ -164,6 +167,8 @@ def _image(arguments: argparse.Namespace) -> None:
     pipeline = EmotionPipeline(
         PipelineOptions(detection_size_px=arguments.detection_size_px, smoothing_s=0.0, **chosen)
     )
+    if arguments.save:
+        _check_targets(arguments.files, arguments.save)
     failed: List[str] = []
     for path in arguments.files:
         try:
@@ -178,7 +183,7 @@ def _image(arguments: argparse.Namespace) -> None:
         else:
             _print_faces(path, faces)
         if arguments.save:
-            _save_annotated(arguments.save, path, rgb, faces)
+            _save_annotated(_target(arguments.save, path), rgb, faces)
     if failed:
         raise ImageError("; ".join(failed))
 
@@ -220,7 +225,7 @@ def as_json(face: FaceEmotion) -> Dict[str, Any]:
 
 def _print_faces(path: Path, faces: List[FaceEmotion]) -> None:
     count = f"{len(faces)} face{'' if len(faces) == 1 else 's'}"
-    table = Table(title=f"{path}: {count}", title_justify="left")
+    table = Table(title=f"{escape(str(path))}: {count}", title_justify="left")
     for column in ("x", "y", "width", "height", "emotion", "confidence", "valence", "arousal"):
         table.add_column(column, justify="left" if column == "emotion" else "right")
     for face in faces:
@@ -232,18 +237,30 @@ def _print_faces(path: Path, faces: List[FaceEmotion]) -> None:
             f"{face.valence:+.2f}",
             f"{face.arousal:+.2f}",
         )
-    Console().print(table if faces else f"{path}: no face found")
+    Console().print(table if faces else f"{escape(str(path))}: no face found")
 
 
-def _save_annotated(
-    folder: Path, path: Path, rgb: NDArray[np.uint8], faces: List[FaceEmotion]
-) -> None:
+def _target(folder: Path, path: Path) -> Path:
+    return folder / f"{path.stem}.png"
+
+
+def _check_targets(paths: List[Path], folder: Path) -> None:
+    """Refuse to write over one of the pictures, or two of them into one file."""
+    targets = [_target(folder, path).resolve() for path in paths]
+    for path, target in zip(paths, targets):
+        if target in {other.resolve() for other in paths}:
+            raise OptionError(f"--save {folder} would overwrite {target}; name another folder")
+        if targets.count(target) > 1:
+            raise OptionError(f"{path}: another picture would be saved as {target} too")
+
+
+def _save_annotated(path: Path, rgb: NDArray[np.uint8], faces: List[FaceEmotion]) -> None:
     from esr_core.draw import annotate
 
-    folder.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     bgr = cv2.cvtColor(annotate(rgb, faces), cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(folder / f"{path.stem}.png"), bgr):
-        raise ImageError(f"{folder / path.stem}.png: cannot be written")
+    if not cv2.imwrite(str(path), bgr):
+        raise ImageError(f"{path}: cannot be written")
 
 
 def _progress() -> Progress:

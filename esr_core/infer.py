@@ -34,6 +34,7 @@ _LOAD_ERRORS = (
     ort_errors.NoModel,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
+    UnicodeDecodeError,  # its own text about a damaged file need not be UTF-8
 )
 #: What ``provider`` may be.
 PROVIDERS: Tuple[str, ...] = ("auto", *_PROVIDERS)
@@ -68,6 +69,14 @@ class Model:
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
         self.metadata = Metadata.from_json(text, str(path))
+        given = [list(i.shape[1:]) for i in self._session.get_inputs()]
+        answers = len(self._session.get_outputs())
+        size = self.metadata.input.size_px
+        if given != [[3, size, size]] or answers != len(Prediction._fields):
+            raise ModelError(
+                f"{path}: must take faces (n, 3, {size}, {size}) and give {Prediction._fields}, "
+                f"but takes {given} and gives {answers} outputs"
+            )
         self.path = path
         self.provider = self._session.get_providers()[0]
         self._input = self._session.get_inputs()[0].name

@@ -11,6 +11,9 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+#: So many in a row are no accident.
+UNDECODABLE_IS_ERROR = 3
+
 
 @dataclass
 class Counters:
@@ -21,6 +24,7 @@ class Counters:
     stale: int = 0  # images displaced by a newer one before their turn
     missed: int = 0  # images that were sent and never reached the node: lost, or overwritten
     undecodable: int = 0
+    undecodable_in_a_row: int = 0
     faces: int = 0
     latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -52,15 +56,22 @@ class Counters:
 
 
 def diagnostic_array(
-    header: Header, name: str, hardware_id: str, counters: Counters, details: Dict[str, str]
+    header: Header,
+    name: str,
+    hardware_id: str,
+    counters: Counters,
+    silent: bool,
+    details: Dict[str, str],
 ) -> DiagnosticArray:
     """Return the node's state for /diagnostics."""
     values = counters.values()
     level, message = DiagnosticStatus.OK, "answering"
     if values["received"] == 0:
         level, message = DiagnosticStatus.WARN, "no images yet"
-    elif values["answered"] == 0 and values["undecodable"]:
-        level, message = DiagnosticStatus.ERROR, "no image could be decoded"
+    elif silent:
+        level, message = DiagnosticStatus.WARN, "no images any more"
+    elif counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR:
+        level, message = DiagnosticStatus.ERROR, "images cannot be decoded"
     p50, p99 = counters.latency_s()
     pairs = {key: str(value) for key, value in values.items()}
     pairs.update({"latency p50 ms": f"{p50 * 1e3:.1f}", "latency p99 ms": f"{p99 * 1e3:.1f}"})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+import traceback
 from typing import Any, Dict, List, Optional, Type, Union
 
 import rclpy
@@ -13,7 +15,6 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -29,11 +30,17 @@ from esr_ros.msg import EmotionArray
 AnyImage = Union[Image, CompressedImage]
 #: How long without an image until the node says what it listens to.
 SILENCE_S = 5.0
+#: What is older than this was not taken now.
+LONGEST_LATENCY_S = 60.0
 #: What to do when images are sent and do not arrive.
 LARGE_IMAGES = (
     "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
     "the camera and of this node (the launch file sets it here), or reliability: reliable on both"
 )
+
+
+class NodeError(EsrError):
+    """The node cannot go on."""
 
 
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
@@ -58,17 +65,21 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, warm it up, offer the topics."""
         try:
-            self.pipeline = EmotionPipeline(self.options)
+            pipeline = EmotionPipeline(self.options)
+            pipeline.warm_up()
         except EsrError as error:
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
-        self.pipeline.warm_up()
+        except BaseException:
+            # rclpy takes what is raised here for an error transition and says nothing.
+            self.get_logger().fatal(f"cannot configure:\n{traceback.format_exc()}")
+            raise
         self._emotions = self.create_publisher(EmotionArray, "emotion", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        model = self.pipeline.model
+        self.pipeline = pipeline
+        model = pipeline.model
         self.get_logger().info(
-            f"{model.metadata.name} ready on {model.provider}, "
-            f"faces by {self.pipeline.detector.name}"
+            f"{model.metadata.name} ready on {model.provider}, faces by {pipeline.detector.name}"
         )
         return TransitionCallbackReturn.SUCCESS
 
@@ -76,6 +87,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         """Start to listen."""
         self.counters = Counters()
         self._last_sequence = 0
+        self._heard_s = time.monotonic()
         self._mailbox = Latest()
         self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
         self._worker.start()
@@ -143,6 +155,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_image(self, message: AnyImage, info: Dict[str, Any]) -> None:
         self._count_missed(info.get("publication_sequence_number"))
+        self._heard_s = time.monotonic()
         displaced = self._mailbox.put(message)
         self.counters.add(received=1, stale=int(displaced))
 
@@ -155,7 +168,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             try:
                 self._answer(message)
             except ImageError as error:
-                self.counters.add(undecodable=1)
+                self.counters.add(undecodable=1, undecodable_in_a_row=1)
                 self._warn(f"image on {self.topic} ignored: {error}")
 
     def _answer(self, message: AnyImage) -> None:
@@ -164,16 +177,19 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         faces = self.pipeline.step(rgb, self._stamp_s(message.header))
         self._emotions.publish(emotion_array(message.header, faces, rgb.shape))
         self.counters.add(answered=1, faces=len(faces))
-        if message.header.stamp.sec:
-            age = self.get_clock().now() - Time.from_msg(
-                message.header.stamp, clock_type=self.get_clock().clock_type
-            )
-            self.counters.add_latency(age.nanoseconds * 1e-9)
+        self.counters.undecodable_in_a_row = 0
+        latency_s = self._now_s() - self._stamp_s(message.header)
+        # Older or from the future: a recording, or a camera whose clock is another.
+        if 0 < latency_s < LONGEST_LATENCY_S:
+            self.counters.add_latency(latency_s)
 
     def _stamp_s(self, header: Header) -> float:
         """The image's own time; the clock's where the camera sets none."""
         if header.stamp.sec or header.stamp.nanosec:
             return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
+        return self._now_s()
+
+    def _now_s(self) -> float:
         return float(self.get_clock().now().nanoseconds * 1e-9)
 
     # --- telling people ------------------------------------------------------------------------
@@ -200,17 +216,22 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             )
 
     def _on_silence(self) -> None:
-        if self.counters.values()["received"]:
+        silent_s = self._silent_s()
+        if silent_s < SILENCE_S:
             return
+        since = f"for {silent_s:.0f} s" if self.counters.values()["received"] else "yet"
         publishers = self.get_publishers_info_by_topic(self.topic)
         offers = ", ".join(
             f"{p.node_name} sends {p.topic_type} {p.qos_profile.reliability.name.lower()}"
             for p in publishers
         )
         self._warn(
-            f"no images yet on {self.topic}; this node wants {self._heard_as()}; "
+            f"no images {since} on {self.topic}; this node wants {self._heard_as()}; "
             + (f"there: {offers}. {LARGE_IMAGES}" if offers else "nobody publishes there")
         )
+
+    def _silent_s(self) -> float:
+        return time.monotonic() - self._heard_s
 
     def _heard_as(self) -> str:
         return f"{image_type(self.topic).__name__}, {self.options.reliability}, depth 1"
@@ -221,7 +242,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if not self._worker.is_alive():
             # A defect, whose traceback stands above. A node that hears and never answers would
             # be worse than one that ends and is started again.
-            raise RuntimeError("the worker thread has ended; this node cannot answer any more")
+            raise NodeError("the worker thread has ended; this node cannot answer any more")
         model = self.pipeline.model
         details = {
             "topic": self.topic,
@@ -232,7 +253,14 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(
-            diagnostic_array(header, f"{name}: emotions", self.topic, self.counters, details)
+            diagnostic_array(
+                header,
+                f"{name}: emotions",
+                self.topic,
+                self.counters,
+                self._silent_s() >= SILENCE_S,
+                details,
+            )
         )
 
     def _totals(self) -> str:
@@ -257,9 +285,8 @@ def image_type(topic: str) -> Type[AnyImage]:
 
 def main(args: Optional[List[str]] = None) -> int:
     """Run the node until it is told to stop; returns the exit code."""
-    rclpy.init(args=args)
     try:
-        return _run()
+        return _run(_start(args))
     except EsrError as error:
         print(f"emotion_node: {error}", file=sys.stderr)
         return 2
@@ -269,15 +296,28 @@ def main(args: Optional[List[str]] = None) -> int:
         rclpy.try_shutdown()
 
 
-def _run() -> int:
-    node = EmotionNode()
+def _start(args: Optional[List[str]]) -> EmotionNode:
+    """Make the node; what rcl says about arguments and parameter files becomes one line."""
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:
+        raise OptionError(str(error).splitlines()[0]) from error
+    try:
+        return EmotionNode()
+    except RuntimeError as error:
+        if not rclpy.ok():  # told to stop while it started
+            raise ExternalShutdownException from error
+        raise OptionError(str(error).splitlines()[0]) from error
+
+
+def _run(node: EmotionNode) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         if node.options.autostart:
             for transition in (node.trigger_configure, node.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
-                    return 2
+                    return 2 if rclpy.ok() else 0
         executor.spin()
         return 0
     finally:

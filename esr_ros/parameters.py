@@ -16,7 +16,6 @@ from esr_core.pipeline import PipelineOptions
 
 #: Names that ROS itself declares on a node.
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
-_ROS_PREFIXES = ("qos_overrides.",)
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,20 @@ def declare(node: Node) -> NodeOptions:
     """
     known = list(options(NodeOptions))
     names = [o.name for o in known]
-    given = [name for name in node.get_parameters_by_prefix("") if not _is_ros(name)]
+    given = {
+        name: parameter.value
+        for name, parameter in node.get_parameters_by_prefix("").items()
+        if not _is_ros(name)
+    }
     unknown = sorted(set(given) - set(names))
     if unknown:
         raise OptionError(
             f"unknown parameter {', '.join(unknown)} for {node.get_fully_qualified_name()}; "
             f"known are {', '.join(sorted(names))}"
         )
+    for o in known:
+        if isinstance(o.default, float) and isinstance(given.get(o.name), int):
+            raise OptionError(f"{o.name} must be a float: write {given[o.name]}.0")
     for name in given:
         # What ROS declared from the file has no bounds; it is declared again with them.
         node.undeclare_parameter(name)
@@ -116,7 +122,7 @@ def _constraints(declared: Option) -> str:
 
 
 def _is_ros(name: str) -> bool:
-    return name in _ROS_NAMES or name.startswith(_ROS_PREFIXES)
+    return name in _ROS_NAMES
 
 
 def as_yaml(node_name: str, values: Any = NodeOptions) -> str:

@@ -254,3 +254,20 @@ def test_export_of_a_folder_without_weights(tmp_path: Path) -> None:
 def test_export_onto_a_path_that_cannot_be(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in refusal(esr(tmp_path, "export", weights, "file/net.onnx"))
+
+
+@pytest.mark.parametrize("names", [["a.png"], ["one/b.png", "two/b.png"]])
+def test_save_never_writes_over_a_picture(
+    tmp_path: Path, rgb: NDArray[np.uint8], names: list[str]
+) -> None:
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), rgb)
+    before = [path.read_bytes() for path in paths]
+    done = subprocess.run(
+        ["esr", "image", *map(str, paths), "--save", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "over" in done.stderr or "another picture" in done.stderr
+    assert [path.read_bytes() for path in paths] == before

@@ -69,7 +69,9 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
         assert me.spin_until(lambda n=number: me.diagnostics.get("undecodable") == str(n)), (
             node.said
         )
+    assert me.spin_until(lambda: me.diagnostics.get("message") == "images cannot be decoded")
     assert len(me.ask(to_image(photograph)).emotions) == 1
+    assert me.spin_until(lambda: me.diagnostics.get("message") == "answering")
     for said in (
         "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
         "a 0x0 rgb8 image has no pixels",
@@ -138,6 +140,8 @@ def test_images_faster_than_work_are_dropped_not_queued(
         (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
         (["-p", "min_score:=7.0"], "min_score"),
         (["-p", "min_score:=high"], "min_score"),
+        (["-p", "smoothing_s:=1"], "smoothing_s must be a float: write 1.0"),
+        (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),
         (["-p", "reliability:=sometimes"], "reliability must be one of best_effort, reliable"),
         (["-p", "model:=/nowhere/x.onnx"], "/nowhere/x.onnx: no such model file"),
         (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),
@@ -223,3 +227,20 @@ def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
     robot(image_topic="elsewhere")
     node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
     assert "this node wants Image, best_effort, depth 1; nobody publishes there" in node.said
+
+
+def test_impossible_stamps_are_answered(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    me.answers.clear()
+    before = to_image(photograph)
+    before.header.stamp.sec = -5
+    me._images.publish(before)
+    assert me.spin_until(lambda: -50 in me.answers)
+    me._images.publish(to_image(photograph))
+    assert me.spin_until(lambda: 0 in me.answers)
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    assert node.process.poll() is None
