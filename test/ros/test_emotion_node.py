@@ -19,7 +19,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 Photo = NDArray[np.uint8]
 DEFAULT = str(Path(get_package_share_directory("esr_ros")) / "config" / "default.yaml")
-#: Single test images must not be lost, so the tests ask for resending where they count.
+#: Single test images must not be lost, so the tests ask for resending where they count. It comes
+#: after a parameter file, because the later of two wins.
 RELIABLE = ("-p", "reliability:=reliable")
 
 
@@ -107,7 +108,8 @@ def test_compressed(
 
 
 def test_namespace_and_remapping(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
-    start(*RELIABLE, "-r", "__ns:=/head", "-r", "image_raw:=/eyes/left", "--params-file", DEFAULT)
+    names = ("-r", "__ns:=/head", "-r", "image_raw:=/eyes/left")
+    start(*names, "--params-file", DEFAULT, *RELIABLE)
     me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
     me.meet(to_image(photograph))
     assert len(me.ask(to_image(photograph)).emotions) == 1
