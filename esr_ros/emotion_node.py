@@ -30,6 +30,8 @@ from esr_ros.msg import EmotionArray
 AnyImage = Union[Image, CompressedImage]
 #: How long without an image until the node says what it listens to.
 SILENCE_S = 5.0
+#: How long the executor may wait without looking whether it was told to stop.
+WAKE_S = 0.5
 #: What is older than this was not taken now.
 LONGEST_LATENCY_S = 60.0
 #: What to do when images are sent and do not arrive.
@@ -318,8 +320,15 @@ def _run(node: EmotionNode) -> int:
             for transition in (node.trigger_configure, node.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
                     return 2 if rclpy.ok() else 0
-        executor.spin()
+        while rclpy.ok():
+            # Not spin(): started with SIGINT ignored, as shells start what runs in the background,
+            # now and then the wake-up of a Ctrl-C got lost and the wait had no end.
+            executor.spin_once(timeout_sec=WAKE_S)
         return 0
+    except RuntimeError:
+        if rclpy.ok():
+            raise
+        return 0  # told to stop between two looks
     finally:
         node._stop()
         executor.shutdown()
