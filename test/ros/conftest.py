@@ -140,8 +140,15 @@ class Robot:
         message.header.stamp.sec = self._number // 10
         message.header.stamp.nanosec = self._number % 10 * 100_000_000
         message.header.frame_id = f"camera_{self._number}"
-        self._images.publish(message)
-        return self._number
+        deadline_s = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                self._images.publish(message)
+                return self._number
+            except RuntimeError:  # rclpy's RCLError has no public name in every release.
+                # A reliable writer gives up after 100 ms when a busy machine reads too slowly.
+                if time.monotonic() > deadline_s:
+                    raise
 
     def meet(self, message: Any) -> None:
         """Publish until the first answer: discovery has no end that one could wait for."""

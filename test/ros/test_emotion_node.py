@@ -121,7 +121,7 @@ def test_images_faster_than_work_are_dropped_not_queued(
     start(*RELIABLE, "-p", "detection_size_px:=1024")
     me = robot()
     me.meet(to_image(photograph))
-    message = to_image(cv2.resize(photograph, (1280, 960)))
+    message = to_image(photograph)
     before = len(me.answers)
     last = [me.send(message) for _ in range(40)][-1]
     assert me.spin_until(lambda: last in me.answers)
