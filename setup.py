@@ -19,7 +19,7 @@ setup(
         "rich>=13",
     ],
     extras_require={
-        "train": ["torch>=2.1", "onnx>=1.14"],
+        "train": ["torch>=2.1", "onnx>=1.14", "matplotlib>=3.6", "PyYAML>=5.4"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs", "ros-diagnostic-msgs"],
     },
     entry_points={"console_scripts": ["esr = esr_core.cli:main"]},

@@ -7,28 +7,36 @@
 
 from esr_core.emotions import LABELS
 from esr_core.errors import (
+    AnotherTraining,
     DataError,
     DetectorError,
+    DownloadError,
     EsrError,
     ImageError,
     ModelError,
     OptionError,
+    TrainingError,
 )
+from esr_core.image import Image
 from esr_core.infer import Model, Prediction, load_model
 from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
 
 __all__ = [
     "LABELS",
+    "AnotherTraining",
     "DataError",
     "DetectorError",
+    "DownloadError",
     "EmotionPipeline",
     "EsrError",
     "FaceEmotion",
+    "Image",
     "ImageError",
     "Model",
     "ModelError",
     "OptionError",
     "PipelineOptions",
     "Prediction",
+    "TrainingError",
     "load_model",
 ]

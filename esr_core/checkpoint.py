@@ -1,25 +1,30 @@
 """Weights on disk: a folder in the published layout, with metadata that says how to feed them.
 
-``Net-Base-Shared_Representations.pt``, ``Net-Branch_1.pt`` … ``Net-Branch_n.pt`` and
-``metadata.json``.
+``Net-Base-Shared_Representations.pt``, ``Net-Branch_1.pt`` … ``Net-Branch_n.pt`` and one JSON
+file. What this project knows more than the published one stands under ``inference_params`` there,
+so each side reads the other's folders.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from esr_core.crop import InputSpec
 from esr_core.errors import ModelError
 from esr_core.metadata import Metadata
 from esr_core.model import ESR
 
 BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
-METADATA_FILE = "metadata.json"
+#: What the published networks see: colour faces, framed by the box of AffectNet's annotation.
+PUBLISHED_INPUT = InputSpec(size_px=96, grey=False, margin=1.0, detail_px=0)
 #: What torch raises for files that are not the weights of a network, by what is wrong with them.
 _DAMAGED = (
     EOFError,
@@ -32,49 +37,198 @@ _DAMAGED = (
 )
 
 
-def save(folder: Path, esr: ESR, metadata: Metadata) -> None:
-    """Write weights and metadata; each file appears whole or not at all, the metadata last."""
+def file_name(name: str) -> str:
+    """The name of a network as the name of its files: ``ESR*-9`` becomes ``esr-star-9``."""
+    return name.lower().replace("*", "-star")
+
+
+def save(folder: Path, esr: ESR, metadata: Metadata, name: str = "") -> None:
+    """Write weights and metadata; see :func:`save_weights`."""
+    save_weights(folder, esr.to_state_dict(), metadata, name)
+
+
+def save_weights(
+    folder: Path, state_dicts: list[dict[str, Tensor]], metadata: Metadata, name: str = ""
+) -> None:
+    """Write the weights of the base and of each branch, and ``<name>.json``.
+
+    All are written beside their places first, so that a full disk or a kill leaves what was there.
+
+    Raises:
+        ModelError: these are not the weights of the network that the metadata describes.
+    """
+    esr = ESR(metadata.branches, metadata.diversified)
+    parts = [esr.base, *esr.convolutional_branches]
+    if len(state_dicts) != len(parts):
+        raise ModelError(
+            f"{metadata.name} has {len(parts)} state dicts (base and {metadata.branches} "
+            f"branches), but got {len(state_dicts)}"
+        )
+    files = [BASE_FILE, *(BRANCH_FILE.format(i + 1) for i in range(metadata.branches))]
+    for file, part, weights in zip(files, parts, state_dicts):
+        _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
-    _save_weights(folder / BASE_FILE, esr.base.state_dict())
-    for i, branch in enumerate(esr.convolutional_branches, start=1):
-        _save_weights(folder / BRANCH_FILE.format(i), branch.state_dict())
-    partial = folder / (METADATA_FILE + ".part")
-    partial.write_text(metadata.to_json() + "\n", encoding="utf-8")
-    os.replace(partial, folder / METADATA_FILE)
+    partial = [folder / (file + ".part") for file in files]
+    try:
+        for path, weights in zip(partial, state_dicts):
+            torch.save({key: value.cpu() for key, value in weights.items()}, path)
+    except BaseException:
+        for path in partial:
+            path.unlink(missing_ok=True)
+        raise
+    for path, file in zip(partial, files):
+        os.replace(path, folder / file)
+    write_description(folder, metadata, name or file_name(metadata.name))
 
 
-def load(folder: Path) -> tuple[ESR, Metadata]:
-    """Read what :func:`save` wrote, on the CPU, ready to evaluate.
+def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "") -> None:
+    """Write ``<name>.json``; ``onnx`` names the file of an optimized network, relative to it."""
+    description = {
+        "model_paths": [onnx or "."],
+        "framework": "pytorch",
+        "format": "onnx" if onnx else "pt",
+        "has_data": False,
+        "inference_params": json.loads(metadata.to_json()),
+        "optimized": bool(onnx),
+        "optimizer_info": {},
+    }
+    path = folder / (name + ".json")
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def read_description(folder: Path, name: str = "") -> dict[str, Any]:
+    """Read ``<name>.json``, or without a name the only JSON file there.
+
+    Raises:
+        ModelError: there is none, there are several, or it is not such a description.
+    """
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder, so no checkpoint")
+    there = sorted(folder.glob("*.json"))
+    if name:
+        path = folder / (name + ".json")
+        if not path.is_file():
+            others = ", ".join(p.stem for p in there)
+            hint = f"; there is one named {others}" if there else ""
+            raise ModelError(f"{path}: no such file, and it must describe the weights{hint}")
+    elif len(there) != 1:
+        raise ModelError(
+            f"{folder}: no checkpoint here; one .json file must describe it, not {len(there)}"
+        )
+    else:
+        path = there[0]
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: its metadata is not readable ({error})") from error
+    if not isinstance(description, dict) or not isinstance(description.get("optimized"), bool):
+        raise ModelError(f"{path}: not the description of a network (it lacks 'optimized')")
+    return description
+
+
+def load(
+    folder: Path,
+    name: str = "",
+    branches: int | None = None,
+    base_file: str = BASE_FILE,
+    branch_file: str = BRANCH_FILE,
+) -> tuple[ESR, Metadata]:
+    """Read a folder that :func:`save` or the published learner wrote, on the CPU, to evaluate.
+
+    ``branches`` takes only the first so many; without it, all.
 
     Raises:
         ModelError: a file is missing, damaged, or belongs to another network.
     """
-    path = folder / METADATA_FILE
-    try:
-        metadata = Metadata.from_json(path.read_text(encoding="utf-8"), str(path))
-    except OSError as error:
-        raise ModelError(f"{folder}: no checkpoint here ({METADATA_FILE} is missing)") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: its metadata is not readable ({error})") from error
+    description = read_description(folder, name)
+    if description["optimized"]:
+        raise ModelError(f"{folder}: holds an optimized network (.onnx), but weights are needed")
+    base = _read(folder / base_file)
+    there = 0
+    while (folder / branch_file.format(there + 1)).is_file():
+        there += 1
+    if there == 0 or there < (branches or 0):
+        missing = folder / branch_file.format(there + 1)
+        raise ModelError(
+            f"{missing}: no such file; {branches or 1} branches are needed, {there} here"
+        )
+    params = description.get("inference_params")
+    metadata = _metadata(params, base, there, f"{folder / (name or '*')}.json")
+    if metadata.branches > there:
+        raise ModelError(
+            f"{folder / branch_file.format(there + 1)}: no such file; "
+            f"{metadata.name} has {metadata.branches} branches"
+        )
+    metadata = metadata.with_branches(branches or metadata.branches)
     esr = ESR(metadata.branches, metadata.diversified)
-    _load_weights(folder / BASE_FILE, esr.base)
+    fill(esr.base, base, folder / base_file)
     for i, branch in enumerate(esr.convolutional_branches, start=1):
-        _load_weights(folder / BRANCH_FILE.format(i), branch)
+        path = folder / branch_file.format(i)
+        fill(branch, _read(path), path)
     return esr.eval(), metadata
 
 
-def _save_weights(path: Path, weights: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".part")
-    torch.save(weights, partial)
-    os.replace(partial, path)
+def _metadata(params: Any, base: Any, branches: int, where: str) -> Metadata:
+    """What the description says, or what the weights show if it is a published one."""
+    if params:
+        return Metadata.from_json(json.dumps(params), where)
+    diversified = isinstance(base, dict) and any(str(key).startswith("cbam") for key in base)
+    name = f"ESR{'*' if diversified else ''}-{branches}"
+    return Metadata(name, branches, diversified, PUBLISHED_INPUT)
 
 
-def _load_weights(path: Path, module: torch.nn.Module) -> None:
+def _read(path: Path) -> Any:
     try:
         # weights_only: a downloaded file must not be able to run code.
-        module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
     except _DAMAGED as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{path}: not the weights of this network ({reason})") from error
+        raise ModelError(
+            f"{path}: not the weights of a network; it is cut short, damaged, or holds something "
+            f"else ({reason})"
+        ) from error
+
+
+def fill(module: torch.nn.Module, weights: Any, path: Path) -> None:
+    """Give a module the weights that were read from a file.
+
+    Raises:
+        ModelError: names, shapes or values do not fit.
+    """
+    _check(weights, module, f"{path}: not the weights of this network")
+    module.load_state_dict(weights)
+
+
+def _check(weights: Any, module: torch.nn.Module, what: str) -> None:
+    wanted = module.state_dict()
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise ModelError(f"{what} (a dict of tensors is expected, but it is {_kind(weights)})")
+    missing, strange = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
+    if missing or strange:
+        raise ModelError(
+            f"{what} ({_some('lacks', missing)}{_some('has unknown', strange)}"
+            f"expected are the {len(wanted)} names of {type(module).__name__})"
+        )
+    for key, value in wanted.items():
+        if weights[key].shape != value.shape:
+            raise ModelError(
+                f"{what} ({key} must be {tuple(value.shape)}, but is {tuple(weights[key].shape)})"
+            )
+        if not bool(torch.isfinite(weights[key]).all()):
+            raise ModelError(f"{what} ({key} holds values that are not finite)")
+
+
+def _kind(value: Any) -> str:
+    return "a dict of other things" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def _some(verb: str, names: Any) -> str:
+    first = sorted(map(str, names))
+    if not first:
+        return ""
+    more = f" and {len(first) - 3} more" if len(first) > 3 else ""
+    return f"it {verb} {', '.join(first[:3])}{more}; "

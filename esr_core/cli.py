@@ -5,23 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from esr_core import options as declared
+from esr_core import recipe
 from esr_core.emotions import LABELS
-from esr_core.errors import EsrError, ImageError, OptionError
+from esr_core.errors import AnotherTraining, EsrError, ImageError, OptionError
+from esr_core.image import read_image
 from esr_core.infer import load_model
+from esr_core.metadata import Metadata
 from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
+from esr_core.progress import bar, training_bar
+from esr_core.recipe import Augmentation, Recipe
 
 #: Options of the pipeline that make sense for still pictures.
 _IMAGE_OPTIONS = (
@@ -34,6 +37,15 @@ _IMAGE_OPTIONS = (
     "max_faces",
 )
 
+#: What a training needs besides a recipe; also allowed in a file for --config.
+_TRAINING_ARGUMENTS = {
+    "data": "folder with FER+ (train.npz.xz, valid.npz.xz), or with AffectNet",
+    "out": "folder for weights, curves, and the state to go on from",
+    "device": "cpu or cuda (default: cpu)",
+    "start": "folder of weights to train on from (default: a new network)",
+    "images": "train on so many images only, to try things",
+}
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; returns 0, or 2 after one line on stderr that says what was wrong."""
@@ -45,7 +57,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         print(f"esr {parsed.command}: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "onnx"):
+        if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise
         print(
             f"esr {parsed.command}: {error.name} is not installed; run 'make test' in a clone, "
@@ -98,40 +110,43 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _command(
         commands,
         "evaluate",
-        "Measure a network on FER+ (majority protocol).",
+        "Measure a network on FER+ (majority protocol), or on AffectNet's validation set.",
         "esr evaluate --data valid.npz.xz\n"
-        "  esr evaluate --data valid.npz.xz --model my.onnx --json",
+        "  esr evaluate --data data/AffectNet --model my.onnx --json",
         _evaluate,
     )
-    evaluate.add_argument("--data", type=Path, required=True, metavar="FILE")
-    evaluate.add_argument("--model", default="", help=".onnx file; default: the one that ships")
+    evaluate.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="a file of FER+, or a data folder"
+    )
+    evaluate.add_argument(
+        "--model", default="", help=".onnx file or folder of weights; default: the one that ships"
+    )
     evaluate.add_argument("--json", action="store_true")
 
     train = _command(
         commands,
         "train",
-        "Train a network on FER+ from scratch.",
-        "esr train --data train.npz.xz --valid valid.npz.xz --out checkpoints/esr-4\n"
-        "  esr train --data train.npz.xz --valid valid.npz.xz --out /tmp/try --images 640 "
-        "--stage 56x1",
+        "Train a network on FER+ or AffectNet; the same command goes on after a kill.",
+        "esr train --data data/ferplus --out checkpoints/esr-4\n"
+        "  esr train --config my.yaml --seed 2 --out checkpoints/second\n"
+        "  esr train --data data/ferplus --out /tmp/try --images 640 --stages 56x1\n"
+        "  torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda",
         _train,
     )
-    train.add_argument("--data", type=Path, required=True, metavar="FILE")
-    train.add_argument("--valid", type=Path, required=True, metavar="FILE")
-    train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    train.add_argument("--branches", type=int, default=4)
-    train.add_argument("--diversified", action="store_true", help="ESR*: attention in every layer")
     train.add_argument(
-        "--stage",
-        action="append",
-        metavar="SIZExEPOCHS",
-        help="repeat for growing sizes (default: 56x3 72x1 96x2)",
+        "--config", type=Path, metavar="FILE.yaml", help="any of these options; flags come first"
     )
-    train.add_argument("--batch-size", type=int, default=64)
-    train.add_argument("--learning-rate", type=float, default=0.05)
-    train.add_argument("--images", type=int, help="train on so many images only, to try things")
-    train.add_argument("--seed", type=int, default=1)
+    for name, what in _TRAINING_ARGUMENTS.items():
+        train.add_argument("--" + name, metavar=name.upper(), help=what)
+    train.add_argument("--fresh", action="store_true", help="begin anew, whatever OUT holds")
     train.add_argument("--json", action="store_true")
+    train.add_argument(
+        "--stages",
+        nargs="+",
+        metavar="SIZExEPOCHS",
+        help=f"sizes, px, and epochs at each (default: {' '.join(map(str, Recipe().stages))})",
+    )
+    _add_training_options(train)
 
     export = _command(
         commands,
@@ -186,24 +201,6 @@ def _image(arguments: argparse.Namespace) -> None:
             _save_annotated(_target(arguments.save, path), rgb, faces)
     if failed:
         raise ImageError("; ".join(failed))
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as RGB, (h, w, 3) uint8.
-
-    Raises:
-        ImageError: no such file, or not a picture.
-    """
-    try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    except cv2.error as error:
-        raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
-    if bgr is None:
-        raise ImageError(f"{path}: not a picture that can be read, such as JPEG or PNG")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def as_json(face: FaceEmotion) -> Dict[str, Any]:
@@ -263,86 +260,147 @@ def _save_annotated(path: Path, rgb: NDArray[np.uint8], faces: List[FaceEmotion]
         raise ImageError(f"{path}: cannot be written")
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each option of a recipe, and of its augmentation."""
+    for group, cls in (("how to train", Recipe), ("how far augmented views go", Augmentation)):
+        flags = parser.add_argument_group(group)
+        for option in declared.options(cls):
+            kind = type(option.default)
+            flags.add_argument(
+                "--" + option.name.replace("_", "-"),
+                dest=option.name,
+                type=kind if kind is not bool else _flag,
+                choices=option.choices or None,
+                metavar=None if option.choices else kind.__name__.upper(),
+                help=f"{option.description.replace('%', '%%')} (default: {option.default!r})",
+            )
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"must be true or false, but got {text!r}")
+    return text.lower() == "true"
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from esr_core.data import ferplus
     from esr_core.evaluate import evaluate
 
-    model = load_model(arguments.model or None)
-    data = ferplus.read(arguments.data)
-    with _progress() as progress:
+    predict, metadata = _predictor(arguments.model)
+    if arguments.data.is_dir():
+        from esr_core.data.faces import open_split
+
+        data = open_split(arguments.data, "validation", "categorical")
+    else:
+        from esr_core.data import ferplus
+
+        data = ferplus.read(arguments.data)
+    with bar("faces") as progress:
         task = progress.add_task("evaluating", total=len(data))
         report = evaluate(
-            model.predict,
+            predict,
             data,
-            model.metadata.input,
+            metadata.input,
             on_progress=lambda done: progress.update(task, completed=done),
         )
     if arguments.json:
         print(json.dumps(report.summary()))
         return
-    table = Table(title=f"{model.metadata.name} on {report.n} images: {report.accuracy:.2%}")
+    table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
     for column in ("is", "recall", *LABELS):
         table.add_column(column, justify="right")
     for label, row in zip(LABELS, report.confusion):
         table.add_row(label, f"{report.recall[label]:.1%}", *(str(count) for count in row))
     console = Console()
     console.print(table)
-    console.print(f"by vote {report.accuracy_vote:.2%}, calibration error {report.ece:.3f}")
+    console.print(
+        f"by vote {report.accuracy_vote:.2%}, macro F1 {report.macro_f1:.3f}, "
+        f"calibration error {report.ece:.3f}"
+    )
+    for name, affect in (("valence", report.valence), ("arousal", report.arousal)):
+        console.print(
+            f"{name}: RMSE {affect.rmse:.3f}, CCC {affect.ccc:.3f}, Pearson {affect.pearson:.3f}, "
+            f"same sign {affect.sign_agreement:.1%}"
+        )
+
+
+def _predictor(model: str) -> Tuple[Any, Metadata]:
+    if model and Path(model).is_dir():
+        from esr_core import checkpoint
+        from esr_core.evaluate import torch_predictor
+
+        esr, metadata = checkpoint.load(Path(model))
+        return torch_predictor(esr), metadata
+    loaded = load_model(model or None)
+    return loaded.predict, loaded.metadata
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from esr_core.data import ferplus
-    from esr_core.train import Progress as Step
-    from esr_core.train import Recipe, Stage, train
+    from esr_core import checkpoint
+    from esr_core.data.faces import open_split
+    from esr_core.distributed import leads
+    from esr_core.train import train
 
-    for name in ("branches", "batch_size", "images"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise OptionError(f"--{name.replace('_', '-')} must be 1 or more, but got {value}")
-    recipe = Recipe(
-        branches=arguments.branches,
-        diversified=arguments.diversified,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-        seed=arguments.seed,
-    )
-    if arguments.stage:
-        stages = tuple(Stage.parse(text) for text in arguments.stage)
-        recipe = replace(recipe, stages=stages)
-    training = ferplus.read(arguments.data, "soft")
-    if arguments.images:
-        training = training.subset(arguments.images)
-    validation = ferplus.read(arguments.valid)
-    with _progress() as progress:
-        task = progress.add_task("training", total=None)
-
-        def show(step: Step) -> None:
-            progress.update(
-                task,
-                total=step.steps,
-                completed=step.step,
-                description=f"epoch {step.epoch} at {step.size_px} px, loss {step.loss:.3f}",
+    values = recipe.read(arguments.config) if arguments.config else {}
+    views = values.get("augmentation") or {}
+    for option in (*declared.options(Recipe), *declared.options(Augmentation)):
+        given = getattr(arguments, option.name)
+        if given is not None:
+            of_views = hasattr(Augmentation, option.name)
+            (views if of_views and isinstance(views, dict) else values)[option.name] = given
+    if views:
+        values["augmentation"] = views
+    if arguments.stages:
+        values["stages"] = arguments.stages
+    where = {
+        name: getattr(arguments, name) or values.pop(name, None) for name in _TRAINING_ARGUMENTS
+    }
+    for name in _TRAINING_ARGUMENTS:
+        values.pop(name, None)
+    for name in ("data", "out"):
+        if not where[name]:
+            raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
+    chosen = recipe.from_dict(values, str(arguments.config or "esr train"))
+    kind = "dimensional" if chosen.method == "affect" else "categorical"
+    folder = Path(str(where["data"]))
+    training = open_split(folder, "training", kind, chosen.labels)
+    if where["images"]:
+        training = training.subset(_whole_number("images", where["images"]))
+    validation = open_split(folder, "validation", kind)
+    start = checkpoint.load(Path(str(where["start"])))[0] if where["start"] else None
+    out = Path(str(where["out"]))
+    with training_bar(chosen.batch_size, leads()) as show:
+        try:
+            report = train(
+                training,
+                validation,
+                chosen,
+                out,
+                show,
+                device=str(where["device"] or "cpu"),
+                start=start,
+                fresh=arguments.fresh,
             )
-            if step.report:
-                progress.console.print(
-                    f"epoch {step.epoch}: {step.report.accuracy:.2%} of {step.report.n} images"
-                )
-
-        report = train(training, validation, recipe, arguments.out, show)
+        except AnotherTraining as error:
+            raise OptionError(f"{error}; take another --out, or begin anew with --fresh") from error
+    if not leads():
+        return
     if arguments.json:
         print(json.dumps(report.summary()))
     else:
-        print(f"{report.accuracy:.2%} of {report.n} images; weights in {arguments.out}")
+        print(
+            f"{report.accuracy:.2%} of {report.n} images; weights, history.csv and curves.png "
+            f"in {out}"
+        )
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise OptionError(f"{name} must be a whole number from 1 on, but got {value!r}")
+    return number
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -354,7 +412,7 @@ def _export(arguments: argparse.Namespace) -> None:
     esr, metadata = checkpoint.load(arguments.checkpoint)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     if arguments.int8:
-        faces = ferplus.read(arguments.int8, "soft").subset(CALIBRATION_FACES).images
+        faces = ferplus.read(arguments.int8, "cross_entropy").subset(CALIBRATION_FACES).images
         fp32 = arguments.out.with_name(arguments.out.name + ".fp32")
         try:
             export_fp32(esr, metadata, fp32)
@@ -368,3 +426,7 @@ def _export(arguments: argparse.Namespace) -> None:
         print(json.dumps({"file": str(arguments.out), "name": metadata.name, "size_mb": size_mb}))
     else:
         print(f"{arguments.out}: {metadata.name}, {size_mb:.1f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

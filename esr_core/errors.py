@@ -25,3 +25,15 @@ class DataError(EsrError):
 
 class OptionError(EsrError, ValueError):
     """An option outside of its range, misspelt, or of the wrong type."""
+
+
+class DownloadError(EsrError):
+    """A download that failed, is damaged, or holds what it must not."""
+
+
+class TrainingError(EsrError):
+    """A training that cannot go on."""
+
+
+class AnotherTraining(OptionError):
+    """A folder holds the state of a training by another recipe, or from other data."""

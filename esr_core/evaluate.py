@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Tuple
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.crop import InputSpec, whole
-from esr_core.emotions import LABELS, affect_of
+from esr_core.emotions import LABELS
+from esr_core.errors import ModelError
 
 if TYPE_CHECKING:
-    from esr_core.data.ferplus import FerPlus
+    from esr_core.data.faces import Faces
     from esr_core.model import ESR
 
-#: Takes (n, 3, s, s) in [0, 1], returns probabilities (n, 8), affect (n, 2), votes (n, branches).
-Predictor = Callable[
-    [NDArray[np.float32]], Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
-]
+#: Takes (n, 3, s, s) in [0, 1], returns probabilities (n, 8), affect (n, 2), votes (n, branches),
+#: and if it knows them also the branches' logits (n, branches, 8) and affect (n, branches, 2).
+Predictor = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
+
+
+@dataclass(frozen=True)
+class AffectReport:
+    """How well one dimension, valence or arousal, was told."""
+
+    rmse: float
+    ccc: float  # concordance correlation (Lin, "A concordance correlation coefficient", 1989)
+    pearson: float
+    sign_agreement: float  # share of faces on the right side of 0
+
+    def summary(self) -> Dict[str, float]:
+        return {name: round(value, 4) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class BranchReport:
+    """What each branch is worth by itself; every tuple has one figure per branch."""
+
+    loss: Tuple[float, ...]  # cross entropy to the targets
+    correct: Tuple[int, ...]
+    rmse: Tuple[Tuple[float, float], ...]  # valence, arousal; as they come, not kept in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -26,55 +48,135 @@ class Report:
     """What was measured on ``n`` images."""
 
     n: int
+    loss: float  # cross entropy of the mean probabilities
     accuracy: float  # by the mean of the branches' probabilities
     accuracy_vote: float  # by their votes; the mean decides a tie
     recall: Dict[str, float]
     confusion: NDArray[np.int64]  # (8, 8), rows: what it is, columns: what was said
+    macro_f1: float  # mean over the labels that occur
     ece: float  # expected calibration error, 15 bins (Guo et al., 2017)
-    affect_rmse: Tuple[float, float]  # valence, arousal; to targets derived from the votes
+    valence: AffectReport
+    arousal: AffectReport
+    branches: Optional[BranchReport] = None
 
     def summary(self) -> Dict[str, Any]:
         """The figures as plain JSON values, rounded to what is significant."""
         return {
             "n": self.n,
+            "loss": round(self.loss, 4),
             "accuracy": round(self.accuracy, 4),
             "accuracy_vote": round(self.accuracy_vote, 4),
             "recall": {label: round(value, 4) for label, value in self.recall.items()},
             "confusion": self.confusion.tolist(),
+            "macro_f1": round(self.macro_f1, 4),
             "ece": round(self.ece, 4),
-            "affect_rmse": {
-                "valence": round(self.affect_rmse[0], 4),
-                "arousal": round(self.affect_rmse[1], 4),
-            },
+            "valence": self.valence.summary(),
+            "arousal": self.arousal.summary(),
         }
 
 
 def evaluate(
     predict: Predictor,
-    data: FerPlus,
+    data: Faces,
     spec: InputSpec,
     batch_size: int = 64,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Report:
     """Run ``predict`` over all images of a split and compare with what people saw."""
+    outputs = predictions(predict, data, spec, batch_size, on_progress)
+    return measure(outputs, data.emotions, data.affect)
+
+
+def predictions(
+    predict: Predictor,
+    data: Faces,
+    spec: InputSpec,
+    batch_size: int = 64,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Sequence[NDArray[Any]]:
+    """Run ``predict`` over all images of a split; a few at a time are in memory."""
     parts = []
     for start in range(0, len(data), batch_size):
-        parts.append(predict(whole(data.images[start : start + batch_size], spec)))
-        on_progress(min(start + batch_size, len(data)))
-    probabilities, affect, votes = (np.concatenate(column) for column in zip(*parts))
-    said = probabilities.argmax(axis=1)
+        rows = range(start, min(start + batch_size, len(data)))
+        parts.append(predict(whole(data.load(rows), spec)))
+        on_progress(rows.stop)
+    return [np.concatenate(column) for column in zip(*parts)]
+
+
+def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDArray[Any]]:
+    """Return what an ensemble of only the first ``count`` branches would have said."""
+    _, _, votes, logits, affect = outputs
+    logits, affect = logits[:, :count], affect[:, :count]
+    probabilities = np.exp(_log_softmax(logits)).mean(axis=1)
+    return [probabilities, affect.mean(axis=1).clip(-1, 1), votes[:, :count], logits, affect]
+
+
+def measure(
+    outputs: Sequence[NDArray[Any]], emotions: NDArray[np.float32], affect: NDArray[np.float32]
+) -> Report:
+    """Compare what a :data:`Predictor` returned for n faces with emotions (n, 8), affect (n, 2).
+
+    Raises:
+        ModelError: the answers are not finite.
+    """
+    probabilities, told, votes = outputs[:3]
+    if not (np.isfinite(probabilities).all() and np.isfinite(told).all()):
+        raise ModelError("the network answers with values that are not finite")
+    target, said = emotions.argmax(axis=1), probabilities.argmax(axis=1)
     confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    np.add.at(confusion, (data.target, said), 1)
-    rmse = np.sqrt(((affect - affect_of(data.distribution)) ** 2).mean(axis=0))
+    np.add.at(confusion, (target, said), 1)
+    branches = None
+    if len(outputs) > 3:
+        branches = _measure_branches(outputs[3], outputs[4], emotions, affect)
     return Report(
-        n=len(data),
-        accuracy=float((said == data.target).mean()),
-        accuracy_vote=float((majority(votes, probabilities) == data.target).mean()),
+        n=len(target),
+        loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
+        accuracy=float((said == target).mean()),
+        accuracy_vote=float((majority(votes, probabilities) == target).mean()),
         recall=_recall(confusion),
         confusion=confusion,
-        ece=calibration_error(probabilities.max(axis=1), said == data.target),
-        affect_rmse=(float(rmse[0]), float(rmse[1])),
+        macro_f1=_macro_f1(confusion),
+        ece=calibration_error(probabilities.max(axis=1), said == target),
+        valence=measure_affect(told[:, 0], affect[:, 0]),
+        arousal=measure_affect(told[:, 1], affect[:, 1]),
+        branches=branches,
     )
+
+
+def measure_affect(told: NDArray[np.float32], true: NDArray[np.float32]) -> AffectReport:
+    """Compare one dimension, (n,) each; correlations are 0 where nothing varies."""
+    x, y = told.astype(np.float64), true.astype(np.float64)
+    covariance = ((x - x.mean()) * (y - y.mean())).mean()
+    spread = x.std() * y.std()
+    scale = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    return AffectReport(
+        rmse=float(np.sqrt(((x - y) ** 2).mean())),
+        ccc=float(2 * covariance / scale) if scale > 0 else 0.0,
+        pearson=float(covariance / spread) if spread > 0 else 0.0,
+        sign_agreement=float((np.sign(x) == np.sign(y)).mean()),
+    )
+
+
+def _measure_branches(
+    logits: NDArray[np.float32],
+    told: NDArray[np.float32],
+    emotions: NDArray[np.float32],
+    affect: NDArray[np.float32],
+) -> BranchReport:
+    loss = -(emotions[:, None] * _log_softmax(logits)).sum(axis=2).mean(axis=0)
+    correct = (logits.argmax(axis=2) == emotions.argmax(axis=1)[:, None]).sum(axis=0)
+    rmse = np.sqrt(((told - affect[:, None]) ** 2).mean(axis=0))
+    return BranchReport(
+        loss=tuple(float(v) for v in loss),
+        correct=tuple(int(v) for v in correct),
+        rmse=tuple((float(v), float(a)) for v, a in rmse),
+    )
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    probable: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return probable
 
 
 def majority(votes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -94,19 +196,17 @@ def calibration_error(
 
 
 def torch_predictor(esr: ESR) -> Predictor:
-    """Let a PyTorch network predict, in float32."""
+    """Let a PyTorch network predict, in float32, on the device where it is."""
     import torch  # the node evaluates nothing and must not need it
 
     from esr_core.model import Ensemble
 
     ensemble = Ensemble(esr)
+    device = next(esr.parameters()).device
 
-    def predict(
-        batch: NDArray[np.float32],
-    ) -> Tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    def predict(batch: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         with torch.inference_mode():
-            probabilities, affect, votes = ensemble(torch.from_numpy(batch))
-        return probabilities.numpy(), affect.numpy(), votes.numpy()
+            return [part.cpu().numpy() for part in ensemble(torch.from_numpy(batch).to(device))]
 
     return predict
 
@@ -115,3 +215,10 @@ def _recall(confusion: NDArray[np.int64]) -> Dict[str, float]:
     """Share of each label's images that were recognised; NaN-free: 0 where there are none."""
     totals = np.maximum(confusion.sum(axis=1), 1)
     return {label: float(confusion[i, i] / totals[i]) for i, label in enumerate(LABELS)}
+
+
+def _macro_f1(confusion: NDArray[np.int64]) -> float:
+    """The mean over labels of 2 TP / (true + said); labels that never occur are left out."""
+    occurring = confusion.sum(axis=1) > 0
+    both = confusion.sum(axis=1) + confusion.sum(axis=0)
+    return float((2 * np.diag(confusion) / np.maximum(both, 1))[occurring].mean())

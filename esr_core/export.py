@@ -22,7 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from esr_core.infer import METADATA_KEY
 from esr_core.metadata import Metadata
-from esr_core.model import ESR, Ensemble
+from esr_core.model import ESR, Counted, Ensemble
 
 #: Read by every ONNX Runtime from 1.11 (JetPack 4.6) on.
 OPSET = 16
@@ -30,10 +30,10 @@ IR_VERSION = 8
 #: Training crops that set the ranges of INT8.
 CALIBRATION_FACES = 256
 INPUT = "faces"
-OUTPUTS = ["probabilities", "affect", "votes"]
+OUTPUTS = list(Counted._fields)
 
 
-def export_fp32(esr: ESR, metadata: Metadata, path: Path) -> None:
+def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: bool = True) -> None:
     """Write the ensemble in float32, for any number of faces at once."""
     size = metadata.input.size_px
     partial = path.with_name(path.name + ".part")
@@ -45,6 +45,7 @@ def export_fp32(esr: ESR, metadata: Metadata, path: Path) -> None:
             (torch.zeros(1, 3, size, size),),
             str(partial),
             dynamo=False,
+            do_constant_folding=do_constant_folding,
             opset_version=OPSET,
             input_names=[INPUT],
             output_names=OUTPUTS,

@@ -48,6 +48,16 @@ class Prediction(NamedTuple):
     votes: NDArray[np.int64]  # (n, branches) the emotion each branch thinks most likely
 
 
+class BranchPrediction(NamedTuple):
+    """A :class:`Prediction`, and what each branch said before they were counted."""
+
+    probabilities: NDArray[np.float32]  # (n, 8)
+    affect: NDArray[np.float32]  # (n, 2)
+    votes: NDArray[np.int64]  # (n, branches)
+    branch_emotions: NDArray[np.float32]  # (n, branches, 8) logits
+    branch_affect: NDArray[np.float32]  # (n, branches, 2) not kept in [-1, 1]
+
+
 class Model:
     """A network on one execution provider."""
 
@@ -70,12 +80,12 @@ class Model:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
         self.metadata = Metadata.from_json(text, str(path))
         given = [list(i.shape[1:]) for i in self._session.get_inputs()]
-        answers = len(self._session.get_outputs())
+        self._answers = {output.name for output in self._session.get_outputs()}
         size = self.metadata.input.size_px
-        if given != [[3, size, size]] or answers != len(Prediction._fields):
+        if given != [[3, size, size]] or not self._answers.issuperset(Prediction._fields):
             raise ModelError(
                 f"{path}: must take faces (n, 3, {size}, {size}) and give {Prediction._fields}, "
-                f"but takes {given} and gives {answers} outputs"
+                f"but takes {given} and gives {sorted(self._answers)}"
             )
         self.path = path
         self.provider = self._session.get_providers()[0]
@@ -87,19 +97,42 @@ class Model:
         Raises:
             ValueError: the batch has another shape or type.
         """
+        return Prediction(*self._run(batch, Prediction._fields))
+
+    def predict_branches(self, batch: NDArray[np.float32]) -> BranchPrediction:
+        """As :meth:`predict`, with what each branch said.
+
+        Raises:
+            ValueError: the batch has another shape or type.
+            ModelError: the file was exported without it.
+        """
+        if not self.knows_branches:
+            raise ModelError(f"{self.path}: does not tell what each branch said; export it anew")
+        return BranchPrediction(*self._run(batch, BranchPrediction._fields))
+
+    @property
+    def knows_branches(self) -> bool:
+        """Whether :meth:`predict_branches` can be used."""
+        return self._answers.issuperset(BranchPrediction._fields)
+
+    def _run(self, batch: NDArray[np.float32], names: Tuple[str, ...]) -> List[Any]:
         size = self.metadata.input.size_px
         if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
             raise ValueError(
                 f"batch must be (n, 3, {size}, {size}) float32, but got {batch.shape} {batch.dtype}"
             )
         if len(batch) == 0:
-            return Prediction(
-                np.zeros((0, len(self.metadata.labels)), np.float32),
+            branches, labels = self.metadata.branches, len(self.metadata.labels)
+            empty = BranchPrediction(
+                np.zeros((0, labels), np.float32),
                 np.zeros((0, 2), np.float32),
-                np.zeros((0, self.metadata.branches), np.int64),
+                np.zeros((0, branches), np.int64),
+                np.zeros((0, branches, labels), np.float32),
+                np.zeros((0, branches, 2), np.float32),
             )
-        outputs: List[Any] = self._session.run(None, {self._input: batch})
-        return Prediction(*outputs)
+            return list(empty[: len(names)])
+        outputs: List[Any] = self._session.run(list(names), {self._input: batch})
+        return outputs
 
     def warm_up(self, faces: int = 1) -> None:
         """Run once, so that the first real face does not wait for allocations."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Dict, Tuple
 
 from esr_core.crop import InputSpec
@@ -34,6 +34,19 @@ class Metadata:
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would give emotions wrong names.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
+
+    def with_branches(self, branches: int) -> Metadata:
+        """The same for an ensemble of only the first ``branches`` branches, name included.
+
+        Raises:
+            ModelError: there are not so many.
+        """
+        if branches > self.branches:
+            raise ModelError(f"{self.name} has {self.branches} branches, not {branches}")
+        if branches == self.branches:
+            return self
+        name = self.name.replace(f"-{self.branches}", f"-{branches}", 1)
+        return replace(self, name=name, branches=branches)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)

@@ -12,6 +12,7 @@ Parameters carry the names of the published checkpoints, so those load with ``st
 
 from __future__ import annotations
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esr_core.emotions import LABELS
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return half-precision values as float32, so that sums over them keep their digits."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class ChannelGate(nn.Module):
@@ -31,11 +37,11 @@ class ChannelGate(nn.Module):
             nn.Flatten(), nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mean = x.mean(dim=(2, 3))  # (n, c)
         peak = x.amax(dim=(2, 3))  # (n, c)
         gate = torch.sigmoid(self.mlp(mean) + self.mlp(peak))
-        return x * gate[:, :, None, None]
+        return x * gate[:, :, None, None], gate
 
 
 class SpatialConv(nn.Module):
@@ -58,9 +64,17 @@ class SpatialGate(nn.Module):
         super().__init__()
         self.spatial = SpatialConv()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         pooled = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
-        return x * torch.sigmoid(self.spatial(pooled))  # gate: (n, 1, h, w)
+        gate = torch.sigmoid(self.spatial(pooled))  # (n, 1, h, w)
+        return x * gate, gate[:, 0]
+
+
+class Attention(NamedTuple):
+    """Where a gate looked: every value in (0, 1). Stacked over branches it has one more axis."""
+
+    spatial: Tensor  # (n, h, w), or (branches, n, h, w)
+    channel: Tensor  # (n, c), or (branches, n, c)
 
 
 class CBAM(nn.Module):
@@ -71,9 +85,10 @@ class CBAM(nn.Module):
         self.ChannelGate = ChannelGate(channels, reduction)
         self.SpatialGate = SpatialGate()
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.SpatialGate(self.ChannelGate(x))
-        return out
+    def forward(self, x: Tensor) -> tuple[Tensor, Attention]:
+        x, channel = self.ChannelGate(x)
+        x, spatial = self.SpatialGate(x)
+        return x, Attention(spatial, channel)
 
 
 class ConvStack(nn.Module):
@@ -89,14 +104,16 @@ class ConvStack(nn.Module):
             if diversified:
                 self.add_module(f"cbam{i}", CBAM(conv.out_channels))
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> tuple[Tensor, Attention | None]:
+        """Return the features, and the attention of the last layer where there is any."""
+        attention = None
         for i in range(1, 5):
             x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
             if i in self.pooled:
                 x = F.max_pool2d(x, 2)
             if self.diversified:
-                x = self.get_submodule(f"cbam{i}")(x)
-        return x
+                x, attention = self.get_submodule(f"cbam{i}")(x)
+        return x, attention
 
 
 class Base(ConvStack):
@@ -112,7 +129,7 @@ class Base(ConvStack):
         super().__init__(convs, pooled=(2, 4), diversified=diversified)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.features(x)
+        return self.features(x)[0]
 
 
 class Branch(ConvStack):
@@ -129,10 +146,10 @@ class Branch(ConvStack):
         self.fc = nn.Linear(512, len(LABELS))
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
-    def forward(self, shared: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.features(shared)  # (n, 512, 6, 6)
+    def forward(self, shared: Tensor) -> tuple[Tensor, Tensor, Attention | None]:
+        x, attention = self.features(shared)  # (n, 512, 6, 6)
         scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
-        return scores, self.fc_dimensional(F.relu(scores))  # (n, 8), (n, 2)
+        return scores, self.fc_dimensional(F.relu(scores)), attention
 
 
 class Scores(NamedTuple):
@@ -140,6 +157,7 @@ class Scores(NamedTuple):
 
     emotions: Tensor  # (branches, n, 8)
     affect: Tensor  # (branches, n, 2): valence, arousal
+    attention: Attention | None  # of each branch's last layer; None for an ESR without CBAM
 
 
 class ESR(nn.Module):
@@ -165,28 +183,57 @@ class ESR(nn.Module):
         device = next(self.parameters()).device
         self.convolutional_branches.append(Branch(self.diversified).to(device))
 
+    def get_ensemble_size(self) -> int:
+        return len(self.convolutional_branches)
+
+    def to_device(self, device: torch.device | str = "cpu") -> None:
+        self.to(device)
+
+    def to_state_dict(self) -> list[dict[str, Tensor]]:
+        """Return copies of the weights: of the base first, then of each branch."""
+        parts = [self.base, *self.convolutional_branches]
+        return [copy.deepcopy(part.state_dict()) for part in parts]
+
+    def reload(self, state_dicts: list[dict[str, Tensor]]) -> None:
+        """Take back what :meth:`to_state_dict` gave."""
+        for part, weights in zip((self.base, *self.convolutional_branches), state_dicts):
+            part.load_state_dict(weights)
+
     def forward(self, x: Tensor) -> Scores:
         shared = self.base(x)
-        votes = [branch(shared) for branch in self.convolutional_branches]
-        return Scores(torch.stack([v[0] for v in votes]), torch.stack([v[1] for v in votes]))
+        emotions, affect, seen = zip(*(branch(shared) for branch in self.convolutional_branches))
+        attention = None
+        if self.diversified:
+            attention = Attention(
+                torch.stack([a.spatial for a in seen]), torch.stack([a.channel for a in seen])
+            )
+        return Scores(torch.stack(emotions), torch.stack(affect), attention)
+
+
+class Counted(NamedTuple):
+    """An ensemble's answer for n faces, and what its branches said before they were counted."""
+
+    probabilities: Tensor  # (n, 8), the mean of the branches' softmax
+    affect: Tensor  # (n, 2), the mean of the branches' valence and arousal, kept in [-1, 1]
+    votes: Tensor  # (n, branches) int64, the emotion that each branch thinks most likely
+    branch_emotions: Tensor  # (n, branches, 8), logits
+    branch_affect: Tensor  # (n, branches, 2), as it comes, not kept in [-1, 1]
 
 
 class Ensemble(nn.Module):
-    """An ESR that counts its votes; this is what is exported and run.
-
-    Returns probabilities (n, 8), the mean of the branches' softmax; affect (n, 2), the mean of
-    the branches' valence and arousal, kept in [-1, 1]; votes (n, branches) int64, the emotion
-    that each branch thinks most likely.
-    """
+    """An ESR that counts its votes; this is what is exported and run."""
 
     def __init__(self, esr: ESR) -> None:
         super().__init__()
         self.esr = esr
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> Counted:
         scores = self.esr(x)
-        branch_probabilities = scores.emotions.softmax(dim=2)
-        probabilities = branch_probabilities.mean(dim=0)
-        affect = scores.affect.mean(dim=0).clamp(-1.0, 1.0)
-        votes = scores.emotions.argmax(dim=2).transpose(0, 1)
-        return probabilities, affect, votes
+        emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
+        return Counted(
+            emotions.softmax(dim=2).mean(dim=1),
+            affect.mean(dim=1).clamp(-1.0, 1.0),
+            emotions.argmax(dim=2),
+            emotions,
+            affect,
+        )

@@ -60,9 +60,10 @@ def option(
 
 
 def options(cls: Any) -> Iterator[Option]:
-    """Iterate over the options of a dataclass (or an instance of one)."""
+    """Iterate over those fields of a dataclass (or an instance of one) that are options."""
     for field in dataclasses.fields(cls):
-        yield Option(field.name, field.default, **field.metadata)
+        if field.metadata:
+            yield Option(field.name, field.default, **field.metadata)
 
 
 def check(instance: Any) -> None:

@@ -1,214 +1,435 @@
-"""Training an ESR on vote distributions, from scratch.
+"""Training an ESR by a recipe, in a folder that a killed training goes on from.
 
-All branches train together on the shared base, each with its own loss. Sizes grow in stages: a
-pass at 56 px costs a quarter of one at 96 px and teaches most of what there is to learn from
-48x48 faces; the last stage must be the size in use, since weights do not carry over by themselves.
+The folder holds the best weights so far (see :mod:`esr_core.checkpoint`), ``history.csv`` and
+``curves.png``, and ``state.pt``, from which the same command goes on to the same result.
 """
 
 from __future__ import annotations
 
-import math
+import copy
+import hashlib
+import os
+import pickle
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from esr_core import checkpoint
-from esr_core.augment import Augmentation, augment
-from esr_core.crop import InputSpec
-from esr_core.data.ferplus import FerPlus
-from esr_core.emotions import affect_of
-from esr_core.errors import OptionError
+from esr_core import checkpoint, history
+from esr_core.batches import Batches, seeded
+from esr_core.data.faces import Faces
+from esr_core.distributed import Group, join, leave, own_device, share_batch_norms
+from esr_core.errors import (
+    AnotherTraining,
+    DataError,
+    EsrError,
+    ModelError,
+    OptionError,
+    TrainingError,
+)
 from esr_core.evaluate import Report, evaluate, torch_predictor
 from esr_core.metadata import Metadata
 from esr_core.model import ESR
+from esr_core.objective import Objective
+from esr_core.recipe import Phase, Recipe
 
-
-@dataclass(frozen=True)
-class Stage:
-    """So many epochs at one size; written ``56x4`` on the command line."""
-
-    size_px: int
-    epochs: int
-
-    @classmethod
-    def parse(cls, text: str) -> Stage:
-        try:
-            size, epochs = (int(part) for part in text.split("x"))
-        except ValueError as error:
-            raise OptionError(
-                f"a stage must be SIZExEPOCHS such as 56x4, but got {text!r}"
-            ) from error
-        if size < 54 or epochs < 1:
-            raise OptionError(f"a stage needs a size from 54 px and an epoch or more: {text!r}")
-        return cls(size, epochs)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that decides how a training goes; it is written into the metadata."""
-
-    branches: int = 4
-    diversified: bool = False
-    stages: tuple[Stage, ...] = (Stage(56, 3), Stage(72, 1), Stage(96, 2))
-    batch_size: int = 64
-    learning_rate: float = 0.05  # the peak of the one-cycle schedule (Smith and Topin, 2018)
-    warm_up: float = 0.1  # share of all steps
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    average: float = 0.995  # decay of the running average of the weights, per step
-    validate_on: int = 1000  # images after each epoch; the last epoch takes them all
-    seed: int = 1
-    augmentation: Augmentation = field(default_factory=Augmentation)
+STATE_FILE = "state.pt"
+#: Options that change how often something is written, not what comes out.
+_WITHOUT_EFFECT = ("save_every_steps",)
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Reported after each step; ``report`` only at the end of an epoch."""
+    """Reported after each step, and with a ``report`` after each validation."""
 
-    step: int
+    phase: str
+    epoch: int  # counted over all phases, from 1
+    epochs: int
+    step: int  # counted over all phases
     steps: int
-    epoch: int
     size_px: int
     loss: float
     report: Report | None = None
 
 
 def train(
-    training: FerPlus,
-    validation: FerPlus,
+    training: Faces,
+    validation: Faces,
     recipe: Recipe,
     folder: Path,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    device: str = "cpu",
+    start: ESR | None = None,
+    name: str = "",
+    fresh: bool = False,
 ) -> Report:
-    """Train, keep a checkpoint of the averaged weights after each epoch, return the last report."""
-    torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    esr = ESR(recipe.branches, recipe.diversified).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.SGD(
-        _decayed(esr, recipe.weight_decay),
+    """Train, or go on with the training in ``folder``; return the report of the best weights.
+
+    start: what to train on from; without it a new network. name: of the JSON file in the folder.
+    fresh: begin anew, whatever the folder holds. Under ``torchrun`` the processes train together
+    and the first of them validates and writes.
+
+    Raises:
+        AnotherTraining: the folder holds a training by another recipe, or from other data.
+        OptionError: the recipe does not fit the data.
+        TrainingError: the loss is no longer a number.
+    """
+    where = own_device(device)
+    group = join(where)
+    try:
+        run = _Training(training, validation, recipe, folder, on_progress, where, group, name)
+        return run.until_done(start, fresh)
+    finally:
+        leave(group)
+
+
+class _Training:
+    """A recipe on its way."""
+
+    def __init__(
+        self,
+        training: Faces,
+        validation: Faces,
+        recipe: Recipe,
+        folder: Path,
+        on_progress: Callable[[Progress], None],
+        device: torch.device,
+        group: Group,
+        name: str,
+    ) -> None:
+        if len(training) < group.size or len(validation) < 1:
+            raise DataError("a training needs a face or more per process, and some to validate on")
+        if recipe.batch_size % group.size:
+            raise OptionError(
+                f"batch_size {recipe.batch_size} cannot be shared evenly by {group.size} processes"
+            )
+        self.training, self.validation, self.recipe = training, validation, recipe
+        self.folder, self.on_progress, self.device, self.group = folder, on_progress, device, group
+        self.title = f"ESR{'*' if recipe.diversified else ''}-{recipe.branches}-{training.name}"
+        self.name = name or checkpoint.file_name(self.title)
+        self.batches = Batches(training, recipe.batch_size, recipe.augmentation, recipe.seed, group)
+        self.phases = recipe.phases()
+        self.history: list[dict[str, Any]] = []
+        self.best: float | None = None  # figure of merit at this phase's present size
+        self.report: Report | None = None  # of the weights that had it
+        self.began_s = time.monotonic()
+
+    def until_done(self, start: ESR | None, fresh: bool) -> Report:
+        self.identity = self._identify(start)
+        saved = None if fresh else self._resume()
+        for index in range(saved["phase"] if saved else 0, len(self.phases)):
+            if saved:
+                esr = ESR(self.phases[index].branches, self.recipe.diversified)
+            elif index > 0:
+                esr = self._with_new_branch(self._best_network(), index)
+            else:
+                esr = copy.deepcopy(start) if start else self._new_network()
+            self._learn(index, esr, saved)
+            saved = None
+        report = self.group.tell(self.report)
+        if report is None:  # it had been killed after the best epoch
+            best = self._best_network().to(self.device)
+            report = self.group.tell(self._evaluate(best, None) if self.group.leads else None)
+        assert report is not None
+        return report
+
+    def _new_network(self) -> ESR:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)
+            return ESR(self.phases[0].branches, self.recipe.diversified)
+
+    def _with_new_branch(self, esr: ESR, phase: int) -> ESR:
+        with torch.random.fork_rng():
+            torch.manual_seed(seeded(self.recipe.seed, phase).initial_seed())
+            esr.add_branch()
+        return esr
+
+    def _best_network(self) -> ESR:
+        self.group.tell(None)  # wait until the leader has written it
+        return checkpoint.load(self.folder, self.name)[0]
+
+    def _learn(self, index: int, esr: ESR, saved: dict[str, Any] | None) -> None:
+        """Go through one phase, or the rest of it."""
+        phase, recipe = self.phases[index], self.recipe
+        average = copy.deepcopy(esr) if recipe.average else None
+        if self.group.size > 1:
+            share_batch_norms(esr, self.group)
+        for network in (esr, average) if average else (esr,):
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = _optimizer(esr, phase, recipe)
+        epoch, step, sums = 0, 0, torch.zeros(1 + 2 * phase.branches, dtype=torch.float64)
+        self.best = None
+        if saved:
+            esr.reload(saved["weights"])
+            if average:
+                average.reload(saved["average"])
+            optimizer.load_state_dict(saved["optimizer"])
+            epoch, step, sums = saved["epoch"], saved["step"], saved["sums"]
+            self.best, self.history = saved["best"], saved["history"]
+            self.began_s -= saved["spent_s"]
+        objective: nn.Module = Objective(esr, recipe, phase, self.group)
+        if self.group.size > 1:
+            objective = DistributedDataParallel(objective)
+        steps = len(self.batches) * len(phase.sizes)
+        told = self._teller(index)
+
+        def save() -> None:
+            self._save_state(
+                phase=index,
+                epoch=epoch,
+                step=step,
+                sums=sums,
+                weights=esr.to_state_dict(),
+                average=average.to_state_dict() if average else None,
+                optimizer=optimizer.state_dict(),
+            )
+
+        while epoch < len(phase.sizes):
+            size_px = phase.sizes[epoch]
+            esr.train(not phase.heads_only)
+            for batch in self.batches.epoch(index, epoch, step):
+                done = epoch * len(self.batches) + step
+                rate = recipe.rate(done, steps, epoch)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group["share"]
+                losses = objective(*batch.to(self.device, size_px))
+                optimizer.zero_grad()
+                losses.total.backward()
+                optimizer.step()
+                if average:
+                    _follow(average, esr, recipe.average, done)
+                figures = self.group.mean(torch.cat([losses.total.detach()[None], *losses[1:]]))
+                sums += figures.double().cpu()
+                step += 1
+                told(epoch, step, float(figures[0]), None)
+                if not torch.isfinite(figures[0]):
+                    raise self._diverged(phase, epoch)
+                if step % recipe.save_every_steps == 0 and step < len(self.batches):
+                    save()
+            report = None
+            last = epoch + 1 == len(phase.sizes)
+            if self.group.leads and (last or (epoch + 1) % recipe.validation_interval == 0):
+                report = self._validate(average or esr, phase, epoch)
+            self._record(phase, size_px, rate, sums / step, report)
+            told(epoch, step, float(sums[0] / step), report)
+            epoch, step, sums = epoch + 1, 0, torch.zeros_like(sums)
+            save()
+
+    def _teller(self, index: int) -> Callable[[int, int, float, Report | None], None]:
+        """Return what reports progress within a phase, counted over the whole training."""
+        phase, per_epoch = self.phases[index], len(self.batches)
+        before = sum(len(earlier.sizes) for earlier in self.phases[:index])
+        epochs = sum(len(each.sizes) for each in self.phases)
+
+        def tell(epoch: int, step: int, loss: float, report: Report | None) -> None:
+            done = (before + epoch) * per_epoch + step
+            place = (before + epoch + 1, epochs, done, epochs * per_epoch)
+            if self.group.leads:
+                size_px = phase.sizes[epoch]
+                self.on_progress(Progress(phase.name, *place, size_px, loss, report))
+
+        return tell
+
+    def _validate(self, esr: ESR, phase: Phase, epoch: int) -> Report:
+        """Measure, and keep the weights if none were better at this size in this phase."""
+        size_px = phase.sizes[epoch]
+        final = size_px == phase.sizes[-1]
+        try:
+            report = self._evaluate(esr, None if final else self.recipe.validate_on, size_px)
+        except ModelError as error:
+            raise self._diverged(phase, epoch) from error
+        figure = report.accuracy
+        if phase.learns == "affect":
+            figure = -report.valence.rmse - report.arousal.rmse
+        # Nothing carries over between sizes, neither weights nor what they are worth.
+        grown = epoch > 0 and phase.sizes[epoch - 1] != size_px
+        if self.best is None or grown or figure > self.best:
+            self.best, self.report = figure, report
+            metadata = Metadata(
+                f"{esr.name}-{self.training.name}",
+                phase.branches,
+                self.recipe.diversified,
+                replace(self.training.spec, size_px=size_px),
+                record={
+                    **self.identity,
+                    "epochs_done": len(self.history) + 1,
+                    "minutes": round((time.monotonic() - self.began_s) / 60, 1),
+                    "validation": report.summary(),
+                },
+            )
+            checkpoint.save(self.folder, esr, metadata, self.name)
+        return report
+
+    def _diverged(self, phase: Phase, epoch: int) -> TrainingError:
+        return TrainingError(
+            f"the loss is no longer a number in {phase.name}, epoch {epoch + 1}; try a "
+            f"learning_rate below {self.recipe.learning_rate:g}"
+        )
+
+    def _evaluate(self, esr: ESR, count: int | None, size_px: int | None = None) -> Report:
+        faces = self.validation.subset(count) if count else self.validation
+        spec = replace(self.training.spec, size_px=size_px or self.phases[-1].sizes[-1])
+        return evaluate(torch_predictor(esr.eval()), faces, spec)
+
+    def _record(
+        self, phase: Phase, size_px: int, rate: float, means: torch.Tensor, report: Report | None
+    ) -> None:
+        losses, correct = means[1:].reshape(2, phase.branches).tolist()
+        row: dict[str, Any] = {
+            "phase": phase.name,
+            "epoch": len(self.history) + 1,
+            "size_px": size_px,
+            "learning_rate": rate,
+            "loss": float(means[0]),
+            **{f"loss_{k}": value for k, value in enumerate(losses, start=1)},
+            **{f"accuracy_{k}": value for k, value in enumerate(correct, start=1)},
+        }
+        if report:
+            row.update(_validation_columns(report, phase))
+        self.history.append(row)
+        if self.group.leads:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            history.write_csv(self.folder / "history.csv", self.history)
+            history.draw(self.folder / "curves.png", self.history, self.title)
+
+    def _identify(self, start: ESR | None) -> dict[str, Any]:
+        """What must be the same for a training to go on."""
+        weights = hashlib.sha256()
+        for tensor in start.state_dict().values() if start else ():
+            weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return {
+            "recipe": self.recipe.to_dict(),
+            "data": self.training.name,
+            "training_images": len(self.training),
+            "validation_images": len(self.validation),
+            "start": weights.hexdigest() if start else "",
+        }
+
+    def _save_state(self, **state: Any) -> None:
+        if not self.group.leads:
+            return
+        state.update(
+            identity=self.identity,
+            best=self.best,
+            history=self.history,
+            spent_s=time.monotonic() - self.began_s,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / (STATE_FILE + ".part")
+        torch.save(state, partial)
+        os.replace(partial, self.folder / STATE_FILE)
+
+    def _resume(self) -> dict[str, Any] | None:
+        """Return where this training had come to, and raise the same error, in all processes."""
+        state, error = None, None
+        try:
+            state = self._saved_state()
+        except EsrError as found:
+            error = found
+        state, error = self.group.tell((state, error))
+        if error:
+            raise error
+        return state
+
+    def _saved_state(self) -> dict[str, Any] | None:
+        """Where this training had come to; None if it had not begun."""
+        path = self.folder / STATE_FILE
+        if not self.group.leads or not path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            theirs = dict(state["identity"])
+        except (
+            OSError,
+            EOFError,
+            RuntimeError,
+            LookupError,
+            TypeError,
+            ValueError,
+            pickle.UnpicklingError,
+        ) as error:
+            raise TrainingError(
+                f"{path}: not the state of a training ({_first_line(error)}); take another "
+                "folder, or remove it to begin anew"
+            ) from error
+        others = _differences(self.identity, theirs)
+        if others:
+            raise AnotherTraining(f"{self.folder} holds another training ({'; '.join(others)})")
+        return state
+
+
+def _optimizer(esr: ESR, phase: Phase, recipe: Recipe) -> torch.optim.SGD:
+    """Let learn what this phase teaches; what is older than the newest branch learns slower."""
+    newest = esr.convolutional_branches[-1] if phase.newest else esr
+    fast = {id(parameter) for parameter in newest.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in esr.named_parameters():
+        head = "fc_dimensional" in name
+        parameter.requires_grad_(head or not phase.heads_only)
+        if head and phase.learns == "emotions":
+            parameter.requires_grad_(False)
+        if parameter.requires_grad:
+            # Biases and batch norms are not decayed.
+            group = (id(parameter) in fast, parameter.ndim > 1)
+            groups.setdefault(group, []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {
+                "params": parameters,
+                "share": 1.0 if is_fast else recipe.older_rate,
+                "weight_decay": recipe.weight_decay if decayed else 0.0,
+            }
+            for (is_fast, decayed), parameters in groups.items()
+        ],
         lr=recipe.learning_rate,
         momentum=recipe.momentum,
-        nesterov=True,
+        nesterov=recipe.momentum > 0,
     )
-    average = torch.optim.swa_utils.AveragedModel(
-        esr, avg_fn=_running_average(recipe.average), use_buffers=True
-    )
-    per_epoch = len(training) // recipe.batch_size
-    steps = per_epoch * sum(stage.epochs for stage in recipe.stages)
-    if steps == 0:
-        raise OptionError(f"{len(training)} images do not fill one batch of {recipe.batch_size}")
-    step, began = 0, time.monotonic()
-    for epoch, size_px in enumerate(_sizes(recipe.stages), start=1):
-        last_of_all = step + per_epoch == steps
-        esr.train()
-        for images, emotions, affect in _batches(training, recipe.batch_size, generator):
-            views = augment(images, size_px, recipe.augmentation, generator)
-            rate = recipe.learning_rate * one_cycle(step / steps, recipe.warm_up)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = loss_of(esr, views, emotions, affect)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            average.update_parameters(esr)
-            step += 1
-            on_progress(Progress(step, steps, epoch, size_px, loss.item()))
-        averaged: ESR = average.module  # type: ignore[assignment]
-        report = evaluate(
-            torch_predictor(averaged.eval()),
-            validation if last_of_all else validation.subset(recipe.validate_on),
-            InputSpec(size_px=size_px),
-        )
-        record = _record(recipe, training, report, epoch, time.monotonic() - began)
-        name = f"{averaged.name}-ferplus"
-        metadata = Metadata(
-            name, recipe.branches, recipe.diversified, InputSpec(size_px=size_px), record=record
-        )
-        checkpoint.save(folder, averaged, metadata)
-        on_progress(Progress(step, steps, epoch, size_px, loss.item(), report))
-    return report
 
 
-def loss_of(esr: ESR, views: Tensor, emotions: Tensor, affect: Tensor) -> Tensor:
-    """Cross entropy to the vote distribution, and the squared error of affect, over branches.
-
-    views: (n, 1, s, s) in [0, 1]. emotions: (n, 8), rows sum to 1. affect: (n, 2) in [-1, 1].
-    Affect is read off the emotions without pushing back on them: its targets are derived from
-    the same votes, so it could only disturb.
-    """
-    n, _, height, width = views.shape
-    rgb = views.expand(n, 3, height, width).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        shared = esr.base(rgb)
-        scores = [branch(shared)[0] for branch in esr.convolutional_branches]
-    loss = torch.zeros(())
-    for branch, score in zip(esr.convolutional_branches, scores):
-        score = score.float()
-        estimate = branch.fc_dimensional(F.relu(score.detach()))  # type: ignore[operator]
-        loss = loss + F.cross_entropy(score, emotions) + F.mse_loss(estimate, affect)
-    return loss / len(scores)
+@torch.no_grad()
+def _follow(average: ESR, esr: ESR, decay: float, step: int) -> None:
+    """Move the running average one step towards the weights."""
+    # Early on the plain mean, or the random start would weigh in for hundreds of steps.
+    towards = 1 - min(decay, step / (9 + step))
+    for mean, now in zip(average.state_dict().values(), esr.state_dict().values()):
+        if mean.is_floating_point():
+            mean.lerp_(now, towards)
+        else:
+            mean.copy_(now)
 
 
-def one_cycle(progress: float, warm_up: float) -> float:
-    """Share of the peak rate at ``progress`` in [0, 1): a linear rise, then a cosine to 0."""
-    if progress < warm_up:
-        return 0.1 + 0.9 * progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+def _validation_columns(report: Report, phase: Phase) -> dict[str, float]:
+    columns = {"valid_loss": report.loss, "valid_accuracy": report.accuracy}
+    if phase.learns != "emotions":
+        columns["valid_valence_rmse"] = report.valence.rmse
+        columns["valid_arousal_rmse"] = report.arousal.rmse
+    assert report.branches is not None
+    each = zip(report.branches.loss, report.branches.correct, report.branches.rmse)
+    for k, (loss, correct, (valence, arousal)) in enumerate(each, start=1):
+        columns[f"valid_loss_{k}"] = loss
+        columns[f"valid_accuracy_{k}"] = correct / report.n
+        if phase.learns != "emotions":
+            columns[f"valid_valence_rmse_{k}"] = valence
+            columns[f"valid_arousal_rmse_{k}"] = arousal
+    return columns
 
 
-def _running_average(decay: float) -> Callable[[Tensor, Tensor, Any], Tensor]:
-    def update(average: Tensor, current: Tensor, count: Any) -> Tensor:
-        if not average.is_floating_point():
-            return current
-        # Early on the plain mean, or the random start would weigh in for hundreds of steps.
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        return average * now + current * (1 - now)
-
-    return update
-
-
-def _decayed(esr: ESR, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay the weights of convolutions and linear layers, not biases and batch norms."""
-    weights = [p for p in esr.parameters() if p.ndim > 1]
-    others = [p for p in esr.parameters() if p.ndim <= 1]
-    return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    """Say what differs, as 'name: there, now here'; nested options by their own names."""
+    found = []
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        mine, their = ours.get(name), theirs.get(name)
+        if isinstance(mine, dict) and isinstance(their, dict):
+            found += _differences(mine, their)
+        elif mine != their and name not in _WITHOUT_EFFECT:
+            found.append(f"{name} was {their}, now {mine}")
+    return found
 
 
-def _sizes(stages: tuple[Stage, ...]) -> Iterator[int]:
-    for stage in stages:
-        yield from [stage.size_px] * stage.epochs
-
-
-def _batches(
-    data: FerPlus, batch_size: int, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    images = torch.from_numpy(data.images)[:, None]
-    emotions = torch.from_numpy(data.distribution)
-    affect = torch.from_numpy(affect_of(data.distribution))
-    order = torch.randperm(len(data), generator=generator)
-    for rows in order[: len(data) // batch_size * batch_size].reshape(-1, batch_size):
-        yield images[rows].float() / 255, emotions[rows], affect[rows]
-
-
-def _record(
-    recipe: Recipe, training: FerPlus, report: Report, epoch: int, seconds: float
-) -> dict[str, Any]:
-    return {
-        "data": "FER+ (FER2013 images, ten votes each), training split",
-        "training_images": len(training),
-        "stages": [f"{stage.size_px}x{stage.epochs}" for stage in recipe.stages],
-        "epochs_done": epoch,
-        "batch_size": recipe.batch_size,
-        "learning_rate": recipe.learning_rate,
-        "seed": recipe.seed,
-        "minutes": round(seconds / 60, 1),
-        "validation": report.summary(),
-    }
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,14 +11,23 @@ from __future__ import annotations
 import io
 import lzma
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.emotions import LABELS
-from esr_core.errors import DataError
+from esr_core.crop import InputSpec
+from esr_core.emotions import LABELS, affect_of
+from esr_core.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+#: How votes become targets, after Barsoum et al.: the label with the most of them; a label that
+#: is drawn from them anew each time; or all of them, as a distribution.
+LABEL_MODES = ("majority", "probability", "cross_entropy")
 
 #: The columns of ``votes``; the last two are no emotions.
 VOTE_COLUMNS = (
@@ -43,42 +52,78 @@ class FerPlus:
     images: NDArray[np.uint8]  # (n, 48, 48) grey
     distribution: NDArray[np.float32]  # (n, 8), rows sum to 1
     target: NDArray[np.int64]  # (n,) the label with the most votes
+    labels: str = "cross_entropy"  # what a network learns from them, one of LABEL_MODES
+
+    name = "ferplus"
+    spec = InputSpec()
 
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def emotions(self) -> NDArray[np.float32]:
+        """(n, 8) what is to be learned on the average: all votes, or only the label."""
+        if self.labels == "majority":
+            return np.eye(len(LABELS), dtype=np.float32)[self.target]
+        return self.distribution
+
+    @property
+    def affect(self) -> NDArray[np.float32]:
+        """(n, 2) valence and arousal; nobody voted on them, they are derived from the emotions."""
+        return affect_of(self.distribution)
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        return self.images[rows]
+
+    def targets(self, rows: Tensor, generator: Generator) -> Tensor:
+        """Return (k, 8) targets; ``probability`` draws a label from the votes each time."""
+        import torch
+
+        targets = torch.from_numpy(self.emotions)[rows]
+        if self.labels != "probability":
+            return targets
+        drawn = torch.multinomial(targets, 1, generator=generator)[:, 0]
+        return torch.nn.functional.one_hot(drawn, len(LABELS)).float()
+
     def subset(self, count: int, seed: int = 0) -> FerPlus:
         """Return ``count`` images drawn at random, or all when there are fewer."""
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return FerPlus(self.images[rows], self.distribution[rows], self.target[rows])
+        return replace(
+            self,
+            images=self.images[rows],
+            distribution=self.distribution[rows],
+            target=self.target[rows],
+        )
 
 
-def read(path: Path, protocol: str = "majority") -> FerPlus:
+def read(path: Path, labels: str = "majority") -> FerPlus:
     """Read one split.
 
     Single votes count as noise and are set to 0 first. ``majority`` keeps an image if more than
     half of what is left is one of the eight emotions (the protocol behind the published ESR
-    figures); ``soft`` keeps it if the emotions together have more than half, for training on
-    distributions.
+    figures); ``probability`` and ``cross_entropy`` keep it if the emotions together have more
+    than half. What they teach, see ``LABEL_MODES``.
 
     Raises:
+        OptionError: labels is another word.
         DataError: the file is missing, damaged, or lacks an array.
     """
+    if labels not in LABEL_MODES:
+        raise OptionError(f"labels must be one of {', '.join(LABEL_MODES)}, but got {labels!r}")
     images, votes = _arrays(path)
     votes = np.where(votes > 1, votes, 0).astype(np.float32)
     total = votes.sum(axis=1)
     emotions = votes[:, _TO_LABELS]
-    if protocol == "majority":
+    if labels == "majority":
         keep = emotions.max(axis=1) > total / 2
-    elif protocol == "soft":
-        keep = emotions.sum(axis=1) > total / 2
     else:
-        raise DataError(f"protocol must be 'majority' or 'soft', but got {protocol!r}")
+        keep = emotions.sum(axis=1) > total / 2
     if not keep.any():
-        raise DataError(f"{path}: none of its {len(images)} images passes the {protocol} protocol")
+        raise DataError(f"{path}: none of its {len(images)} images passes the {labels} protocol")
     emotions = emotions[keep]
     distribution = emotions / emotions.sum(axis=1, keepdims=True)
-    return FerPlus(images[keep], distribution, emotions.argmax(axis=1).astype(np.int64))
+    target = emotions.argmax(axis=1).astype(np.int64)
+    return FerPlus(images[keep], distribution, target, labels)
 
 
 def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

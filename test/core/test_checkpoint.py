@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import published
 import pytest
 import torch
 
@@ -40,7 +42,7 @@ def test_layout_is_that_of_the_published_checkpoints(tmp_path: Path) -> None:
         "Net-Base-Shared_Representations.pt",
         "Net-Branch_1.pt",
         "Net-Branch_2.pt",
-        "metadata.json",
+        "esr-2.json",
     ]
 
 
@@ -58,8 +60,10 @@ def test_second_save_replaces_the_first(tmp_path: Path) -> None:
 
 
 def test_folder_without_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no checkpoint here \(metadata.json is missing\)"):
+    with pytest.raises(ModelError, match=r"no checkpoint here; one \.json file must describe"):
         checkpoint.load(tmp_path)
+    with pytest.raises(ModelError, match="gone: no such folder"):
+        checkpoint.load(tmp_path / "gone")
 
 
 @pytest.mark.parametrize("name", [checkpoint.BASE_FILE, "Net-Branch_1.pt"])
@@ -103,7 +107,7 @@ def test_weights_cannot_run_code(tmp_path: Path) -> None:
 
 def test_plain_weights_do_not_load_into_a_network_with_attention(tmp_path: Path) -> None:
     saved(tmp_path)
-    path = tmp_path / checkpoint.METADATA_FILE
+    path = tmp_path / "esr-1.json"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace('"diversified": false', '"diversified": true'), encoding="utf-8")
     with pytest.raises(ModelError, match=f"{checkpoint.BASE_FILE}: not the weights"):
@@ -112,6 +116,82 @@ def test_plain_weights_do_not_load_into_a_network_with_attention(tmp_path: Path)
 
 def test_metadata_that_is_no_text(tmp_path: Path) -> None:
     saved(tmp_path)
-    (tmp_path / checkpoint.METADATA_FILE).write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ModelError, match=checkpoint.METADATA_FILE):
+    (tmp_path / "esr-1.json").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ModelError, match=r"esr-1\.json: its metadata is not readable"):
         checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(("branches", "diversified"), [(9, False), (9, True)])
+def test_published_folder_is_understood_without_our_metadata(
+    tmp_path: Path, branches: int, diversified: bool
+) -> None:
+    parts = published.write(tmp_path / "esr_9", branches, diversified)
+    esr, metadata = checkpoint.load(tmp_path / "esr_9", "esr_9")
+    assert (metadata.branches, metadata.diversified) == (branches, diversified)
+    assert metadata.input == checkpoint.PUBLISHED_INPUT
+    for mine, theirs in zip(esr.to_state_dict(), parts):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_only_the_first_branches(tmp_path: Path) -> None:
+    esr = saved(tmp_path, branches=3)
+    read, metadata = checkpoint.load(tmp_path, branches=2)
+    assert (read.name, metadata.name, metadata.branches) == ("ESR-2", "ESR-2", 2)
+    for mine, theirs in zip(read.to_state_dict(), esr.to_state_dict()):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+
+
+def test_more_branches_than_there_are(tmp_path: Path) -> None:
+    saved(tmp_path, branches=2)
+    with pytest.raises(ModelError, match=r"Net-Branch_3\.pt: no such file; 5 .* needed, 2 here"):
+        checkpoint.load(tmp_path, branches=5)
+
+
+def test_description_under_another_name_is_pointed_out(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(ModelError, match=r"mine\.json: no such file.* there is one named esr-1"):
+        checkpoint.load(tmp_path, "mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bn1.weight": torch.full((64,), torch.nan)}, "bn1.weight holds values that are not fin"),
+        ({"bn1.weight": torch.ones(63)}, r"bn1.weight must be \(64,\), but is \(63,\)"),
+        ({"bn9.weight": torch.ones(64)}, "it has unknown bn9.weight"),
+        ({"bn1.weight": 7}, "a dict of tensors is expected"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    esr = ESR(1)
+    weights = esr.to_state_dict()
+    weights[0].update(change)
+    with pytest.raises(ModelError, match=said):
+        checkpoint.save_weights(tmp_path / "new", weights, Metadata("ESR-1", 1))
+    assert not (tmp_path / "new").exists()
+    saved(tmp_path)
+    torch.save(weights[0], tmp_path / checkpoint.BASE_FILE)
+    with pytest.raises(ModelError, match=said):
+        checkpoint.load(tmp_path)
+
+
+def test_save_that_breaks_off_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    esr = saved(tmp_path, branches=2)
+    write, written = torch.save, []
+
+    def disk_full(weights: Any, path: Path) -> None:
+        write(weights, path)
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", disk_full)
+    with pytest.raises(OSError, match="No space left"):
+        saved(tmp_path, branches=2)
+    assert not list(tmp_path.glob("*.part"))
+    read, _ = checkpoint.load(tmp_path)
+    torch.testing.assert_close(read.state_dict(), esr.state_dict(), rtol=0, atol=0)

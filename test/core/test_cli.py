@@ -203,21 +203,30 @@ def test_evaluate_without_a_single_usable_image(tmp_path: Path) -> None:
     assert "nobody.npz" in line
 
 
-def trained(folder: Path, data: Path, *more: object) -> subprocess.CompletedProcess[str]:
-    files = ("--data", data, "--valid", data, "--out", "out")
-    tiny = ("--branches", 1, "--stage", "56x1", "--batch-size", 8)
-    return esr(folder, "train", *files, *tiny, *more)
+@pytest.fixture
+def data(tmp_path: Path, make_ferplus: MakeFerPlus) -> Path:
+    """A folder with FER+ in it."""
+    for name in ("train.npz.xz", "valid.npz.xz"):
+        make_ferplus(name, 24)
+    return tmp_path
 
 
-def test_train_then_export(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
-    data = make_ferplus("faces.npz.xz", 24)
-    done = trained(tmp_path, data, "--images", 16, "--json")
+def trained(folder: Path, *more: object) -> subprocess.CompletedProcess[str]:
+    tiny = ("--data", folder, "--branches", 1, "--stages", "54x1", "--batch-size", 8)
+    return esr(folder, "train", *tiny, *more)
+
+
+def test_train_evaluate_export(tmp_path: Path, data: Path) -> None:
+    done = trained(tmp_path, "--out", "out", "--images", 16, "--json")
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     assert report["n"] == 24
     _, metadata = checkpoint.load(tmp_path / "out")
     assert metadata.record["training_images"] == 16
-    done = esr(tmp_path, "export", "out", "sub/net.onnx", "--int8", data, "--json")
+    done = esr(tmp_path, "evaluate", "--data", data, "--model", "out", "--json")
+    assert json.loads(done.stdout) == report
+    calibration = data / "train.npz.xz"
+    done = esr(tmp_path, "export", "out", "sub/net.onnx", "--int8", calibration, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["file"] == "sub/net.onnx"
@@ -227,27 +236,59 @@ def test_train_then_export(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["net.onnx"]
 
 
+def test_train_by_a_file_that_flags_override(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "my.yaml").write_text(
+        f"data: {data}\nout: out\nbranches: 1\nstages: [54x3]\nbatch_size: 8\nseed: 5\n"
+        "method: affect\nheads_only: true\naugmentation: {flip: 0.25}\n",
+        encoding="utf-8",
+    )
+    more = ("--stages", "54x1", "--heads-only", "false", "--blur", "0")
+    done = esr(tmp_path, "train", "--config", "my.yaml", *more)
+    assert done.returncode == 0, done.stderr
+    recipe = checkpoint.load(tmp_path / "out")[1].record["recipe"]
+    assert (recipe["seed"], recipe["stages"]) == (5, ["54x1"])
+    assert (recipe["method"], recipe["heads_only"]) == ("affect", False)
+    views = recipe["augmentation"]
+    assert (views["flip"], views["blur"], views["erase"]) == (0.25, 0, 0.3)
+
+
+def test_train_goes_on_or_begins_anew_only_when_told(tmp_path: Path, data: Path) -> None:
+    assert trained(tmp_path, "--out", "out").returncode == 0
+    line = refusal(trained(tmp_path, "--out", "out", "--seed", 9, "--json"))
+    assert "out holds another training (seed was 1, now 9); take another --out, or begin" in line
+    assert trained(tmp_path, "--out", "out", "--seed", 9, "--fresh").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--stage", "big"), "SIZExEPOCHS such as 56x4, but got 'big'"),
-        (("--branches", 0), "--branches must be 1 or more, but got 0"),
-        (("--batch-size", 0), "batch"),
+        (("--stages", "big"), "SIZExEPOCHS such as 56x4, but got 'big'"),
+        (("--branches", 0), "branches must be from 1 to 64, but got 0"),
+        (("--batch-size", 0), "batch_size must be from 1"),
+        (("--images", "none"), "images must be a whole number from 1 on, but got 'none'"),
+        (("--config", "gone.yaml"), "gone.yaml: not a readable YAML file"),
+        (("--data", "nowhere"), "nowhere: no such data folder"),
+        (("--start", "nowhere"), "nowhere: no such folder, so no checkpoint"),
     ],
 )
 def test_train_says_what_is_wrong(
-    tmp_path: Path, make_ferplus: MakeFerPlus, more: tuple[object, ...], text: str
+    tmp_path: Path, data: Path, more: tuple[object, ...], text: str
 ) -> None:
-    done = trained(tmp_path, make_ferplus("faces.npz", 16), *more)
+    done = trained(tmp_path, "--out", "out", *more)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("esr train: ")
     assert text in last
+    assert not (tmp_path / "out").exists()
+
+
+def test_train_needs_data_and_a_place(tmp_path: Path) -> None:
+    assert "--data is needed, or 'data:' in the --config file" in refusal(esr(tmp_path, "train"))
 
 
 def test_export_of_a_folder_without_weights(tmp_path: Path) -> None:
     line = refusal(esr(tmp_path, "export", "nowhere", "net.onnx"))
-    assert line == "esr export: nowhere: no checkpoint here (metadata.json is missing)"
+    assert line == "esr export: nowhere: no such folder, so no checkpoint"
     assert list(tmp_path.iterdir()) == []
 
 

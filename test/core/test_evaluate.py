@@ -13,7 +13,15 @@ from esr_core import LABELS
 from esr_core.crop import InputSpec
 from esr_core.data.ferplus import FerPlus
 from esr_core.emotions import CIRCUMPLEX, affect_of
-from esr_core.evaluate import calibration_error, evaluate, majority, torch_predictor
+from esr_core.evaluate import (
+    calibration_error,
+    evaluate,
+    first_branches,
+    majority,
+    measure,
+    measure_affect,
+    torch_predictor,
+)
 from esr_core.model import ESR, Ensemble
 
 Answer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
@@ -38,12 +46,15 @@ def test_perfect_answers() -> None:
     assert report.recall == dict.fromkeys(LABELS, 1.0)
     np.testing.assert_array_equal(report.confusion, np.eye(8))
     assert report.ece == 0
-    assert report.affect_rmse == pytest.approx((0, 0))
+    assert (report.macro_f1, report.loss) == pytest.approx((1, 0))
+    for affect in (report.valence, report.arousal):
+        assert (affect.rmse, affect.ccc, affect.pearson) == pytest.approx((0, 1, 1))
+        assert affect.sign_agreement == 1
 
 
 def test_mistakes_are_counted_where_they_belong() -> None:
     data = numbered(1, 1, 1, 2)
-    data = FerPlus(data.images, data.distribution, np.array([1, 1, 4, 2]))
+    data = FerPlus(data.images, data.distribution, np.array([1, 1, 4, 2]), "majority")
     report = evaluate(read_off, data, InputSpec())
     assert report.accuracy == 0.75
     assert report.confusion[4, 1] == 1
@@ -52,6 +63,8 @@ def test_mistakes_are_counted_where_they_belong() -> None:
     assert report.recall["fear"] == 0
     assert report.recall["contempt"] == 0
     assert report.ece == pytest.approx(0.25)
+    # happy: 2 of 3 said are right and 2 of 2 found; fear: none; sad: all.
+    assert report.macro_f1 == pytest.approx((0.8 + 0 + 1) / 3)
 
 
 def test_batches_make_no_difference_and_progress_is_told() -> None:
@@ -91,7 +104,7 @@ def test_error_of_affect_is_root_mean_square() -> None:
 
     report = evaluate(neutral, numbered(1, 2), InputSpec())
     expected = np.sqrt((CIRCUMPLEX[[1, 2]] ** 2).mean(axis=0))
-    assert report.affect_rmse == pytest.approx(tuple(expected), abs=1e-6)
+    assert (report.valence.rmse, report.arousal.rmse) == pytest.approx(tuple(expected), abs=1e-6)
 
 
 def test_summary_is_plain_json() -> None:
@@ -99,12 +112,15 @@ def test_summary_is_plain_json() -> None:
     assert json.loads(json.dumps(summary)) == summary
     assert set(summary) == {
         "n",
+        "loss",
         "accuracy",
         "accuracy_vote",
         "recall",
         "confusion",
+        "macro_f1",
         "ece",
-        "affect_rmse",
+        "valence",
+        "arousal",
     }
     assert list(summary["recall"]) == list(LABELS)
 
@@ -137,3 +153,49 @@ def test_pytorch_predicts_as_the_ensemble_does() -> None:
         expected = Ensemble(esr)(torch.from_numpy(batch))
     for answer, tensor in zip(answers, expected):
         np.testing.assert_allclose(answer, tensor.numpy(), atol=1e-6)
+
+
+def test_agreement_of_affect_against_formulas_written_out() -> None:
+    random = np.random.default_rng(3)
+    true = random.uniform(-1, 1, 200)
+    told = 0.6 * true + 0.1 + random.normal(0, 0.2, 200)
+    report = measure_affect(told.astype(np.float32), true.astype(np.float32))
+    covariance = np.cov(told, true, bias=True)
+    assert report.pearson == pytest.approx(np.corrcoef(told, true)[0, 1], abs=1e-5)
+    gap = (told.mean() - true.mean()) ** 2
+    ccc = 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + gap)
+    assert report.ccc == pytest.approx(ccc, abs=1e-5)
+    assert report.rmse == pytest.approx(np.sqrt(np.mean((told - true) ** 2)), abs=1e-5)
+    assert report.sign_agreement == pytest.approx(np.mean((told > 0) == (true > 0)))
+
+
+def test_affect_that_never_changes_correlates_with_nothing() -> None:
+    report = measure_affect(np.zeros(4, np.float32), np.zeros(4, np.float32))
+    assert (report.rmse, report.ccc, report.pearson, report.sign_agreement) == (0, 0, 0, 1)
+
+
+def test_each_branch_is_measured_by_itself() -> None:
+    logits = np.zeros((2, 2, 8), np.float32)  # of two faces, by two branches
+    logits[:, 0, 1] = 5  # the first branch says happy, twice
+    logits[[0, 1], 1, [1, 2]] = 5  # the second one happy, then sad
+    affect = np.zeros((2, 2, 2), np.float32)
+    affect[:, 1, 0] = 0.5
+    emotions = np.eye(8, dtype=np.float32)[[1, 2]]
+    unused = np.zeros((2, 8)), np.zeros((2, 2)), logits.argmax(2)
+    true = np.zeros((2, 2), np.float32)
+    told = first_branches([*unused, logits, affect], 2)
+    report = measure(told, emotions, true).branches
+    assert report is not None
+    assert report.correct == (1, 2)
+    assert np.array(report.rmse) == pytest.approx(np.array([[0, 0], [0.5, 0]]))
+    sure = np.log(np.exp(5) / (np.exp(5) + 7))
+    wrong = np.log(1 / (np.exp(5) + 7))
+    assert report.loss == pytest.approx((-(sure + wrong) / 2, -sure), abs=1e-5)
+
+
+def test_first_branches_are_a_smaller_ensemble() -> None:
+    esr, batch = ESR(3).eval(), np.random.default_rng(0).random((2, 3, 56, 56), np.float32)
+    two = first_branches(torch_predictor(esr)(batch), 2)
+    del esr.convolutional_branches[2]
+    for mine, alone in zip(two, torch_predictor(esr)(batch)):
+        np.testing.assert_allclose(mine, alone, atol=1e-6)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from esr_core import load_model
 from esr_core.crop import InputSpec
 from esr_core.export import export_fp32, export_int8
+from esr_core.infer import BranchPrediction
 from esr_core.metadata import Metadata
 from esr_core.model import ESR, Ensemble
 
@@ -53,8 +54,11 @@ def test_fp32_answers_like_pytorch_for_any_number_of_faces(
     for count in (1, 3):
         batch = faces(count, 56)
         with torch.inference_mode():
-            probabilities, affect, votes = Ensemble(esr)(torch.from_numpy(batch))
+            expected = Ensemble(esr)(torch.from_numpy(batch))
         answer = model.predict(batch)
+        probabilities, affect, votes = expected[:3]
+        for part, exact in zip(model.predict_branches(batch), expected):
+            np.testing.assert_allclose(part, exact.numpy(), atol=3e-4)
         np.testing.assert_allclose(answer.probabilities, probabilities.numpy(), atol=1e-4)
         np.testing.assert_allclose(answer.affect, affect.numpy(), atol=1e-4)
         np.testing.assert_array_equal(answer.votes, votes.numpy())
@@ -86,8 +90,8 @@ def test_first_axis_of_all_ends_is_free(pair: tuple[Path, Path]) -> None:
     for path in pair:
         graph = onnx.load(str(path)).graph
         ends = [*graph.input, *graph.output]
-        assert [end.name for end in ends] == ["faces", "probabilities", "affect", "votes"]
-        assert [end.type.tensor_type.shape.dim[0].dim_param for end in ends] == ["n"] * 4
+        assert [end.name for end in ends] == ["faces", *BranchPrediction._fields]
+        assert [end.type.tensor_type.shape.dim[0].dim_param for end in ends] == ["n"] * 6
 
 
 def test_int8_is_a_third_of_the_size_or_less(pair: tuple[Path, Path]) -> None:

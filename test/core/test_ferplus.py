@@ -8,8 +8,9 @@ from typing import Callable
 
 import numpy as np
 import pytest
+import torch
 
-from esr_core import LABELS, DataError
+from esr_core import LABELS, DataError, OptionError
 from esr_core.data.ferplus import VOTE_COLUMNS, read
 
 MakeFerPlus = Callable[[str, int], Path]
@@ -72,12 +73,12 @@ def test_soft_needs_more_than_half_for_emotions_together(tmp_path: Path) -> None
         {"happy": 3, "sad": 3, "unknown": 4},
         {"not-a-face": 10},
     )
-    assert kept(path, "soft") == [0, 2]
+    assert kept(path, "cross_entropy") == [0, 2]
 
 
 def test_images_without_any_votes_are_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "x.npz", {}, {"happy": 1, "sad": 1}, {"fear": 9})
-    assert kept(path, "majority") == kept(path, "soft") == [2]
+    assert kept(path, "majority") == kept(path, "cross_entropy") == [2]
 
 
 def test_packed_file_reads_like_a_plain_one(make_ferplus: MakeFerPlus) -> None:
@@ -106,8 +107,23 @@ def test_subset_keeps_images_and_votes_together(make_ferplus: MakeFerPlus) -> No
 
 
 def test_unknown_protocol(make_ferplus: MakeFerPlus) -> None:
-    with pytest.raises(DataError, match="'majority' or 'soft', but got 'loud'"):
+    with pytest.raises(OptionError, match="majority, probability, cross_entropy, but got 'loud'"):
         read(make_ferplus("x.npz", 8), "loud")
+
+
+def test_targets_are_the_label_all_votes_or_one_vote_drawn(make_ferplus: MakeFerPlus) -> None:
+    """Made-up faces have 8 votes for one emotion and 2 for the next."""
+    path, generator = make_ferplus("x.npz", 8), torch.Generator().manual_seed(0)
+    rows = torch.zeros(2000, dtype=torch.int64)
+    voted = torch.from_numpy(read(path).distribution[0])
+    certain = read(path, "majority").targets(rows, generator)
+    assert certain[0].tolist() == (voted == voted.max()).float().tolist()
+    assert bool((certain == certain[0]).all())
+    torch.testing.assert_close(read(path, "cross_entropy").targets(rows[:1], generator)[0], voted)
+    drawn = read(path, "probability").targets(rows, generator)
+    assert bool((drawn.sum(dim=1) == 1).all())
+    assert set(drawn.unique().tolist()) == {0, 1}
+    torch.testing.assert_close(drawn.mean(dim=0), voted, atol=0.03, rtol=0)
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -16,9 +16,23 @@ import esr_core
 PACKAGE = Path(esr_core.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ROS = {"rclpy", "esr_ros", "sensor_msgs", "std_msgs", "diagnostic_msgs", "launch", "cv_bridge"}
-TRAINING = {"torch", "onnx"}
+TRAINING = {"torch", "onnx", "yaml", "matplotlib"}
 #: Modules that only training, export and checkpoints need.
-TRAINERS = {"model", "checkpoint", "export", "augment", "train"}
+TRAINERS = {
+    "affectnet",
+    "augment",
+    "batches",
+    "checkpoint",
+    "distributed",
+    "diversity",
+    "export",
+    "faces",
+    "history",
+    "learner",
+    "model",
+    "objective",
+    "train",
+}
 
 RUN = """
 import json, sys

@@ -68,8 +68,11 @@ def test_attention_only_ever_weakens() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 32, 9, 9) + 0.1  # what is 0 can get no weaker
     with torch.inference_mode():
-        out = CBAM(32).eval()(x)
+        out, attention = CBAM(32).eval()(x)
     assert out.shape == x.shape
+    assert (attention.channel.shape, attention.spatial.shape) == ((2, 32), (2, 9, 9))
+    gates = attention.channel[:, :, None, None] * attention.spatial[:, None]
+    torch.testing.assert_close(out, x * gates)
     assert bool((out < x).all())
     assert bool((out > 0).all())
 
@@ -117,11 +120,13 @@ def test_ensemble_counts_the_votes_of_its_branches() -> None:
     esr, x = ESR(3).eval(), torch.rand(4, 3, 56, 56)
     with torch.inference_mode():
         scores = esr(x)
-        probabilities, affect, votes = Ensemble(esr)(x)
+        probabilities, affect, votes, logits, each = Ensemble(esr)(x)
     assert (probabilities.shape, affect.shape, votes.shape) == ((4, 8), (4, 2), (4, 3))
     assert votes.dtype == torch.int64
     torch.testing.assert_close(probabilities, scores.emotions.softmax(2).mean(0))
     torch.testing.assert_close(probabilities.sum(1), torch.ones(4))
+    torch.testing.assert_close(logits.transpose(0, 1), scores.emotions)
+    torch.testing.assert_close(each.transpose(0, 1), scores.affect)
     for branch in range(3):
         assert votes[:, branch].tolist() == scores.emotions[branch].argmax(1).tolist()
 

@@ -2,134 +2,256 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import signal
+import subprocess
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
+import cv2
 import pytest
 import torch
 
-from esr_core import OptionError, checkpoint
+from esr_core import AnotherTraining, TrainingError, checkpoint
 from esr_core.crop import InputSpec
-from esr_core.data.ferplus import read
+from esr_core.data.ferplus import FerPlus, read
 from esr_core.model import ESR
-from esr_core.train import Progress, Recipe, Stage, loss_of, one_cycle, train
+from esr_core.recipe import Recipe, Stage
+from esr_core.train import Progress, train
 
 MakeFerPlus = Callable[[str, int], Path]
 
-TINY = Recipe(branches=1, stages=(Stage(56, 1),), batch_size=8, seed=3)
+TINY = Recipe(branches=1, stages=(Stage(54, 1),), batch_size=8, seed=3)
+ONE_BY_ONE = replace(
+    TINY, method="branch_by_branch", branches=2, stages=(Stage(54, 2),), schedule="step"
+)
+
+
+@pytest.fixture
+def faces(make_ferplus: MakeFerPlus) -> FerPlus:
+    return read(make_ferplus("x.npz", 24), "cross_entropy")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoint.load(folder)[0].state_dict())
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with open(folder / "history.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_training_leaves_a_checkpoint_that_says_how_it_came_about(
-    tmp_path: Path, make_ferplus: MakeFerPlus
+    tmp_path: Path, faces: FerPlus
 ) -> None:
-    data, seen = read(make_ferplus("x.npz", 24), "soft"), list[Progress]()
-    report = train(data, data.subset(8), TINY, tmp_path / "out", seen.append)
-    assert [(p.step, p.steps, p.epoch, p.size_px) for p in seen[:3]] == [
-        (1, 3, 1, 56),
-        (2, 3, 1, 56),
-        (3, 3, 1, 56),
+    seen = list[Progress]()
+    report = train(faces, faces.subset(8), TINY, tmp_path, seen.append)
+    assert [(p.step, p.steps, p.epoch, p.size_px) for p in seen] == [
+        (1, 3, 1, 54),
+        (2, 3, 1, 54),
+        (3, 3, 1, 54),
+        (3, 3, 1, 54),
     ]
     assert [p.report for p in seen] == [None, None, None, report]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "x.npz") == [
         "Net-Base-Shared_Representations.pt",
         "Net-Branch_1.pt",
-        "metadata.json",
+        "curves.png",
+        "esr-1-ferplus.json",
+        "history.csv",
+        "state.pt",
     ]
-    esr, metadata = checkpoint.load(tmp_path / "out")
+    esr, metadata = checkpoint.load(tmp_path)
     assert (metadata.name, metadata.branches) == ("ESR-1-ferplus", 1)
-    assert metadata.input == InputSpec(size_px=56)
-    assert metadata.record["stages"] == ["56x1"]
+    assert metadata.input == InputSpec(size_px=54)
+    assert metadata.record["recipe"]["stages"] == ["54x1"]
+    assert metadata.record["recipe"]["seed"] == 3
     assert metadata.record["training_images"] == 24
-    assert metadata.record["seed"] == 3
     assert metadata.record["validation"] == json.loads(json.dumps(report.summary()))
-    assert report.n == 8
-
     torch.manual_seed(TINY.seed)
     start = ESR(1).state_dict()
-    learned = esr.state_dict()
-    for name, tensor in learned.items():
+    for name, tensor in esr.state_dict().items():
         assert torch.isfinite(tensor).all(), name
         assert not torch.equal(tensor, start[name]), name
 
 
-def test_same_seed_gives_the_same_weights(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
-    data = read(make_ferplus("x.npz", 8), "soft")
-    for name in ("a", "b"):
-        train(data, data, TINY, tmp_path / name)
-    first, again = (checkpoint.load(tmp_path / name)[0].state_dict() for name in ("a", "b"))
-    torch.testing.assert_close(first, again, rtol=1e-4, atol=1e-5)
+def test_same_seed_gives_the_same_weights_and_another_one_others(
+    tmp_path: Path, faces: FerPlus
+) -> None:
+    torch.manual_seed(99)
+    train(faces, faces, TINY, tmp_path / "a")
+    torch.manual_seed(100)  # what happened elsewhere must not matter
+    train(faces, faces, TINY, tmp_path / "b")
+    train(faces, faces, replace(TINY, seed=4), tmp_path / "c")
+    first, again, other = (weights(tmp_path / name) for name in "abc")
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first["base.conv1.weight"], other["base.conv1.weight"])
 
 
-def test_attention_trains_and_stages_grow(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
-    data, sizes = read(make_ferplus("x.npz", 4), "soft"), list[int]()
-    recipe = Recipe(branches=1, diversified=True, stages=(Stage(54, 1), Stage(60, 1)), batch_size=4)
-    train(data, data, recipe, tmp_path, lambda p: sizes.append(p.size_px) if p.report else None)
+def test_attention_trains_and_stages_grow(tmp_path: Path, faces: FerPlus) -> None:
+    sizes = list[int]()
+    recipe = replace(TINY, branches=2, diversified=True, stages=(Stage(54, 1), Stage(60, 1)))
+    train(faces, faces, recipe, tmp_path, lambda p: sizes.append(p.size_px) if p.report else None)
     _, metadata = checkpoint.load(tmp_path)
     assert sizes == [54, 60]
-    assert metadata.name == "ESR*-1-ferplus"
-    assert metadata.diversified
+    assert metadata.name == "ESR*-2-ferplus"
     assert metadata.input.size_px == 60
 
 
-def test_too_few_images_for_a_batch(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
-    data = read(make_ferplus("x.npz", 7), "soft")
-    with pytest.raises(OptionError, match="7 images do not fill one batch of 8"):
-        train(data, data, TINY, tmp_path)
+def test_branches_join_one_by_one_and_history_tells_each(tmp_path: Path, faces: FerPlus) -> None:
+    train(faces, faces, ONE_BY_ONE, tmp_path)
+    assert checkpoint.load(tmp_path)[1].branches == 2
+    history = rows(tmp_path)
+    assert [(row["phase"], row["epoch"]) for row in history] == [
+        ("branch 1", "1"),
+        ("branch 1", "2"),
+        ("branch 2", "3"),
+    ]
+    assert history[0]["valid_accuracy_2"] == ""
+    for name in ("loss", "loss_1", "loss_2", "accuracy_2", "valid_loss", "valid_accuracy_2"):
+        assert 0 <= float(history[2][name]) < 10
+    picture = cv2.imread(str(tmp_path / "curves.png"))
+    assert picture.shape[0] > 300
+    assert picture.std() > 10
 
 
-def test_loss_falls_with_gradient_steps() -> None:
-    torch.manual_seed(0)
-    esr = ESR(1).train()
-    views, emotions = torch.rand(4, 1, 54, 54), torch.eye(8)[:4]
-    affect = torch.zeros(4, 2)
-    optimizer = torch.optim.SGD(esr.parameters(), lr=0.05)
-    losses = []
-    for _ in range(6):
-        loss = loss_of(esr, views, emotions, affect)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] - 0.3
+def test_older_parts_learn_slower_when_a_branch_joins(tmp_path: Path, faces: FerPlus) -> None:
+    """With no rate at all for what is older, it stays as the first phase left it."""
+    alone = replace(ONE_BY_ONE, branches=1, average=0.0)
+    train(faces, faces, alone, tmp_path / "one")
+    frozen = replace(ONE_BY_ONE, older_rate=0.0, average=0.0)
+    train(faces, faces, frozen, tmp_path / "two")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, tensor in one.items():
+        if "running" not in name and "num_batches" not in name:
+            torch.testing.assert_close(two[name], tensor, rtol=0, atol=0)
 
 
-def test_affect_does_not_push_back_on_the_emotions() -> None:
-    """What affect should be changes its own layer's gradient and no other."""
-    torch.manual_seed(0)
-    esr = ESR(1).eval()
-    views, emotions = torch.rand(2, 1, 54, 54), torch.eye(8)[:2]
-    gradients = []
-    for target in (-1.0, 1.0):
-        esr.zero_grad()
-        loss_of(esr, views, emotions, torch.full((2, 2), target)).backward()
-        gradients.append({n: p.grad.clone() for n, p in esr.named_parameters()})
-    for name, gradient in gradients[0].items():
-        own = "fc_dimensional" in name
-        assert torch.allclose(gradient, gradients[1][name], atol=1e-7) is not own, name
+def test_best_weights_are_kept_not_the_last(tmp_path: Path, faces: FerPlus) -> None:
+    reports = []
+    recipe = replace(TINY, stages=(Stage(54, 4),), average=0.0, learning_rate=0.2)
+    best = train(
+        faces, faces, recipe, tmp_path, lambda p: reports.append(p.report) if p.report else None
+    )
+    assert len(reports) == 4
+    assert best.accuracy == max(report.accuracy for report in reports)
+    assert checkpoint.load(tmp_path)[1].record["validation"] == best.summary()
 
 
-def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
-    rates = [one_cycle(i / 100, 0.1) for i in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates.index(max(rates)) == 10
-    assert max(rates) == pytest.approx(1)
-    assert rates[:11] == sorted(rates[:11])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < 0.001
+def test_affect_alone_trains_the_last_layers_or_all(tmp_path: Path, faces: FerPlus) -> None:
+    torch.manual_seed(1)
+    start = ESR(1)
+    before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    recipe = replace(TINY, method="affect", learning_rate=0.1, average=0.0)
+    for heads_only in (True, False):
+        folder = tmp_path / str(heads_only)
+        train(faces, faces, replace(recipe, heads_only=heads_only), folder, start=start)
+        after = weights(folder)
+        changed = {name for name in after if not torch.equal(after[name], before[name])}
+        heads = {name for name in after if "fc_dimensional" in name}
+        assert heads <= changed
+        assert (changed == heads) is heads_only
+    torch.testing.assert_close(dict(start.state_dict()), before, rtol=0, atol=0)
 
 
-def test_stage_is_written_as_size_and_epochs() -> None:
-    assert Stage.parse("56x4") == Stage(56, 4)
+def test_validation_happens_as_often_as_asked_and_at_the_end(
+    tmp_path: Path, faces: FerPlus
+) -> None:
+    recipe = replace(TINY, stages=(Stage(54, 5),), validation_interval=2, batch_size=24)
+    train(faces, faces, recipe, tmp_path)
+    measured = [bool(row["valid_accuracy"]) for row in rows(tmp_path)]
+    assert measured == [False, True, False, True, True]
 
 
-@pytest.mark.parametrize("text", ["", "56", "56x", "x4", "56x4x2", "bigx4", "56x1.5"])
-def test_stage_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(OptionError, match="SIZExEPOCHS such as 56x4"):
-        Stage.parse(text)
+class Killed(BaseException):
+    """Stands for the end of a process in a test that cannot end its own."""
 
 
-@pytest.mark.parametrize("text", ["53x1", "56x0", "-96x2"])
-def test_stage_out_of_range(text: str) -> None:
-    with pytest.raises(OptionError, match="size from 54 px and an epoch or more"):
-        Stage.parse(text)
+@pytest.mark.parametrize("after", [2, 3, 5, 8])
+def test_goes_on_after_a_kill_to_the_same_weights(
+    tmp_path: Path, faces: FerPlus, after: int
+) -> None:
+    recipe = replace(ONE_BY_ONE, save_every_steps=2)
+    train(faces, faces, recipe, tmp_path / "whole")
+
+    def kill(progress: Progress) -> None:
+        if progress.step == after and not progress.report:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(faces, faces, recipe, tmp_path / "broken", kill)
+    steps = list[int]()
+    train(faces, faces, recipe, tmp_path / "broken", lambda p: steps.append(p.step))
+    assert steps[0] > 1 or after == 2
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+def test_process_that_is_killed_goes_on_to_the_same_weights(
+    tmp_path: Path, make_ferplus: MakeFerPlus
+) -> None:
+    """As people do it: SIGKILL, then the same command again."""
+    for name, count in (("train.npz.xz", 160), ("valid.npz.xz", 8)):
+        make_ferplus(name, count)
+    command = ["esr", "train", "--data", str(tmp_path), "--stages", "54x2", "--branches", "1"]
+    command += ["--batch-size", "8", "--save-every-steps", "3", "--average", "0.9", "--out"]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
+    with subprocess.Popen([*command, str(tmp_path / "broken")], stderr=subprocess.DEVNULL) as run:
+        deadline_s = time.monotonic() + 60
+        while not (tmp_path / "broken" / "state.pt").exists():
+            assert time.monotonic() < deadline_s
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+    subprocess.run([*command, str(tmp_path / "broken")], check=True, capture_output=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+    assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+
+
+def test_finished_training_is_not_done_again(tmp_path: Path, faces: FerPlus) -> None:
+    first, steps = train(faces, faces, TINY, tmp_path), list[Progress]()
+    again = train(faces, faces, TINY, tmp_path, steps.append)
+    assert steps == []
+    assert again.summary() == first.summary()
+    train(faces, faces, TINY, tmp_path, steps.append, fresh=True)
+    assert len(steps) == 4
+
+
+def test_folder_with_another_training_is_left_alone(tmp_path: Path, faces: FerPlus) -> None:
+    train(faces, faces, TINY, tmp_path)
+    before = weights(tmp_path)
+    other = replace(TINY, learning_rate=0.2, augmentation=replace(TINY.augmentation, flip=0.0))
+    with pytest.raises(AnotherTraining) as caught:
+        train(faces, faces, other, tmp_path)
+    assert "learning_rate was 0.05, now 0.2; flip was 0.5, now 0.0" in str(caught.value)
+    with pytest.raises(AnotherTraining, match="training_images was 24, now 20"):
+        train(faces.subset(20), faces, TINY, tmp_path)
+    with pytest.raises(AnotherTraining, match="start was"):
+        train(faces, faces, TINY, tmp_path, start=ESR(1))
+    torch.testing.assert_close(weights(tmp_path), before, rtol=0, atol=0)
+
+
+def test_state_that_is_damaged_is_named(tmp_path: Path, faces: FerPlus) -> None:
+    train(faces, faces, TINY, tmp_path)
+    state = tmp_path / "state.pt"
+    for content in (state.read_bytes()[:5000], b"", b"hello"):
+        state.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"state\.pt: not the state of a training"):
+            train(faces, faces, TINY, tmp_path)
+
+
+def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
+    wild = replace(TINY, learning_rate=100.0, schedule="constant", stages=(Stage(54, 9),))
+    with pytest.raises(TrainingError, match=r"the loss is no longer a number .* below 100"):
+        train(faces, faces, wild, tmp_path)
+
+
+def test_set_smaller_than_a_batch_is_one_batch(tmp_path: Path, faces: FerPlus) -> None:
+    steps = list[Progress]()
+    train(faces.subset(5), faces, TINY, tmp_path, steps.append)
+    assert [p.steps for p in steps] == [1, 1]

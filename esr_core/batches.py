@@ -1,0 +1,82 @@
+"""The batches of an epoch: the same ones each time that a training comes to this place.
+
+Every random number comes from the seed and the place (phase, epoch, step), not from what was drawn
+before. So a training that goes on in the middle of an epoch, or on several processes, sees the
+very images, targets and views that it would have seen otherwise.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Iterator, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from esr_core.augment import Views, augment, draw
+from esr_core.data.faces import Faces
+from esr_core.distributed import Group
+from esr_core.recipe import Augmentation
+
+
+class Batch(NamedTuple):
+    """One process's share of a batch, on the CPU."""
+
+    images: Tensor  # (n, c, h, w) uint8
+    emotions: Tensor  # (n, 8) targets, rows sum to 1
+    affect: Tensor  # (n, 2)
+    views: Views
+
+    def to(self, device: torch.device, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return augmented views (n, c, size, size) in [0, 1], emotions and affect, there."""
+        images = self.images.to(device, non_blocking=True).float() / 255
+        views = augment(images, size_px, self.views.to(device))
+        return views, self.emotions.to(device), self.affect.to(device)
+
+
+class Batches:
+    """Cuts a split of faces into batches; the next one is read while the last is learned."""
+
+    def __init__(
+        self, faces: Faces, batch_size: int, augmentation: Augmentation, seed: int, group: Group
+    ) -> None:
+        self._faces = faces
+        self._affect = torch.from_numpy(faces.affect)
+        # A set smaller than a batch is one batch.
+        self._batch_size = min(batch_size, len(faces) // group.size * group.size)
+        self._augmentation = augmentation
+        self._seed = seed
+        self._group = group
+
+    def __len__(self) -> int:
+        return len(self._faces) // self._batch_size
+
+    def epoch(self, phase: int, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Iterate over an epoch's batches, from ``first_step`` on."""
+        order = torch.randperm(len(self._faces), generator=seeded(self._seed, phase, epoch))
+        with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
+            waiting = None
+            for step in range(first_step, len(self)):
+                rows = order[step * self._batch_size : (step + 1) * self._batch_size]
+                coming = ahead.submit(self._read, rows, seeded(self._seed, phase, epoch, step))
+                if waiting:
+                    yield waiting.result()
+                waiting = coming
+            if waiting:
+                yield waiting.result()
+
+    def _read(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        # Drawn for the whole batch, then shared, so that it does not matter among how many.
+        targets = self._faces.targets(rows, generator)
+        views = draw(len(rows), self._augmentation, generator)
+        mine = self._group.share(torch.arange(len(rows)))
+        images = torch.from_numpy(self._faces.load(rows[mine].tolist()))
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        return Batch(images, targets[mine], self._affect[rows[mine]], views.of(mine))
+
+
+def seeded(*place: int) -> torch.Generator:
+    """Return a generator that depends on these numbers and nothing else."""
+    state = np.random.SeedSequence(place).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))

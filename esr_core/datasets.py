@@ -1,0 +1,9 @@
+"""The data sets under the names that the published learner gives them."""
+
+from esr_core.data.affectnet import (
+    AffectNetCategorical,
+    AffectNetDimensional,
+    pre_process_affect_net,
+)
+
+__all__ = ["AffectNetCategorical", "AffectNetDimensional", "pre_process_affect_net"]

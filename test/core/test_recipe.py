@@ -1,0 +1,104 @@
+"""Recipes: what they mean, and how they are written and read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from esr_core import OptionError
+from esr_core.recipe import Augmentation, Recipe, Stage, from_dict, one_cycle, read
+
+
+def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
+    rates = [one_cycle(i / 100, 0.1) for i in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates.index(max(rates)) == 10
+    assert max(rates) == pytest.approx(1)
+    assert rates[:11] == sorted(rates[:11])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 0.001
+
+
+def test_steps_halve_the_rate_every_ten_epochs() -> None:
+    recipe = Recipe(schedule="step", learning_rate=0.1)
+    rates = [recipe.rate(0, 1, epoch) for epoch in (0, 9, 10, 20)]
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.025])
+
+
+def test_stage_is_written_as_size_and_epochs() -> None:
+    assert Stage.parse("56x4") == Stage(56, 4)
+    assert str(Stage(56, 4)) == "56x4"
+
+
+@pytest.mark.parametrize("text", ["", "56", "56x", "x4", "56x4x2", "bigx4", "56x1.5"])
+def test_stage_that_cannot_be_read(text: str) -> None:
+    with pytest.raises(OptionError, match="SIZExEPOCHS such as 56x4"):
+        Stage.parse(text)
+
+
+@pytest.mark.parametrize("text", ["53x1", "56x0", "-96x2"])
+def test_stage_out_of_range(text: str) -> None:
+    with pytest.raises(OptionError, match="size from 54 px and an epoch or more"):
+        Stage.parse(text)
+
+
+def test_phases_of_branches_that_join_one_by_one() -> None:
+    recipe = Recipe(
+        method="branch_by_branch",
+        branches=3,
+        stages=(Stage(56, 2), Stage(96, 1)),
+        tuning_epochs=2,
+    )
+    first, second, third = recipe.phases()
+    assert (first.branches, first.sizes, first.newest) == (1, (56, 56, 96), False)
+    assert (second.branches, second.sizes, second.newest) == (2, (96, 96), True)
+    assert third.branches == 3
+    assert {phase.learns for phase in recipe.phases()} == {"emotions"}
+
+
+def test_recipe_survives_being_written_down() -> None:
+    recipe = Recipe(branches=7, stages=(Stage(60, 2),), augmentation=Augmentation(flip=0.1))
+    assert from_dict(recipe.to_dict(), "here") == recipe
+
+
+def test_file_of_options(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "branches: 9\nstages: [56x2, 96x3]\nlearning_rate: 0.1\naugmentation:\n  flip: 0\n",
+        encoding="utf-8",
+    )
+    recipe = from_dict(read(path), str(path))
+    assert (recipe.branches, recipe.learning_rate, recipe.augmentation.flip) == (9, 0.1, 0)
+    assert recipe.stages == (Stage(56, 2), Stage(96, 3))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"branchs": 2}, "here: unknown option branchs; known are augmentation, average"),
+        ({"augmentation": {"flop": 1}}, "here: augmentation: unknown option flop; known are blur"),
+        ({"augmentation": 3}, "augmentation must have options of its own"),
+        ({"stages": "56x2"}, "stages must be a list"),
+        ({"stages": []}, "stages must hold one stage or more"),
+        ({"branches": 0}, "branches must be from 1 to 64, but got 0"),
+        ({"branches": "many"}, "branches must be a int, but got 'many'"),
+        ({"method": "magic"}, "method must be one of joint, branch_by_branch, affect"),
+        ({"diversity": "volume"}, "diversity must be one of none, direct, logdet"),
+        ({"momentum": 1.5}, "momentum must be from 0 to 0.9999"),
+    ],
+)
+def test_values_that_make_no_recipe(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        from_dict(values, "here")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", ""])
+def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(OptionError, match=r"my\.yaml: "):
+        read(path)
+    with pytest.raises(OptionError, match=r"gone\.yaml: not a readable YAML file"):
+        read(tmp_path / "gone.yaml")
