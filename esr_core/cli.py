@@ -266,10 +266,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         flags = parser.add_argument_group(group)
         for option in declared.options(cls):
             kind = type(option.default)
+            alone: Dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
             flags.add_argument(
                 "--" + option.name.replace("_", "-"),
                 dest=option.name,
                 type=kind if kind is not bool else _flag,
+                **alone,
                 choices=option.choices or None,
                 metavar=None if option.choices else kind.__name__.upper(),
                 help=f"{option.description.replace('%', '%%')} (default: {option.default!r})",
