@@ -8,14 +8,15 @@ so each side reads the other's folders.
 from __future__ import annotations
 
 import json
-import os
 import pickle
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from esr_core.atomic import replacing
 from esr_core.crop import InputSpec
 from esr_core.errors import ModelError
 from esr_core.metadata import Metadata
@@ -68,17 +69,11 @@ def save_weights(
     for file, part, weights in zip(files, parts, state_dicts):
         _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = [folder / (file + ".part") for file in files]
-    try:
-        for path, weights in zip(partial, state_dicts):
-            torch.save({key: value.cpu() for key, value in weights.items()}, path)
-    except BaseException:
-        for path in partial:
-            path.unlink(missing_ok=True)
-        raise
-    for path, file in zip(partial, files):
-        os.replace(path, folder / file)
-    write_description(folder, metadata, name or file_name(metadata.name))
+    with ExitStack() as all_or_none:
+        for file, weights in zip(files, state_dicts):
+            partial = all_or_none.enter_context(replacing(folder / file))
+            torch.save({key: value.cpu() for key, value in weights.items()}, partial)
+        write_description(folder, metadata, name or file_name(metadata.name))
 
 
 def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "") -> None:
@@ -92,10 +87,8 @@ def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "
         "optimized": bool(onnx),
         "optimizer_info": {},
     }
-    path = folder / (name + ".json")
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(folder / (name + ".json")) as partial:
+        partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def read_description(folder: Path, name: str = "") -> dict[str, Any]:

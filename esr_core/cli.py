@@ -17,6 +17,7 @@ from rich.table import Table
 
 from esr_core import options as declared
 from esr_core import recipe
+from esr_core.catalogue import CATALOGUE, get
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, EsrError, ImageError, OptionError
 from esr_core.image import read_image
@@ -160,6 +161,26 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("out", type=Path, metavar="FILE.onnx")
     export.add_argument("--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA")
     export.add_argument("--json", action="store_true")
+
+    download = _command(
+        commands,
+        "download",
+        "Fetch what the published learner offers, or a face detector; goes on after a break.",
+        "esr download face_detector --to models\n"
+        "  esr download pretrained --url http://mirror/facial_emotion_estimation",
+        _download,
+    )
+    download.add_argument(
+        "what",
+        choices=list(CATALOGUE),
+        metavar="WHAT",
+        help="; ".join(f"{name}: {item.description}" for name, item in CATALOGUE.items()),
+    )
+    download.add_argument(
+        "--to", type=Path, default=Path(), metavar="FOLDER", help="(default: the current folder)"
+    )
+    download.add_argument("--url", help="another server that has the same folders")
+    download.add_argument("--json", action="store_true")
     return parser
 
 
@@ -428,6 +449,11 @@ def _export(arguments: argparse.Namespace) -> None:
         print(json.dumps({"file": str(arguments.out), "name": metadata.name, "size_mb": size_mb}))
     else:
         print(f"{arguments.out}: {metadata.name}, {size_mb:.1f} MB")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    place = get(CATALOGUE[arguments.what], arguments.to, arguments.url)
+    print(json.dumps({"path": str(place)}) if arguments.json else place)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import warnings
 from pathlib import Path
@@ -20,6 +19,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from esr_core.atomic import replacing
 from esr_core.infer import METADATA_KEY
 from esr_core.metadata import Metadata
 from esr_core.model import ESR, Counted, Ensemble
@@ -36,8 +36,7 @@ OUTPUTS = list(Counted._fields)
 def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: bool = True) -> None:
     """Write the ensemble in float32, for any number of faces at once."""
     size = metadata.input.size_px
-    partial = path.with_name(path.name + ".part")
-    with warnings.catch_warnings():
+    with replacing(path) as partial, warnings.catch_warnings():
         # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
@@ -51,7 +50,7 @@ def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: b
             output_names=OUTPUTS,
             dynamic_axes={name: {0: "n"} for name in (INPUT, *OUTPUTS)},
         )
-    _finish(partial, metadata, path)
+        _finish(partial, metadata)
 
 
 def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path: Path) -> None:
@@ -59,10 +58,9 @@ def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path
 
     faces: (n, 3, size, size) in [0, 1], training crops; their ranges calibrate the activations.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
-        partial = path.with_name(path.name + ".part")
         quantize_static(
             str(prepared),
             str(partial),
@@ -73,7 +71,7 @@ def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "MaxPool", "Relu"],
         )
-    _finish(partial, metadata, path)
+        _finish(partial, metadata)
 
 
 class _Faces(CalibrationDataReader):  # type: ignore[misc]
@@ -89,12 +87,11 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch}
 
 
-def _finish(partial: Path, metadata: Metadata, path: Path) -> None:
-    model = onnx.load(str(partial))
+def _finish(path: Path, metadata: Metadata) -> None:
+    model = onnx.load(str(path))
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, metadata.to_json()
     onnx.checker.check_model(model)
-    onnx.save(model, str(partial))
-    os.replace(partial, path)
+    onnx.save(model, str(path))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+
+from esr_core.atomic import replacing
 
 _PANELS = (
     # title, what is measured on training faces, on validation faces, of the whole ensemble
@@ -29,9 +30,8 @@ def write_csv(path: Path, history: list[dict[str, Any]]) -> None:
     writer.writeheader()
     for row in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(text.getvalue(), encoding="utf-8")
 
 
 def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
@@ -61,9 +61,8 @@ def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
         axis.grid(alpha=0.25)
     axes[0, 0].legend(fontsize=8, frameon=False)
     figure.suptitle(f"{title}: validation, solid; training, dashed", fontsize=11)
-    partial = path.with_name(path.name + ".part")
-    figure.savefig(partial, format="png", dpi=110)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def _line(axis: Any, epochs: Any, history: list[dict[str, Any]], name: str, **style: Any) -> None:

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core import checkpoint
+from esr_core.arguments import as_file_name, as_path, check_choice, check_flag, check_number
+from esr_core.atomic import replacing
+from esr_core.catalogue import CATALOGUE, OPENDR, get
 from esr_core.data.faces import Faces, open_split
 from esr_core.data.ferplus import LABEL_MODES
 from esr_core.distributed import leads
-from esr_core.download import extract, fetch
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, ModelError, OptionError
 from esr_core.evaluate import Predictor, first_branches, measure, predictions, torch_predictor
@@ -34,14 +36,8 @@ from esr_core.progress import bar, training_bar
 from esr_core.recipe import Recipe, Stage
 from esr_core.train import train
 
-#: Where the published learner's files lie, relative to its server's folder for this method.
-SERVER = "ftp://opendrdata.csd.auth.gr/perception/facial_emotion_estimation"
-_DOWNLOADS = {
-    "data": ("data", "AffectNet_micro.zip", "AffectNet_micro"),
-    "pretrained": ("pretrained", "esr_9.zip", "esr_9"),
-    "demo_image": ("demo", "sheldon.jpg", ""),
-    "demo_video": ("demo", "big_bang.mp4", ""),
-}
+#: The downloads of the published learner.
+_MODES = ("data", "pretrained", "demo_image", "demo_video")
 
 
 @dataclass(frozen=True)
@@ -93,25 +89,25 @@ class FacialEmotionLearner:
         labels: str = "cross_entropy",
         seed: int = 1,
     ) -> None:
-        _check_number("lr", lr, float, 1e-8, 100)
-        _check_number("batch_size", batch_size, int, 1, 65_536)
-        _check_number("validation_interval", validation_interval, int, 1, 10_000)
-        _check_number("max_training_epoch", max_training_epoch, int, 1, 10_000)
-        _check_number("momentum", momentum, float, 0, 0.9999)
-        _check_number("ensemble_size", ensemble_size, int, 1, 64)
-        _check_number("max_tuning_epoch", max_tuning_epoch, int, 1, 10_000)
-        _check_number("seed", seed, int, 0, 2**31 - 1)
+        check_number("lr", lr, float, 1e-8, 100)
+        check_number("batch_size", batch_size, int, 1, 65_536)
+        check_number("validation_interval", validation_interval, int, 1, 10_000)
+        check_number("max_training_epoch", max_training_epoch, int, 1, 10_000)
+        check_number("momentum", momentum, float, 0, 0.9999)
+        check_number("ensemble_size", ensemble_size, int, 1, 64)
+        check_number("max_tuning_epoch", max_tuning_epoch, int, 1, 10_000)
+        check_number("seed", seed, int, 0, 2**31 - 1)
         for name, flag in (
             ("dimensional_finetune", dimensional_finetune),
             ("categorical_train", categorical_train),
             ("diversify", diversify),
         ):
-            _check_flag(name, flag)
-        _check_choice("labels", labels, LABEL_MODES)
-        self.temp_path = _checked_path("temp_path", temp_path)
-        self.base_path_experiment = _checked_path("base_path_experiment", base_path_experiment)
-        self.base_path_to_dataset = _checked_path("base_path_to_dataset", base_path_to_dataset)
-        self.name_experiment = _checked_name("name_experiment", name_experiment)
+            check_flag(name, flag)
+        check_choice("labels", labels, LABEL_MODES)
+        self.temp_path = as_path("temp_path", temp_path)
+        self.base_path_experiment = as_path("base_path_experiment", base_path_experiment)
+        self.base_path_to_dataset = as_path("base_path_to_dataset", base_path_to_dataset)
+        self.name_experiment = as_file_name("name_experiment", name_experiment)
         self.device = _checked_device(device, device_ind)
         self.lr = float(lr)
         self.batch_size = batch_size
@@ -138,7 +134,7 @@ class FacialEmotionLearner:
 
     def init_model(self, num_branches: int) -> None:
         """Make a new, untrained network with so many branches."""
-        _check_number("num_branches", num_branches, int, 1, 64)
+        check_number("num_branches", num_branches, int, 1, 64)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
@@ -164,7 +160,7 @@ class FacialEmotionLearner:
             OptionError: nothing is to be trained, or there are no weights to fine-tune.
             DataError: the data set is missing, empty or damaged.
         """
-        _check_flag("verbose", verbose)
+        check_flag("verbose", verbose)
         if not (self.categorical_train or self.dimensional_finetune):
             raise OptionError(
                 "nothing to fit: categorical_train and dimensional_finetune are both False"
@@ -198,10 +194,10 @@ class FacialEmotionLearner:
             DataError: the data set is missing, empty or damaged.
             ModelError: there is no network yet.
         """
-        _check_choice("eval_type", eval_type, ("categorical", "dimensional"))
+        check_choice("eval_type", eval_type, ("categorical", "dimensional"))
         predict, metadata = self._predictor()
         size = metadata.branches
-        _check_number("current_branch_on_training", current_branch_on_training, int, 0, size - 1)
+        check_number("current_branch_on_training", current_branch_on_training, int, 0, size - 1)
         data = open_split(self.base_path_to_dataset, "validation", eval_type)
         with bar("faces") as progress:
             task = progress.add_task("validation", total=len(data))
@@ -275,14 +271,13 @@ class FacialEmotionLearner:
         Raises:
             ModelError: there is no network yet, or these are not weights of this one.
         """
-        _check_flag("verbose", verbose)
-        folder = _checked_path("base_path_to_save_model", base_path_to_save_model)
+        check_flag("verbose", verbose)
+        folder = as_path("base_path_to_save_model", base_path_to_save_model)
         if self.ort_session:
             file = self.name_experiment + ".onnx"
             folder.mkdir(parents=True, exist_ok=True)
-            partial = folder / (file + ".part")
-            shutil.copyfile(self.ort_session.path, partial)
-            os.replace(partial, folder / file)
+            with replacing(folder / file) as partial:
+                shutil.copyfile(self.ort_session.path, partial)
             metadata = self.ort_session.metadata
             checkpoint.write_description(folder, metadata, self.name_experiment, file)
         else:
@@ -319,16 +314,16 @@ class FacialEmotionLearner:
             OptionError: an argument is out of range.
             ModelError: a file is missing, damaged, or of another network.
         """
-        _check_number("ensemble_size", ensemble_size, int, 1, 64)
-        _check_flag("fix_backbone", fix_backbone)
-        base_file = _checked_name("file_name_base_network", file_name_base_network)
-        branch_file = _checked_name("file_name_conv_branch", file_name_conv_branch)
+        check_number("ensemble_size", ensemble_size, int, 1, 64)
+        check_flag("fix_backbone", fix_backbone)
+        base_file = as_file_name("file_name_base_network", file_name_base_network)
+        branch_file = as_file_name("file_name_conv_branch", file_name_conv_branch)
         if branch_file.count("{}") != 1:
             raise OptionError(
                 "file_name_conv_branch must hold {} once, where the number of the branch stands, "
                 f"but got {branch_file!r}"
             )
-        folder = _checked_path("path_to_saved_network", path_to_saved_network)
+        folder = as_path("path_to_saved_network", path_to_saved_network)
         if checkpoint.read_description(folder, self.name_experiment)["optimized"]:
             file = folder / (self.name_experiment + ".onnx")
             session = load_model(file, self._provider)
@@ -355,7 +350,7 @@ class FacialEmotionLearner:
         """
         from esr_core.export import export_fp32  # onnx takes a second to import
 
-        _check_flag("do_constant_folding", do_constant_folding)
+        check_flag("do_constant_folding", do_constant_folding)
         if self.ort_session:
             raise ModelError(f"already optimized, as {self.ort_session.path}; load() weights first")
         esr = self._network()
@@ -366,7 +361,7 @@ class FacialEmotionLearner:
         self.ort_session = load_model(path, self._provider)
 
     def download(
-        self, path: str | Path | None = None, mode: str = "data", url: str = SERVER
+        self, path: str | Path | None = None, mode: str = "data", url: str = OPENDR
     ) -> str:
         """Fetch the published learner's files into ``path`` (default: temp_path).
 
@@ -378,19 +373,9 @@ class FacialEmotionLearner:
             OptionError: an unknown mode.
             DownloadError: the server cannot be reached, or the archive is damaged or dangerous.
         """
-        _check_choice("mode", mode, tuple(_DOWNLOADS))
-        folder, file, inside = _DOWNLOADS[mode]
-        root = self.temp_path if path is None else _checked_path("path", path)
-        target = root / folder / file
-        if inside and (target.parent / inside).is_dir():
-            return str(target.parent / inside)
-        if not isinstance(url, str) or not url:
-            raise OptionError(f"url must be the address of a folder, but got {url!r}")
-        fetch(f"{url.rstrip('/')}/{folder}/{file}", target)
-        if not inside:
-            return str(target)
-        extract(target, target.parent)
-        return str(target.parent / inside)
+        check_choice("mode", mode, _MODES)
+        root = self.temp_path if path is None else as_path("path", path)
+        return str(get(CATALOGUE[mode], root, url))
 
     # What the methods above have in common.
 
@@ -475,35 +460,6 @@ class FacialEmotionLearner:
         self.load(self.ensemble_size, folder)
 
 
-def _check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
-    fits = isinstance(value, (int, np.integer) if kind is int else (int, float, np.number))
-    if not fits or isinstance(value, bool) or not low <= value <= high:
-        what = "an int" if kind is int else "a number"
-        raise OptionError(f"{name} must be {what} from {low:g} to {high:g}, but got {value!r}")
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise OptionError(f"{name} must be True or False, but got {value!r}")
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise OptionError(f"{name} must be one of {', '.join(choices)}, but got {value!r}")
-
-
-def _checked_path(name: str, value: Any) -> Path:
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise OptionError(f"{name} must be a path, but got {value!r}")
-    return Path(value)
-
-
-def _checked_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or Path(value).name != value:
-        raise OptionError(f"{name} must be the name of a file, without folders, but got {value!r}")
-    return value
-
-
 def _checked_device(device: Any, indices: Any) -> str:
     """Return the device in torch's form: ``cpu`` or ``cuda:0``."""
     if isinstance(indices, int) and not isinstance(indices, bool):
@@ -511,8 +467,8 @@ def _checked_device(device: Any, indices: Any) -> str:
     if not isinstance(indices, (list, tuple)) or not indices:
         raise OptionError(f"device_ind must be a list of GPU indices, but got {indices!r}")
     for index in indices:
-        _check_number("device_ind", index, int, 0, 1023)
-    _check_choice("device", device, ("cpu", "cuda"))
+        check_number("device_ind", index, int, 0, 1023)
+    check_choice("device", device, ("cpu", "cuda"))
     if device == "cpu":
         return "cpu"
     if not torch.cuda.is_available():
@@ -522,7 +478,7 @@ def _checked_device(device: Any, indices: Any) -> str:
         )
     count = torch.cuda.device_count()
     for index in indices:
-        _check_number("device_ind", index, int, 0, count - 1)
+        check_number("device_ind", index, int, 0, count - 1)
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if len(indices) > 1 and "LOCAL_RANK" not in os.environ:
         raise OptionError(

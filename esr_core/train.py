@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
-import pickle
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +17,11 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from esr_core import checkpoint, history
+from esr_core import checkpoint, history, state
 from esr_core.batches import Batches, seeded
 from esr_core.data.faces import Faces
 from esr_core.distributed import Group, join, leave, own_device, share_batch_norms
 from esr_core.errors import (
-    AnotherTraining,
     DataError,
     EsrError,
     ModelError,
@@ -36,10 +33,6 @@ from esr_core.metadata import Metadata
 from esr_core.model import ESR
 from esr_core.objective import Objective
 from esr_core.recipe import Phase, Recipe
-
-STATE_FILE = "state.pt"
-#: Options that change how often something is written, not what comes out.
-_WITHOUT_EFFECT = ("save_every_steps",)
 
 
 @dataclass(frozen=True)
@@ -309,57 +302,24 @@ class _Training:
             "start": weights.hexdigest() if start else "",
         }
 
-    def _save_state(self, **state: Any) -> None:
-        if not self.group.leads:
-            return
-        state.update(
-            identity=self.identity,
-            best=self.best,
-            history=self.history,
-            spent_s=time.monotonic() - self.began_s,
-        )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / (STATE_FILE + ".part")
-        torch.save(state, partial)
-        os.replace(partial, self.folder / STATE_FILE)
+    def _save_state(self, **place: Any) -> None:
+        if self.group.leads:
+            spent_s = time.monotonic() - self.began_s
+            place.update(best=self.best, history=self.history, spent_s=spent_s)
+            state.write(self.folder / state.FILE, self.identity, place)
 
     def _resume(self) -> dict[str, Any] | None:
         """Return where this training had come to, and raise the same error, in all processes."""
-        state, error = None, None
-        try:
-            state = self._saved_state()
-        except EsrError as found:
-            error = found
-        state, error = self.group.tell((state, error))
+        saved, error = None, None
+        if self.group.leads:
+            try:
+                saved = state.read(self.folder / state.FILE, self.identity)
+            except EsrError as found:
+                error = found
+        saved, error = self.group.tell((saved, error))
         if error:
             raise error
-        return state
-
-    def _saved_state(self) -> dict[str, Any] | None:
-        """Where this training had come to; None if it had not begun."""
-        path = self.folder / STATE_FILE
-        if not self.group.leads or not path.exists():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            theirs = dict(state["identity"])
-        except (
-            OSError,
-            EOFError,
-            RuntimeError,
-            LookupError,
-            TypeError,
-            ValueError,
-            pickle.UnpicklingError,
-        ) as error:
-            raise TrainingError(
-                f"{path}: not the state of a training ({_first_line(error)}); take another "
-                "folder, or remove it to begin anew"
-            ) from error
-        others = _differences(self.identity, theirs)
-        if others:
-            raise AnotherTraining(f"{self.folder} holds another training ({'; '.join(others)})")
-        return state
+        return saved
 
 
 def _optimizer(esr: ESR, phase: Phase, recipe: Recipe) -> torch.optim.SGD:
@@ -417,19 +377,3 @@ def _validation_columns(report: Report, phase: Phase) -> dict[str, float]:
             columns[f"valid_valence_rmse_{k}"] = valence
             columns[f"valid_arousal_rmse_{k}"] = arousal
     return columns
-
-
-def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Say what differs, as 'name: there, now here'; nested options by their own names."""
-    found = []
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
-        mine, their = ours.get(name), theirs.get(name)
-        if isinstance(mine, dict) and isinstance(their, dict):
-            found += _differences(mine, their)
-        elif mine != their and name not in _WITHOUT_EFFECT:
-            found.append(f"{name} was {their}, now {mine}")
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import Dataset
 
+from esr_core.atomic import replacing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
 from esr_core.image import read_image
@@ -187,9 +188,8 @@ def _process(number: int, row: dict[str, Any], images: Path, destination: Path) 
         [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
     )[1]
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".part")
-    partial.write_bytes(jpeg.tobytes())
-    os.replace(partial, target)
+    with replacing(target) as partial:
+        partial.write_bytes(jpeg.tobytes())
     return True
 
 

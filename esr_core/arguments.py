@@ -1,0 +1,44 @@
+"""Checks of a method's arguments: each names the argument, its value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from esr_core.errors import OptionError
+
+
+def check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
+    """Raise OptionError unless ``value`` is of ``kind``, int or float, and within the bounds."""
+    fits = isinstance(value, (int, np.integer) if kind is int else (int, float, np.number))
+    if not fits or isinstance(value, bool) or not low <= value <= high:
+        what = "an int" if kind is int else "a number"
+        raise OptionError(f"{name} must be {what} from {low:g} to {high:g}, but got {value!r}")
+
+
+def check_flag(name: str, value: Any) -> None:
+    """Raise OptionError unless ``value`` is a bool."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{name} must be True or False, but got {value!r}")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise OptionError unless ``value`` is one of ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError(f"{name} must be one of {', '.join(choices)}, but got {value!r}")
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path, or raise OptionError."""
+    if not isinstance(value, (str, Path)) or not str(value) or "\0" in str(value):
+        raise OptionError(f"{name} must be a path, but got {value!r}")
+    return Path(value)
+
+
+def as_file_name(name: str, value: Any) -> str:
+    """Return ``value`` if it names a file without folders, or raise OptionError."""
+    if not isinstance(value, str) or not value or "\0" in value or Path(value).name != value:
+        raise OptionError(f"{name} must be the name of a file, without folders, but got {value!r}")
+    return value

@@ -1,0 +1,24 @@
+"""Files that are there whole, or as they were before."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; it takes that place when all went well.
+
+    After an error, such as a full disk, it is removed and ``path`` is as it was.
+    """
+    partial = path.with_name(path.name + ".part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except BaseException:
+        if not partial.is_dir():
+            partial.unlink(missing_ok=True)
+        raise
