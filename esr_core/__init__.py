@@ -3,7 +3,13 @@
 >>> from esr_core import EmotionPipeline
 >>> faces = EmotionPipeline().step(rgb, stamp_s=0.0)   # rgb: (h, w, 3) uint8
 >>> faces[0].label, faces[0].valence
+
+To train, measure and export there is ``FacialEmotionLearner``, which needs PyTorch.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from esr_core.emotions import LABELS
 from esr_core.errors import (
@@ -21,6 +27,10 @@ from esr_core.image import Image
 from esr_core.infer import Model, Prediction, load_model
 from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
 
+if TYPE_CHECKING:
+    from esr_core.learner import FacialEmotionLearner as FacialEmotionLearner
+
+# Without the learner: `import *` should do on a robot that has no PyTorch.
 __all__ = [
     "LABELS",
     "AnotherTraining",
@@ -40,3 +50,15 @@ __all__ = [
     "TrainingError",
     "load_model",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the learner when somebody asks for it: the node runs without PyTorch."""
+    if name == "FacialEmotionLearner":
+        try:
+            from esr_core.learner import FacialEmotionLearner
+        except ModuleNotFoundError as error:
+            hint = f"{name} needs {error.name}; run \"pip install '.[train]'\" in a clone"
+            raise ModuleNotFoundError(hint, name=error.name) from error
+        return FacialEmotionLearner
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -72,7 +72,8 @@ def save_weights(
     with ExitStack() as all_or_none:
         for file, weights in zip(files, state_dicts):
             partial = all_or_none.enter_context(replacing(folder / file))
-            torch.save({key: value.cpu() for key, value in weights.items()}, partial)
+            with open(partial, "wb") as target:
+                torch.save({key: value.cpu() for key, value in weights.items()}, target)
         write_description(folder, metadata, name or file_name(metadata.name))
 
 

@@ -19,8 +19,8 @@ _WITHOUT_EFFECT = ("save_every_steps",)
 def write(path: Path, identity: dict[str, Any], place: dict[str, Any]) -> None:
     """Save where a training is, and which one; the file before it stays until this is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        torch.save({"identity": identity, **place}, partial)
+    with replacing(path) as partial, open(partial, "wb") as file:
+        torch.save({"identity": identity, **place}, file)
 
 
 def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

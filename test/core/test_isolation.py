@@ -31,6 +31,7 @@ TRAINERS = {
     "learner",
     "model",
     "objective",
+    "state",
     "train",
 }
 
@@ -65,6 +66,26 @@ def test_running_needs_neither_ros_nor_pytorch(tmp_path: Path) -> None:
     packages = {name.split(".")[0] for name in answer["modules"]}
     assert "esr_core" in packages
     assert packages.isdisjoint(ROS | TRAINING)
+
+
+def test_learner_is_at_the_front_door_and_comes_when_asked_for() -> None:
+    from esr_core import FacialEmotionLearner, learner
+
+    assert FacialEmotionLearner is learner.FacialEmotionLearner
+    with pytest.raises(ImportError, match="Learner2"):
+        exec("from esr_core import Learner2")
+
+
+def test_without_pytorch_the_learner_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    done = subprocess.run(
+        [sys.executable, "-c", "from esr_core import *\nfrom esr_core import FacialEmotionLearner"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "FacialEmotionLearner needs torch; run" in done.stderr.splitlines()[-1]
 
 
 def test_all_modules_are_looked_at() -> None:

@@ -17,9 +17,8 @@ import published
 import pytest
 import torch
 
-from esr_core import Image, ImageError, ModelError, OptionError, checkpoint
+from esr_core import FacialEmotionLearner, Image, ImageError, ModelError, OptionError, checkpoint
 from esr_core.data.faces import open_split
-from esr_core.learner import FacialEmotionLearner
 from esr_core.model import ESR
 
 MakeFerPlus = Callable[[str, int], Path]
@@ -333,7 +332,9 @@ def test_fine_tuning_what_was_loaded_with_the_backbone(
 
 FIT = """
 import sys
-from esr_core.learner import FacialEmotionLearner
+
+from esr_core import FacialEmotionLearner
+
 FacialEmotionLearner(
     device="cpu", batch_size=4, ensemble_size=2, categorical_train=True, max_training_epoch=2,
     lr=0.01, base_path_experiment=sys.argv[1], base_path_to_dataset=sys.argv[2],

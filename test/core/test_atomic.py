@@ -1,0 +1,74 @@
+"""Files that are whole, or as they were."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import torch
+
+from esr_core.atomic import replacing
+from esr_core.data.ferplus import read
+from esr_core.recipe import Recipe, Stage
+from esr_core.train import train
+
+
+def test_what_was_written_takes_the_place(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with replacing(target) as partial:
+        partial.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_after_an_error_all_is_as_before(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), replacing(target) as partial:
+        print(partial.write_text("new") / 0)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_full_device_is_named_even_where_torch_hides_it(tmp_path: Path) -> None:
+    target = tmp_path / "file.pt"
+    for write in (lambda f: f.write(b"x" * 9999), lambda f: torch.save(torch.ones(99_999), f)):
+        with pytest.raises(OSError, match=r"file\.pt") as caught:  # noqa: SIM117
+            with replacing(target), open("/dev/full", "wb", buffering=0) as full:
+                write(full)
+        assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_that_fills_up_leaves_what_a_training_had(
+    tmp_path: Path, make_ferplus: Callable[[str, int], Path]
+) -> None:
+    for name in ("train.npz.xz", "valid.npz.xz"):
+        make_ferplus(name, 16)
+    out = tmp_path / "out"
+    recipe = Recipe(branches=1, stages=(Stage(54, 1),), batch_size=8)
+    faces = read(tmp_path / "train.npz.xz", "cross_entropy")
+    train(faces, faces, recipe, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+    command: list[Any] = ["esr", "train", "--data", tmp_path, "--out", out, "--branches", "1"]
+    done = subprocess.run(
+        [*command, "--stages", "54x1", "--batch-size", "8", "--fresh"],
+        preexec_fn=little_room,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("File too large")
+    assert "Net-B" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
