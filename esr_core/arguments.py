@@ -39,6 +39,12 @@ def as_path(name: str, value: Any) -> Path:
 
 def as_file_name(name: str, value: Any) -> str:
     """Return ``value`` if it names a file without folders, or raise OptionError."""
-    if not isinstance(value, str) or not value or "\0" in value or Path(value).name != value:
+    if (
+        not isinstance(value, str)
+        or not value
+        or "\0" in value
+        or Path(value).name != value
+        or value == ".."
+    ):
         raise OptionError(f"{name} must be the name of a file, without folders, but got {value!r}")
     return value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,7 @@ def load(
 
 def _metadata(params: Any, base: Any, branches: int, where: str) -> Metadata:
     """What the description says, or what the weights show if it is a published one."""
-    if params:
+    if isinstance(params, dict) and "format" in params:
         return Metadata.from_json(json.dumps(params), where)
     diversified = isinstance(base, dict) and any(str(key).startswith("cbam") for key in base)
     name = f"ESR{'*' if diversified else ''}-{branches}"
@@ -175,16 +176,17 @@ def _metadata(params: Any, base: Any, branches: int, where: str) -> Metadata:
 
 def _read(path: Path) -> Any:
     try:
-        # weights_only: a downloaded file must not be able to run code.
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what the error then says
+            # weights_only: a downloaded file must not be able to run code.
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
     except _DAMAGED as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{path}: not the weights of a network; it is cut short, damaged, or holds something "
-            f"else ({reason})"
-        ) from error
+        reason = "it is cut short, damaged, or holds other things than tensors"
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        raise ModelError(f"{path}: not the weights of a network; {reason}") from error
 
 
 def fill(module: torch.nn.Module, weights: Any, path: Path) -> None:
@@ -212,6 +214,9 @@ def _check(weights: Any, module: torch.nn.Module, what: str) -> None:
             raise ModelError(
                 f"{what} ({key} must be {tuple(value.shape)}, but is {tuple(weights[key].shape)})"
             )
+        plain = weights[key].layout is torch.strided and not weights[key].is_meta
+        if not plain or weights[key].is_complex() or weights[key].is_quantized:
+            raise ModelError(f"{what} ({key} must hold plain numbers)")
         if not bool(torch.isfinite(weights[key]).all()):
             raise ModelError(f"{what} ({key} holds values that are not finite)")
 

@@ -32,8 +32,8 @@ class InputSpec:
     detail_px: int = 48
 
     def __post_init__(self) -> None:
-        if self.size_px < 54:
-            raise OptionError(f"size_px must be at least 54, but got {self.size_px}")
+        if not 54 <= self.size_px <= 1024:
+            raise OptionError(f"size_px must be from 54 to 1024, but got {self.size_px}")
         if not 0.5 <= self.margin <= 4.0:
             raise OptionError(f"margin must be 0.5 to 4 box widths, but got {self.margin}")
         if self.detail_px < 0:

@@ -7,11 +7,11 @@ class EsrError(Exception):
     """Base of all errors below; its text says what was wrong, where, and what is allowed."""
 
 
-class ImageError(EsrError):
+class ImageError(EsrError, ValueError):
     """An image that cannot be decoded: unknown encoding, sizes that do not fit, no pixels."""
 
 
-class ModelError(EsrError):
+class ModelError(EsrError, ValueError):
     """A model file that is missing, damaged, or of another kind than asked for."""
 
 
@@ -19,7 +19,7 @@ class DetectorError(EsrError):
     """A face detector that is not installed or whose model file does not load."""
 
 
-class DataError(EsrError):
+class DataError(EsrError, ValueError):
     """A data set that is missing, damaged, or not in the documented form."""
 
 

@@ -96,10 +96,11 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
 
 
 def _array(image: Any) -> NDArray[Any]:
-    if isinstance(image, Image):
-        return image.data
     if hasattr(image, "detach"):  # a tensor; asking torch would make the node need it
-        image = image.detach().cpu().numpy()
+        image = image.detach().cpu()
+        image = (image.float() if image.is_floating_point() else image).numpy()
+    elif isinstance(getattr(image, "data", None), np.ndarray):  # an Image, ours or OpenDR's
+        image = image.data
     if not isinstance(image, np.ndarray):
         raise ImageError(
             "an image must be an Image, an array or a tensor, or a list of such, "

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from esr_core.errors import ModelError
+from esr_core.errors import ImageError, ModelError
 from esr_core.metadata import Metadata
 
 #: The key under which a ``.onnx`` file of this project holds its metadata.
@@ -95,7 +95,7 @@ class Model:
         """Answer for faces (n, 3, 96, 96) float32 in [0, 1], as ``crop`` makes them; n may be 0.
 
         Raises:
-            ValueError: the batch has another shape or type.
+            ImageError: the batch has another shape or type.
         """
         return Prediction(*self._run(batch, Prediction._fields))
 
@@ -103,7 +103,7 @@ class Model:
         """As :meth:`predict`, with what each branch said.
 
         Raises:
-            ValueError: the batch has another shape or type.
+            ImageError: the batch has another shape or type.
             ModelError: the file was exported without it.
         """
         if not self.knows_branches:
@@ -118,7 +118,7 @@ class Model:
     def _run(self, batch: NDArray[np.float32], names: Tuple[str, ...]) -> List[Any]:
         size = self.metadata.input.size_px
         if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
-            raise ValueError(
+            raise ImageError(
                 f"batch must be (n, 3, {size}, {size}) float32, but got {batch.shape} {batch.dtype}"
             )
         if len(batch) == 0:

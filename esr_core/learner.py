@@ -73,7 +73,7 @@ class FacialEmotionLearner:
         batch_size: int = 32,
         temp_path: str | Path = "temp",
         device: str = "cuda",
-        device_ind: Sequence[int] = [0],
+        device_ind: Sequence[int] | int = [0],
         validation_interval: int = 1,
         max_training_epoch: int = 2,
         momentum: float = 0.9,
@@ -111,7 +111,7 @@ class FacialEmotionLearner:
         self.device = _checked_device(device, device_ind)
         self.lr = float(lr)
         self.batch_size = batch_size
-        self.device_ind = list(device_ind)
+        self.device_ind = [device_ind] if isinstance(device_ind, int) else list(device_ind)
         self.validation_interval = validation_interval
         self.max_training_epoch = max_training_epoch
         self.momentum = float(momentum)
@@ -318,7 +318,7 @@ class FacialEmotionLearner:
         check_flag("fix_backbone", fix_backbone)
         base_file = as_file_name("file_name_base_network", file_name_base_network)
         branch_file = as_file_name("file_name_conv_branch", file_name_conv_branch)
-        if branch_file.count("{}") != 1:
+        if branch_file.count("{}") != 1 or branch_file.count("{") + branch_file.count("}") != 2:
             raise OptionError(
                 "file_name_conv_branch must hold {} once, where the number of the branch stands, "
                 f"but got {branch_file!r}"

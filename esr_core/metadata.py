@@ -29,6 +29,11 @@ class Metadata:
     record: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.diversified, bool):
+            raise OptionError(
+                "name must be a str and diversified a bool, but got "
+                f"{self.name!r} and {self.diversified!r}"
+            )
         if type(self.branches) is not int or self.branches < 1:
             raise OptionError(f"branches must be an int of 1 or more, but got {self.branches!r}")
         if self.labels != LABELS:
@@ -61,13 +66,15 @@ class Metadata:
         try:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
-                raise ModelError(f"{where}: written by another version; format must be {FORMAT}")
+                raise ValueError(f"written by another version; format must be {FORMAT}")
             known = {f.name for f in fields(cls)}
             unknown = sorted(set(content) - known)
             if unknown:
-                raise ModelError(f"{where}: unknown metadata {', '.join(unknown)}")
+                raise ValueError(f"unknown {', '.join(unknown)}")
             content["input"] = InputSpec(**content["input"])
             content["labels"] = tuple(content["labels"])
             return cls(**content)
-        except (ValueError, KeyError, TypeError, AttributeError, OptionError) as error:
+        except KeyError as error:
+            raise ModelError(f"{where}: its metadata lacks {error}") from error
+        except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{where}: its metadata is not readable ({error})") from error

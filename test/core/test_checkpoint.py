@@ -98,6 +98,22 @@ def test_tensors_that_are_no_state_dict(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "nan"])
+def test_tensors_without_plain_numbers_are_named(tmp_path: Path, kind: str) -> None:
+    saved(tmp_path)
+    weights = torch.load(tmp_path / checkpoint.BASE_FILE, weights_only=True)
+    bias = weights["conv1.bias"]
+    weights["conv1.bias"] = {
+        "sparse": bias.to_sparse(),
+        "meta": bias.to("meta"),
+        "complex": bias.to(torch.complex64),
+        "nan": bias * torch.nan,
+    }[kind]
+    torch.save(weights, tmp_path / checkpoint.BASE_FILE)
+    with pytest.raises(ModelError, match=r"conv1\.bias (must hold plain numbers|holds values)"):
+        checkpoint.load(tmp_path)
+
+
 def test_weights_cannot_run_code(tmp_path: Path) -> None:
     saved(tmp_path)
     torch.save({"conv1.weight": Path}, tmp_path / checkpoint.BASE_FILE)

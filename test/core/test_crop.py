@@ -169,7 +169,7 @@ def test_training_sees_what_use_sees(size_px: int) -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"size_px": 53}, "size_px must be at least 54, but got 53"),
+        ({"size_px": 53}, "size_px must be from 54 to 1024, but got 53"),
         ({"margin": 0.4}, "margin must be 0.5 to 4 box widths, but got 0.4"),
         ({"margin": float("nan")}, "margin must be"),
         ({"detail_px": -1}, "detail_px must be 0"),

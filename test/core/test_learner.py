@@ -408,6 +408,8 @@ def test_methods_that_need_a_network_say_so(tmp_path: Path, make: Make) -> None:
         ("device", "tpu", "one of cpu, cuda"),
         ("device_ind", 1.5, "a list of GPU indices"),
         ("device_ind", [-1], "an int from 0"),
+        ("name_experiment", "..", "without folders"),
+        ("temp_path", "a\0b", "a path"),
         ("validation_interval", 0, "an int from 1"),
         ("max_training_epoch", -1, "an int from 1"),
         ("momentum", 1.0, "a number from 0 to 0.9999"),

@@ -33,7 +33,7 @@ def test_json_holds_the_format_and_the_labels_in_order() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"text"', "{}"])
 def test_what_is_no_metadata_is_refused(text: str) -> None:
-    with pytest.raises(ModelError, match=r"^folder/x\.json: its metadata is not readable"):
+    with pytest.raises(ModelError, match=r"^folder/x\.json: its metadata (is not readable|lacks)"):
         Metadata.from_json(text, "folder/x.json")
 
 
@@ -47,14 +47,14 @@ def test_other_formats_are_refused() -> None:
 
 
 def test_unknown_fields_are_named() -> None:
-    with pytest.raises(ModelError, match="x: unknown metadata colour, shape"):
+    with pytest.raises(ModelError, match="x: its metadata .*unknown colour, shape"):
         Metadata.from_json(altered(shape=1, colour=2), "x")
 
 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"input": {"size_px": 10}}, "size_px must be at least 54"),
+        ({"input": {"size_px": 10}}, "size_px must be from 54 to 1024"),
         ({"input": {"size": 96}}, "size"),
         ({"input": 96}, "not readable"),
         ({"labels": 8}, "not readable"),
@@ -62,6 +62,9 @@ def test_unknown_fields_are_named() -> None:
         ({"labels": list(reversed(LABELS))}, "labels"),
         ({"branches": 0}, "branches"),
         ({"branches": "3"}, "branches"),
+        ({"name": 5}, "name must be a str"),
+        ({"diversified": "no"}, "diversified a bool"),
+        ({"input": {"size_px": 10**6}}, "from 54 to 1024"),
     ],
 )
 def test_fields_out_of_range_are_refused(changes: dict[str, Any], text: str) -> None:
