@@ -76,6 +76,22 @@ def save_weights(
             with open(partial, "wb") as target:
                 torch.save({key: value.cpu() for key, value in weights.items()}, target)
         write_description(folder, metadata, name or file_name(metadata.name))
+    _remove_strays(folder, metadata.branches, name or file_name(metadata.name))
+
+
+def _remove_strays(folder: Path, branches: int, name: str) -> None:
+    """Remove branches and descriptions of a network whose base is no longer there."""
+    branch = branches + 1
+    while (folder / BRANCH_FILE.format(branch)).is_file():
+        (folder / BRANCH_FILE.format(branch)).unlink()
+        branch += 1
+    for path in folder.glob("*.json"):
+        try:
+            stray = path.stem != name and not read_description(folder, path.stem)["optimized"]
+        except ModelError:
+            continue  # somebody else's
+        if stray:
+            path.unlink()
 
 
 def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "") -> None:

@@ -6,6 +6,7 @@ similarity of branches) is averaged over the processes, so the loss is that of o
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -96,6 +97,9 @@ def leave(group: Group) -> None:
     """Let go of the others."""
     if group.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
+        # Its threads end with the last who holds it, which may be a cycle around the wrapped
+        # network. Threads that outlive the interpreter abort the process.
+        gc.collect()
 
 
 class SharedBatchNorm(nn.BatchNorm2d):

@@ -12,9 +12,9 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class RateColumn(ProgressColumn):
     """How many a second, lately."""
 
     def __init__(self, unit: str) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self._unit = unit
 
     def render(self, task: Task) -> Text:
@@ -38,13 +38,13 @@ def bar(unit: str) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        BarColumn(bar_width=None),  # what the other columns leave, so that a line does for all
+        TextColumn("{task.percentage:.0f}%"),
         RateColumn(unit),
-        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("left"),
-        TimeRemainingColumn(),
         console=console,
+        expand=True,
         transient=True,  # what came of the work is said in words
         disable=not console.is_terminal,  # a log file wants no bars
     )
@@ -72,12 +72,15 @@ def training_bar(batch_size: int, shown: bool = True) -> Iterator[Callable[[Step
                     highlight=False,
                     soft_wrap=True,
                 )
+            doing = (
+                f"validates, {step.validated:.0%}" if step.validated else f"loss {step.loss:.3f}"
+            )
             progress.update(
                 task,
                 total=step.steps * batch_size,
                 completed=step.step * batch_size,
                 description=f"{step.phase}, epoch {step.epoch}/{step.epochs}, "
-                f"{step.size_px} px, loss {step.loss:.3f}",
+                f"{step.size_px} px, {doing}",
             )
 
         yield show

@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from esr_core.atomic import replacing
 from esr_core.errors import AnotherTraining, TrainingError
+from esr_core.evaluate import Report
+from esr_core.metadata import Metadata
 
 FILE = "state.pt"
+#: Counts what an older version would misread.
+FORMAT = 2
 #: Options that change how often something is written, not what comes out.
 _WITHOUT_EFFECT = ("save_every_steps",)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best weights so far; those of a new phase or size are always better than the last's."""
+
+    place: tuple[str, int]  # phase, size in px
+    figure: float  # of merit there; more is better
+    weights: list[dict[str, Tensor]]
+    metadata: Metadata
+    report: Report | None = None  # None in a training that goes on after a kill
+
+    def to_dict(self) -> dict[str, Any]:
+        """As what a state file may hold."""
+        return {
+            "place": list(self.place),
+            "figure": self.figure,
+            "weights": self.weights,
+            "metadata": self.metadata.to_json(),
+        }
+
+    @classmethod
+    def of(cls, saved: dict[str, Any] | None) -> Best | None:
+        """What :meth:`to_dict` gave."""
+        if saved is None:
+            return None
+        phase, size_px = saved["place"]
+        metadata = Metadata.from_json(saved["metadata"], FILE)
+        return cls((phase, size_px), saved["figure"], saved["weights"], metadata)
 
 
 def write(path: Path, identity: dict[str, Any], place: dict[str, Any]) -> None:
     """Save where a training is, and which one; the file before it stays until this is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, open(partial, "wb") as file:
-        torch.save({"identity": identity, **place}, file)
+        torch.save({"format": FORMAT, "identity": identity, **place}, file)
 
 
 def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
@@ -34,6 +69,8 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] != FORMAT:
+            raise ValueError("written by another version")
         theirs = dict(state["identity"])
     except (
         OSError,

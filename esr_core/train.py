@@ -10,6 +10,7 @@ import copy
 import hashlib
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -33,11 +34,12 @@ from esr_core.metadata import Metadata
 from esr_core.model import ESR
 from esr_core.objective import Objective
 from esr_core.recipe import Phase, Recipe
+from esr_core.state import Best
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Reported after each step, and with a ``report`` after each validation."""
+    """Reported after each step, while it validates, and with a ``report`` after that."""
 
     phase: str
     epoch: int  # counted over all phases, from 1
@@ -46,6 +48,7 @@ class Progress:
     steps: int
     size_px: int
     loss: float
+    validated: float | None = None  # share of the validation that is done, while it goes on
     report: Report | None = None
 
 
@@ -107,8 +110,7 @@ class _Training:
         self.batches = Batches(training, recipe.batch_size, recipe.augmentation, recipe.seed, group)
         self.phases = recipe.phases()
         self.history: list[dict[str, Any]] = []
-        self.best: float | None = None  # figure of merit at this phase's present size
-        self.report: Report | None = None  # of the weights that had it
+        self.best: Best | None = None
         self.began_s = time.monotonic()
 
     def until_done(self, start: ESR | None, fresh: bool) -> Report:
@@ -123,7 +125,7 @@ class _Training:
                 esr = copy.deepcopy(start) if start else self._new_network()
             self._learn(index, esr, saved)
             saved = None
-        report = self.group.tell(self.report)
+        report = self.group.tell(self.best.report if self.best else None)
         if report is None:  # it had been killed after the best epoch
             best = self._best_network().to(self.device)
             report = self.group.tell(self._evaluate(best, None) if self.group.leads else None)
@@ -142,8 +144,12 @@ class _Training:
         return esr
 
     def _best_network(self) -> ESR:
-        self.group.tell(None)  # wait until the leader has written it
-        return checkpoint.load(self.folder, self.name)[0]
+        """The best weights so far, in every process; only the leader has seen them."""
+        weights = self.group.tell(self.best.weights if self.best else None)
+        assert weights is not None
+        esr = ESR(len(weights) - 1, self.recipe.diversified)
+        esr.reload(weights)
+        return esr
 
     def _learn(self, index: int, esr: ESR, saved: dict[str, Any] | None) -> None:
         """Go through one phase, or the rest of it."""
@@ -155,15 +161,15 @@ class _Training:
             network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = _optimizer(esr, phase, recipe)
         epoch, step, sums = 0, 0, torch.zeros(1 + 2 * phase.branches, dtype=torch.float64)
-        self.best = None
         if saved:
             esr.reload(saved["weights"])
             if average:
                 average.reload(saved["average"])
             optimizer.load_state_dict(saved["optimizer"])
             epoch, step, sums = saved["epoch"], saved["step"], saved["sums"]
-            self.best, self.history = saved["best"], saved["history"]
+            self.best, self.history = Best.of(saved["best"]), saved["history"]
             self.began_s -= saved["spent_s"]
+            self._export()  # the kill may have come in the middle of it
         objective: nn.Module = Objective(esr, recipe, phase, self.group)
         if self.group.size > 1:
             objective = DistributedDataParallel(objective)
@@ -198,50 +204,52 @@ class _Training:
                 figures = self.group.mean(torch.cat([losses.total.detach()[None], *losses[1:]]))
                 sums += figures.double().cpu()
                 step += 1
-                told(epoch, step, float(figures[0]), None)
+                told(epoch, step, float(figures[0]))
                 if not torch.isfinite(figures[0]):
                     raise self._diverged(phase, epoch)
                 if step % recipe.save_every_steps == 0 and step < len(self.batches):
                     save()
-            report = None
+            report, tell = None, partial(told, epoch, step, float(sums[0] / step))
             last = epoch + 1 == len(phase.sizes)
             if self.group.leads and (last or (epoch + 1) % recipe.validation_interval == 0):
-                report = self._validate(average or esr, phase, epoch)
+                report = self._validate(average or esr, phase, epoch, tell)
             self._record(phase, size_px, rate, sums / step, report)
-            told(epoch, step, float(sums[0] / step), report)
+            tell(report=report)
             epoch, step, sums = epoch + 1, 0, torch.zeros_like(sums)
             save()
+            if self.best and self.best.report is report:
+                self._export()
 
-    def _teller(self, index: int) -> Callable[[int, int, float, Report | None], None]:
+    def _teller(self, index: int) -> Callable[..., None]:
         """Return what reports progress within a phase, counted over the whole training."""
         phase, per_epoch = self.phases[index], len(self.batches)
         before = sum(len(earlier.sizes) for earlier in self.phases[:index])
         epochs = sum(len(each.sizes) for each in self.phases)
 
-        def tell(epoch: int, step: int, loss: float, report: Report | None) -> None:
+        def tell(epoch: int, step: int, loss: float, **more: Any) -> None:
             done = (before + epoch) * per_epoch + step
             place = (before + epoch + 1, epochs, done, epochs * per_epoch)
             if self.group.leads:
                 size_px = phase.sizes[epoch]
-                self.on_progress(Progress(phase.name, *place, size_px, loss, report))
+                self.on_progress(Progress(phase.name, *place, size_px, loss, **more))
 
         return tell
 
-    def _validate(self, esr: ESR, phase: Phase, epoch: int) -> Report:
+    def _validate(self, esr: ESR, phase: Phase, epoch: int, tell: Callable[..., None]) -> Report:
         """Measure, and keep the weights if none were better at this size in this phase."""
         size_px = phase.sizes[epoch]
         final = size_px == phase.sizes[-1]
         try:
-            report = self._evaluate(esr, None if final else self.recipe.validate_on, size_px)
+            count = None if final else self.recipe.validate_on
+            report = self._evaluate(esr, count, size_px, lambda share: tell(validated=share))
         except ModelError as error:
             raise self._diverged(phase, epoch) from error
         figure = report.accuracy
         if phase.learns == "affect":
             figure = -report.valence.rmse - report.arousal.rmse
         # Nothing carries over between sizes, neither weights nor what they are worth.
-        grown = epoch > 0 and phase.sizes[epoch - 1] != size_px
-        if self.best is None or grown or figure > self.best:
-            self.best, self.report = figure, report
+        place = (phase.name, size_px)
+        if self.best is None or self.best.place != place or figure > self.best.figure:
             metadata = Metadata(
                 f"{esr.name}-{self.training.name}",
                 phase.branches,
@@ -254,7 +262,11 @@ class _Training:
                     "validation": report.summary(),
                 },
             )
-            checkpoint.save(self.folder, esr, metadata, self.name)
+            weights = [
+                {key: value.cpu().clone() for key, value in part.items()}
+                for part in esr.to_state_dict()
+            ]
+            self.best = Best(place, figure, weights, metadata, report)
         return report
 
     def _diverged(self, phase: Phase, epoch: int) -> TrainingError:
@@ -263,10 +275,21 @@ class _Training:
             f"learning_rate below {self.recipe.learning_rate:g}"
         )
 
-    def _evaluate(self, esr: ESR, count: int | None, size_px: int | None = None) -> Report:
+    def _evaluate(
+        self,
+        esr: ESR,
+        count: int | None,
+        size_px: int | None = None,
+        on_share: Callable[[float], None] = lambda share: None,
+    ) -> Report:
         faces = self.validation.subset(count) if count else self.validation
         spec = replace(self.training.spec, size_px=size_px or self.phases[-1].sizes[-1])
-        return evaluate(torch_predictor(esr.eval()), faces, spec)
+        return evaluate(
+            torch_predictor(esr.eval()),
+            faces,
+            spec,
+            on_progress=lambda done: on_share(done / len(faces)),
+        )
 
     def _record(
         self, phase: Phase, size_px: int, rate: float, means: torch.Tensor, report: Report | None
@@ -305,8 +328,15 @@ class _Training:
     def _save_state(self, **place: Any) -> None:
         if self.group.leads:
             spent_s = time.monotonic() - self.began_s
-            place.update(best=self.best, history=self.history, spent_s=spent_s)
+            best = self.best.to_dict() if self.best else None
+            place.update(best=best, history=self.history, spent_s=spent_s)
             state.write(self.folder / state.FILE, self.identity, place)
+
+    def _export(self) -> None:
+        """Write the best weights to where people look for them."""
+        if self.group.leads and self.best:
+            best = self.best
+            checkpoint.save_weights(self.folder, best.weights, best.metadata, self.name)
 
     def _resume(self) -> dict[str, Any] | None:
         """Return where this training had come to, and raise the same error, in all processes."""

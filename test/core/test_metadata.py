@@ -47,7 +47,7 @@ def test_other_formats_are_refused() -> None:
 
 
 def test_unknown_fields_are_named() -> None:
-    with pytest.raises(ModelError, match="x: its metadata .*unknown colour, shape"):
+    with pytest.raises(ModelError, match=r"x: its metadata .*unknown colour, shape"):
         Metadata.from_json(altered(shape=1, colour=2), "x")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import time
@@ -54,8 +55,10 @@ def test_training_leaves_a_checkpoint_that_says_how_it_came_about(
         (2, 3, 1, 54),
         (3, 3, 1, 54),
         (3, 3, 1, 54),
+        (3, 3, 1, 54),
     ]
-    assert [p.report for p in seen] == [None, None, None, report]
+    assert [p.validated for p in seen] == [None, None, None, 1.0, None]
+    assert [p.report for p in seen] == [None, None, None, None, report]
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "x.npz") == [
         "Net-Base-Shared_Representations.pt",
         "Net-Branch_1.pt",
@@ -191,6 +194,37 @@ def test_goes_on_after_a_kill_to_the_same_weights(
     assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
 
 
+def test_goes_on_after_a_kill_amid_any_file(
+    tmp_path: Path, faces: FerPlus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between two files, or when all but the name of one is there."""
+    recipe = replace(ONE_BY_ONE, stages=(Stage(54, 1),), batch_size=24)
+    train(faces, faces, recipe, tmp_path / "whole")
+    whole = weights(tmp_path / "whole")
+    replaces, left = os.replace, 0
+
+    def killed(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        replaces(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    broken = 0
+    for at in range(1, 100):
+        folder, left = tmp_path / str(at), at
+        try:
+            train(faces, faces, recipe, folder)
+            break
+        except Killed:
+            broken += 1
+        train(faces, faces, recipe, folder)
+        torch.testing.assert_close(weights(folder), whole, rtol=0, atol=0)
+        assert rows(folder) == rows(tmp_path / "whole")
+    assert broken >= 12
+
+
 def test_process_that_is_killed_goes_on_to_the_same_weights(
     tmp_path: Path, make_ferplus: MakeFerPlus
 ) -> None:
@@ -219,7 +253,7 @@ def test_finished_training_is_not_done_again(tmp_path: Path, faces: FerPlus) -> 
     assert steps == []
     assert again.summary() == first.summary()
     train(faces, faces, TINY, tmp_path, steps.append, fresh=True)
-    assert len(steps) == 4
+    assert len(steps) == 5
 
 
 def test_folder_with_another_training_is_left_alone(tmp_path: Path, faces: FerPlus) -> None:
@@ -254,4 +288,4 @@ def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus
 def test_set_smaller_than_a_batch_is_one_batch(tmp_path: Path, faces: FerPlus) -> None:
     steps = list[Progress]()
     train(faces.subset(5), faces, TINY, tmp_path, steps.append)
-    assert [p.steps for p in steps] == [1, 1]
+    assert {(p.step, p.steps) for p in steps} == {(1, 1)}
