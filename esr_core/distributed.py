@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -89,6 +90,9 @@ def join(device: torch.device) -> Group:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Group()
     if not dist.is_initialized():
+        # Its functions have the default group as a default argument. Imported later, which
+        # DistributedDataParallel does, they would hold the group, and keep its threads, for ever.
+        import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Group(dist.get_rank(), dist.get_world_size())
 
@@ -97,8 +101,8 @@ def leave(group: Group) -> None:
     """Let go of the others."""
     if group.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
-        # Its threads end with the last who holds it, which may be a cycle around the wrapped
-        # network. Threads that outlive the interpreter abort the process.
+        # Its threads end with the last who holds it, such as a cycle around the wrapped network.
+        # Threads that are still there when the interpreter ends can abort the process.
         gc.collect()
 
 
