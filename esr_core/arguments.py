@@ -12,7 +12,8 @@ from esr_core.errors import OptionError
 
 def check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
     """Raise OptionError unless ``value`` is of ``kind``, int or float, and within the bounds."""
-    fits = isinstance(value, (int, np.integer) if kind is int else (int, float, np.number))
+    whole = (int, np.integer)
+    fits = isinstance(value, whole if kind is int else (*whole, float, np.floating))
     if not fits or isinstance(value, bool) or not low <= value <= high:
         what = "an int" if kind is int else "a number"
         raise OptionError(f"{name} must be {what} from {low:g} to {high:g}, but got {value!r}")
@@ -37,14 +38,22 @@ def as_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
+def as_folder(name: str, value: Any) -> Path:
+    """Return ``value`` as the path of a folder that is there or can be made, or OptionError."""
+    path = as_path(name, value)
+    there = next(place for place in (path, *path.parents, Path()) if place.exists())
+    if not there.is_dir():
+        raise OptionError(f"{name} must be a folder, but got {str(path)!r}, and {there} is a file")
+    return path
+
+
 def as_file_name(name: str, value: Any) -> str:
     """Return ``value`` if it names a file without folders, or raise OptionError."""
-    if (
-        not isinstance(value, str)
-        or not value
-        or "\0" in value
-        or Path(value).name != value
-        or value == ".."
-    ):
-        raise OptionError(f"{name} must be the name of a file, without folders, but got {value!r}")
-    return value
+    fits = isinstance(value, str) and value.isprintable() and value != ".."
+    # Endings are put behind it, and file systems take 255 bytes.
+    if not fits or Path(value).name != value or not 0 < len(value.encode()) <= 200:
+        raise OptionError(
+            f"{name} must be the name of a file, without folders and of 200 bytes at most, "
+            f"but got {value!r}"
+        )
+    return str(value)

@@ -37,6 +37,8 @@ _DAMAGED = (
     ValueError,
     pickle.UnpicklingError,
 )
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WHOLE = (torch.int32, torch.int64)
 
 
 def file_name(name: str) -> str:
@@ -132,7 +134,7 @@ def read_description(folder: Path, name: str = "") -> dict[str, Any]:
         path = there[0]
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: its metadata is not readable ({error})") from error
     if not isinstance(description, dict) or not isinstance(description.get("optimized"), bool):
         raise ModelError(f"{path}: not the description of a network (it lacks 'optimized')")
@@ -230,11 +232,15 @@ def _check(weights: Any, module: torch.nn.Module, what: str) -> None:
             raise ModelError(
                 f"{what} ({key} must be {tuple(value.shape)}, but is {tuple(weights[key].shape)})"
             )
-        plain = weights[key].layout is torch.strided and not weights[key].is_meta
-        if not plain or weights[key].is_complex() or weights[key].is_quantized:
-            raise ModelError(f"{what} ({key} must hold plain numbers)")
-        if not bool(torch.isfinite(weights[key]).all()):
+        given = weights[key]
+        plain = given.layout is torch.strided and not given.is_meta
+        if not plain or given.dtype not in (_FLOATS if value.is_floating_point() else _WHOLE):
+            raise ModelError(f"{what} ({key} must hold {value.dtype}, but is {given.dtype})")
+        # Converted first: what is finite in float64 need not be in float32.
+        if not bool(torch.isfinite(given.to(value.dtype)).all()):
             raise ModelError(f"{what} ({key} holds values that are not finite)")
+        if key.endswith("running_var") and bool((given < 0).any()):
+            raise ModelError(f"{what} ({key} is a variance, and negative)")
 
 
 def _kind(value: Any) -> str:

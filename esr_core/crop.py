@@ -12,32 +12,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.errors import OptionError
+from esr_core.options import check, option
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """What a network was trained to see; it travels with the weights as their metadata.
 
-    ``margin`` is the side of the crop in widths of the detector's box, ``shift_y`` how far its
-    centre lies below the box's centre, in the same unit. ``detail_px`` is the resolution of the
-    training images: a face is reduced to it before it is enlarged to ``size_px``, or a sharp
-    camera image would hold detail that the network has never seen. 0 keeps all detail.
+    Raises:
+        OptionError: a field has the wrong type or is out of range.
     """
 
-    size_px: int = 96
-    grey: bool = True
-    margin: float = 1.22
-    shift_y: float = 0.0
-    detail_px: int = 48
+    size_px: int = option(96, "side of the input", bounds=(54, 1024))
+    grey: bool = option(True, "colour is taken away")
+    margin: float = option(1.22, "side of the crop, in widths of the face's box", bounds=(0.5, 4))
+    shift_y: float = option(0.0, "its centre below the box's, in the same unit", bounds=(-1, 1))
+    # Or a sharp camera image would hold detail that the network has never seen.
+    detail_px: int = option(
+        48, "a face is reduced to this before it is enlarged; 0 keeps all", bounds=(0, 1024)
+    )
 
     def __post_init__(self) -> None:
-        if not 54 <= self.size_px <= 1024:
-            raise OptionError(f"size_px must be from 54 to 1024, but got {self.size_px}")
-        if not 0.5 <= self.margin <= 4.0:
-            raise OptionError(f"margin must be 0.5 to 4 box widths, but got {self.margin}")
-        if self.detail_px < 0:
-            raise OptionError(f"detail_px must be 0 (keep all) or more, but got {self.detail_px}")
+        check(self)
 
 
 def squares(boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:

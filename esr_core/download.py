@@ -47,11 +47,12 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
         return path
     if url.split(":", 1)[0] not in SCHEMES:
         raise DownloadError(f"{url}: an address must begin with {', '.join(SCHEMES)} and ':'")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part, note = (path.with_name(path.name + end) for end in (".part", ".part.json"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _receive(url, part, note, timeout_s)
-    except (OSError, http.client.HTTPException) as error:
+    # ValueError: what is no address, such as http://[::1
+    except (OSError, ValueError, http.client.HTTPException) as error:
         kept = f"; {part} is kept, so call again to go on" if part.exists() else ""
         raise DownloadError(f"{url}: {_reason(error)}{kept}") from error
     if sha256 and _digest(part) != sha256:

@@ -74,7 +74,8 @@ class Model:
                 str(path), session_options, providers=names
             )
         except _LOAD_ERRORS as error:
-            raise ModelError(f"{path}: ONNX Runtime does not load it ({error})") from error
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")

@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core import checkpoint
-from esr_core.arguments import as_file_name, as_path, check_choice, check_flag, check_number
+from esr_core.arguments import (
+    as_file_name,
+    as_folder,
+    as_path,
+    check_choice,
+    check_flag,
+    check_number,
+)
 from esr_core.atomic import replacing
 from esr_core.catalogue import CATALOGUE, OPENDR, get
 from esr_core.data.faces import Faces, open_split
@@ -104,8 +111,8 @@ class FacialEmotionLearner:
         ):
             check_flag(name, flag)
         check_choice("labels", labels, LABEL_MODES)
-        self.temp_path = as_path("temp_path", temp_path)
-        self.base_path_experiment = as_path("base_path_experiment", base_path_experiment)
+        self.temp_path = as_folder("temp_path", temp_path)
+        self.base_path_experiment = as_folder("base_path_experiment", base_path_experiment)
         self.base_path_to_dataset = as_path("base_path_to_dataset", base_path_to_dataset)
         self.name_experiment = as_file_name("name_experiment", name_experiment)
         self.device = _checked_device(device, device_ind)
@@ -272,9 +279,11 @@ class FacialEmotionLearner:
             ModelError: there is no network yet, or these are not weights of this one.
         """
         check_flag("verbose", verbose)
-        folder = as_path("base_path_to_save_model", base_path_to_save_model)
+        folder = as_folder("base_path_to_save_model", base_path_to_save_model)
         if self.ort_session:
             file = self.name_experiment + ".onnx"
+            if not self.ort_session.path.is_file():
+                raise ModelError(f"{self.ort_session.path} is gone; load() weights and optimize()")
             folder.mkdir(parents=True, exist_ok=True)
             with replacing(folder / file) as partial:
                 shutil.copyfile(self.ort_session.path, partial)
@@ -374,7 +383,7 @@ class FacialEmotionLearner:
             DownloadError: the server cannot be reached, or the archive is damaged or dangerous.
         """
         check_choice("mode", mode, _MODES)
-        root = self.temp_path if path is None else as_path("path", path)
+        root = self.temp_path if path is None else as_folder("path", path)
         return str(get(CATALOGUE[mode], root, url))
 
     # What the methods above have in common.

@@ -98,7 +98,7 @@ def test_tensors_that_are_no_state_dict(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "nan"])
+@pytest.mark.parametrize("kind", ["sparse", "meta", "complex", "int", "fp8", "nan", "huge"])
 def test_tensors_without_plain_numbers_are_named(tmp_path: Path, kind: str) -> None:
     saved(tmp_path)
     weights = torch.load(tmp_path / checkpoint.BASE_FILE, weights_only=True)
@@ -107,10 +107,15 @@ def test_tensors_without_plain_numbers_are_named(tmp_path: Path, kind: str) -> N
         "sparse": bias.to_sparse(),
         "meta": bias.to("meta"),
         "complex": bias.to(torch.complex64),
+        "int": bias.int(),
+        "fp8": bias.to(torch.float8_e4m3fn),
         "nan": bias * torch.nan,
+        "huge": bias.double() + 1e300,
     }[kind]
     torch.save(weights, tmp_path / checkpoint.BASE_FILE)
-    with pytest.raises(ModelError, match=r"conv1\.bias (must hold plain numbers|holds values)"):
+    with pytest.raises(
+        ModelError, match=r"conv1\.bias (must hold torch\.float32, but is|holds values)"
+    ):
         checkpoint.load(tmp_path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -170,11 +172,14 @@ def test_training_sees_what_use_sees(size_px: int) -> None:
     ("wrong", "text"),
     [
         ({"size_px": 53}, "size_px must be from 54 to 1024, but got 53"),
-        ({"margin": 0.4}, "margin must be 0.5 to 4 box widths, but got 0.4"),
+        ({"margin": 0.4}, "margin must be from 0.5 to 4, but got 0.4"),
         ({"margin": float("nan")}, "margin must be"),
-        ({"detail_px": -1}, "detail_px must be 0"),
+        ({"detail_px": -1}, "detail_px must be from 0"),
+        ({"size_px": 96.5}, "size_px must be a int, but got 96.5"),
+        ({"grey": "no"}, "grey must be a bool"),
+        ({"shift_y": float("inf")}, "shift_y must be from"),
     ],
 )
-def test_spec_out_of_range(wrong: dict[str, float], text: str) -> None:
+def test_spec_out_of_range(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises(OptionError, match=text):
         InputSpec(**wrong)
