@@ -312,3 +312,22 @@ def test_save_never_writes_over_a_picture(
     assert done.returncode == 2
     assert "over" in done.stderr or "another picture" in done.stderr
     assert [path.read_bytes() for path in paths] == before
+
+
+def test_download_from_a_server_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "server/demo").mkdir(parents=True)
+    (tmp_path / "server/demo/sheldon.jpg").write_bytes(b"picture")
+    url = f"file://{tmp_path}/server"
+    done = esr(tmp_path, "download", "demo_image", "--to", "here", "--url", url, "--json")
+    assert json.loads(done.stdout) == {"path": "here/demo/sheldon.jpg"}
+    assert (tmp_path / "here/demo/sheldon.jpg").read_bytes() == b"picture"
+
+
+def test_download_that_is_not_what_its_sum_says_leaves_nothing(tmp_path: Path) -> None:
+    there = tmp_path / "server/face_detection_yunet/face_detection_yunet_2023mar.onnx"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"another file")
+    url = f"file://{tmp_path}/server"
+    line = refusal(esr(tmp_path, "download", "face_detector", "--to", "here", "--url", url))
+    assert "not the expected one (SHA-256 8f2383e4" in line
+    assert [path for path in (tmp_path / "here").rglob("*") if path.is_file()] == []
