@@ -89,7 +89,7 @@ def _remove_strays(folder: Path, branches: int, name: str) -> None:
         branch += 1
     for path in folder.glob("*.json"):
         try:
-            stray = path.stem != name and not read_description(folder, path.stem)["optimized"]
+            stray = path.stem != name and not read_description(path)["optimized"]
         except ModelError:
             continue  # somebody else's
         if stray:
@@ -111,27 +111,31 @@ def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "
         partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def read_description(folder: Path, name: str = "") -> dict[str, Any]:
-    """Read ``<name>.json``, or without a name the only JSON file there.
+def find_description(folder: Path, name: str = "") -> Path:
+    """Return where ``<name>.json`` lies, or the only JSON file there, whatever its name.
 
     Raises:
-        ModelError: there is none, there are several, or it is not such a description.
+        ModelError: there is none, or there are several of other names.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder, so no checkpoint")
     there = sorted(folder.glob("*.json"))
-    if name:
-        path = folder / (name + ".json")
-        if not path.is_file():
-            others = ", ".join(p.stem for p in there)
-            hint = f"; there is one named {others}" if there else ""
-            raise ModelError(f"{path}: no such file, and it must describe the weights{hint}")
-    elif len(there) != 1:
-        raise ModelError(
-            f"{folder}: no checkpoint here; one .json file must describe it, not {len(there)}"
-        )
-    else:
+    path = folder / f"{name}.json"
+    if path not in there:
+        if len(there) != 1:
+            others = f"; there are {', '.join(p.name for p in there)}" if there else ""
+            which = path.name if name else "one .json file"
+            raise ModelError(f"{folder}: no checkpoint here; {which} must describe it{others}")
         path = there[0]
+    return path
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Read what :func:`write_description` or the published learner wrote.
+
+    Raises:
+        ModelError: it is not such a description.
+    """
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -155,7 +159,8 @@ def load(
     Raises:
         ModelError: a file is missing, damaged, or belongs to another network.
     """
-    description = read_description(folder, name)
+    described = find_description(folder, name)
+    description = read_description(described)
     if description["optimized"]:
         raise ModelError(f"{folder}: holds an optimized network (.onnx), but weights are needed")
     base = _read(folder / base_file)
@@ -168,7 +173,7 @@ def load(
             f"{missing}: no such file; {branches or 1} branches are needed, {there} here"
         )
     params = description.get("inference_params")
-    metadata = _metadata(params, base, there, f"{folder / (name or '*')}.json")
+    metadata = _metadata(params, base, there, str(described))
     if metadata.branches > there:
         raise ModelError(
             f"{folder / branch_file.format(there + 1)}: no such file; "

@@ -333,8 +333,9 @@ class FacialEmotionLearner:
                 f"but got {branch_file!r}"
             )
         folder = as_path("path_to_saved_network", path_to_saved_network)
-        if checkpoint.read_description(folder, self.name_experiment)["optimized"]:
-            file = folder / (self.name_experiment + ".onnx")
+        description = checkpoint.find_description(folder, self.name_experiment)
+        if checkpoint.read_description(description)["optimized"]:
+            file = description.with_suffix(".onnx")
             session = load_model(file, self._provider)
             self._check_kind(session.metadata, file)
             if session.metadata.branches != ensemble_size:

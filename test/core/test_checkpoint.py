@@ -168,10 +168,29 @@ def test_more_branches_than_there_are(tmp_path: Path) -> None:
         checkpoint.load(tmp_path, branches=5)
 
 
-def test_description_under_another_name_is_pointed_out(tmp_path: Path) -> None:
+def test_only_description_is_taken_whatever_its_name(tmp_path: Path) -> None:
     saved(tmp_path)
-    with pytest.raises(ModelError, match=r"mine\.json: no such file.* there is one named esr-1"):
+    assert checkpoint.load(tmp_path, "mine")[1].name == "ESR-1"
+    (tmp_path / "another.json").write_text((tmp_path / "esr-1.json").read_text())
+    said = r"mine\.json must describe it; there are another\.json, esr-1\.json"
+    with pytest.raises(ModelError, match=said):
         checkpoint.load(tmp_path, "mine")
+    assert checkpoint.load(tmp_path, "another")[1].name == "ESR-1"
+
+
+def test_save_removes_what_no_longer_belongs_to_the_base_and_nothing_else(tmp_path: Path) -> None:
+    saved(tmp_path, branches=3)
+    checkpoint.write_description(tmp_path, Metadata("ESR-9", 9), "fast", "fast.onnx")
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    saved(tmp_path, branches=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        checkpoint.BASE_FILE,
+        "Net-Branch_1.pt",
+        "Net-Branch_2.pt",
+        "esr-2.json",
+        "fast.json",
+        "notes.json",
+    ]
 
 
 @pytest.mark.parametrize(
