@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Sequence, TypeVar
 
 import numpy as np
 
 from esr_core.errors import OptionError
 
+T = TypeVar("T", int, float)
 
-def check_number(name: str, value: Any, kind: type, low: float, high: float) -> None:
-    """Raise OptionError unless ``value`` is of ``kind``, int or float, and within the bounds."""
-    whole = (int, np.integer)
-    fits = isinstance(value, whole if kind is int else (*whole, float, np.floating))
-    if not fits or isinstance(value, bool) or not low <= value <= high:
+
+def as_number(name: str, value: Any, kind: type[T], low: float, high: float) -> T:
+    """Return ``value`` as ``kind``, int or float, or raise OptionError; NumPy's numbers will do."""
+    kinds: tuple[type, ...] = (int, np.integer)
+    if kind is float:
+        kinds = (*kinds, float, np.floating)
+    fits = isinstance(value, kinds)
+    if not fits or isinstance(value, (bool, np.timedelta64)) or not low <= value <= high:
         what = "an int" if kind is int else "a number"
         raise OptionError(f"{name} must be {what} from {low:g} to {high:g}, but got {value!r}")
+    return kind(value)
 
 
 def check_flag(name: str, value: Any) -> None:

@@ -70,7 +70,10 @@ def get(item: Item, root: Path, server: str | None = None) -> Path:
     fetch(f"{server.rstrip('/')}/{item.folder}/{item.file}", target, item.sha256)
     if not item.unpacked:
         return target
-    extract(target, target.parent)
+    try:
+        extract(target, target.parent)
+    except DownloadError as error:
+        raise DownloadError(f"{error}; remove {target} to download it anew") from error
     if not unpacked.is_dir():
         raise DownloadError(f"{target}: unpacked, but it holds no {item.unpacked}")
     return unpacked

@@ -25,6 +25,8 @@ from esr_core.model import ESR
 
 BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
+#: There only while files of one save take the places of the last one's.
+UNFINISHED = "unfinished-save"
 #: What the published networks see: colour faces, framed by the box of AffectNet's annotation.
 PUBLISHED_INPUT = InputSpec(size_px=96, grey=False, margin=1.0, detail_px=0)
 #: What torch raises for files that are not the weights of a network, by what is wrong with them.
@@ -72,13 +74,16 @@ def save_weights(
     for file, part, weights in zip(files, parts, state_dicts):
         _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / UNFINISHED
     with ExitStack() as all_or_none:
         for file, weights in zip(files, state_dicts):
             partial = all_or_none.enter_context(replacing(folder / file))
             with open(partial, "wb") as target:
                 torch.save({key: value.cpu() for key, value in weights.items()}, target)
         write_description(folder, metadata, name or file_name(metadata.name))
+        unfinished.touch()  # from here on a kill leaves some files of this save, some of the last
     _remove_strays(folder, metadata.branches, name or file_name(metadata.name))
+    unfinished.unlink()
 
 
 def _remove_strays(folder: Path, branches: int, name: str) -> None:
@@ -163,6 +168,11 @@ def load(
     description = read_description(described)
     if description["optimized"]:
         raise ModelError(f"{folder}: holds an optimized network (.onnx), but weights are needed")
+    if (folder / UNFINISHED).exists():
+        raise ModelError(
+            f"{folder}: its files are of two saves, since the last was cut off; save again, or "
+            "let the training go on"
+        )
     base = _read(folder / base_file)
     there = 0
     while (folder / branch_file.format(there + 1)).is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from esr_core.errors import OptionError
 from esr_core.model import widened
 
 T = TypeVar("T")
@@ -71,12 +73,26 @@ class _Mean(torch.autograd.Function):
 
 
 def own_device(name: str) -> torch.device:
-    """The device of this process: of several GPUs each process of a machine takes its own."""
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    device = torch.device(name)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    """The device of this process: of several GPUs each process of a machine takes its own.
+
+    Raises:
+        OptionError: there is no such device here.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise OptionError(f"device must be cpu, cuda or such as cuda:1, but got {name!r}")
+    if name == "cpu":
+        return torch.device(name)
+    if not torch.cuda.is_available():
+        raise OptionError(
+            f"device must be cpu here, but got {name!r}: no CUDA device is available "
+            f"(torch {torch.__version__})"
+        )
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.index >= count:
+        raise OptionError(f"device must be below cuda:{count} here, but got {name!r}")
+    torch.cuda.set_device(device)
     return device
 
 

@@ -45,6 +45,8 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
     """
     if path.is_file() and (not sha256 or _digest(path) == sha256):
         return path
+    if path.is_dir():
+        raise DownloadError(f"{path}: is a folder, but a file is to come here")
     if url.split(":", 1)[0] not in SCHEMES:
         raise DownloadError(f"{url}: an address must begin with {', '.join(SCHEMES)} and ':'")
     part, note = (path.with_name(path.name + end) for end in (".part", ".part.json"))
@@ -55,6 +57,9 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
     except (OSError, ValueError, http.client.HTTPException) as error:
         kept = f"; {part} is kept, so call again to go on" if part.exists() else ""
         raise DownloadError(f"{url}: {_reason(error)}{kept}") from error
+    if not part.stat().st_size:
+        part.unlink()
+        raise DownloadError(f"{url}: the server sends an empty file")
     if sha256 and _digest(part) != sha256:
         part.unlink()
         note.unlink(missing_ok=True)
@@ -78,6 +83,9 @@ def _receive(url: str, part: Path, note: Path, timeout_s: float) -> None:
     with response:
         goes_on = getattr(response, "status", 200) == 206
         begin = part.stat().st_size if goes_on else 0
+        if goes_on and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            note.unlink(missing_ok=True)  # so that the next call begins anew
+            raise OSError("the server sends another part than the one asked for")
         length = response.headers.get("Content-Length")
         total = begin + int(length) if length else None
         _remember(url, note, response.headers)
@@ -100,8 +108,11 @@ def _range_of(url: str, part: Path, note: Path) -> Dict[str, str]:
         size = part.stat().st_size
         if known["url"] != url or not size:
             return {}
-        return {"Range": f"bytes={size}-", "If-Range": known["version"]}
-    except (OSError, ValueError, LookupError, TypeError):
+        version = str(known["version"])
+        if not (version.isascii() and version.isprintable()):
+            return {}
+        return {"Range": f"bytes={size}-", "If-Range": version}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return {}
 
 
@@ -228,7 +239,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(inner, (OSError, str)):
         return _reason(inner) if isinstance(inner, OSError) else inner
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(text).split())
+    file = getattr(error, "filename", None)
+    return " ".join(f"{text}: {file}".split() if file else str(text).split())
 
 
 def _bar() -> Progress:

@@ -19,14 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core import checkpoint
-from esr_core.arguments import (
-    as_file_name,
-    as_folder,
-    as_path,
-    check_choice,
-    check_flag,
-    check_number,
-)
+from esr_core.arguments import as_file_name, as_folder, as_number, as_path, check_choice, check_flag
 from esr_core.atomic import replacing
 from esr_core.catalogue import CATALOGUE, OPENDR, get
 from esr_core.data.faces import Faces, open_split
@@ -96,14 +89,18 @@ class FacialEmotionLearner:
         labels: str = "cross_entropy",
         seed: int = 1,
     ) -> None:
-        check_number("lr", lr, float, 1e-8, 100)
-        check_number("batch_size", batch_size, int, 1, 65_536)
-        check_number("validation_interval", validation_interval, int, 1, 10_000)
-        check_number("max_training_epoch", max_training_epoch, int, 1, 10_000)
-        check_number("momentum", momentum, float, 0, 0.9999)
-        check_number("ensemble_size", ensemble_size, int, 1, 64)
-        check_number("max_tuning_epoch", max_tuning_epoch, int, 1, 10_000)
-        check_number("seed", seed, int, 0, 2**31 - 1)
+        self.lr = as_number("lr", lr, float, 1e-8, 100)
+        self.batch_size = as_number("batch_size", batch_size, int, 1, 65_536)
+        self.validation_interval = as_number(
+            "validation_interval", validation_interval, int, 1, 10_000
+        )
+        self.max_training_epoch = as_number(
+            "max_training_epoch", max_training_epoch, int, 1, 10_000
+        )
+        self.momentum = as_number("momentum", momentum, float, 0, 0.9999)
+        self.ensemble_size = as_number("ensemble_size", ensemble_size, int, 1, 64)
+        self.max_tuning_epoch = as_number("max_tuning_epoch", max_tuning_epoch, int, 1, 10_000)
+        self.seed = as_number("seed", seed, int, 0, 2**31 - 1)
         for name, flag in (
             ("dimensional_finetune", dimensional_finetune),
             ("categorical_train", categorical_train),
@@ -116,19 +113,11 @@ class FacialEmotionLearner:
         self.base_path_to_dataset = as_path("base_path_to_dataset", base_path_to_dataset)
         self.name_experiment = as_file_name("name_experiment", name_experiment)
         self.device = _checked_device(device, device_ind)
-        self.lr = float(lr)
-        self.batch_size = batch_size
         self.device_ind = [device_ind] if isinstance(device_ind, int) else list(device_ind)
-        self.validation_interval = validation_interval
-        self.max_training_epoch = max_training_epoch
-        self.momentum = float(momentum)
-        self.ensemble_size = ensemble_size
         self.dimensional_finetune = dimensional_finetune
         self.categorical_train = categorical_train
-        self.max_tuning_epoch = max_tuning_epoch
         self.diversify = diversify
         self.labels = labels
-        self.seed = seed
         self.reset()
 
     def reset(self) -> None:
@@ -141,7 +130,7 @@ class FacialEmotionLearner:
 
     def init_model(self, num_branches: int) -> None:
         """Make a new, untrained network with so many branches."""
-        check_number("num_branches", num_branches, int, 1, 64)
+        num_branches = as_number("num_branches", num_branches, int, 1, 64)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
@@ -204,7 +193,9 @@ class FacialEmotionLearner:
         check_choice("eval_type", eval_type, ("categorical", "dimensional"))
         predict, metadata = self._predictor()
         size = metadata.branches
-        check_number("current_branch_on_training", current_branch_on_training, int, 0, size - 1)
+        current_branch_on_training = as_number(
+            "current_branch_on_training", current_branch_on_training, int, 0, size - 1
+        )
         data = open_split(self.base_path_to_dataset, "validation", eval_type)
         with bar("faces") as progress:
             task = progress.add_task("validation", total=len(data))
@@ -323,7 +314,7 @@ class FacialEmotionLearner:
             OptionError: an argument is out of range.
             ModelError: a file is missing, damaged, or of another network.
         """
-        check_number("ensemble_size", ensemble_size, int, 1, 64)
+        ensemble_size = as_number("ensemble_size", ensemble_size, int, 1, 64)
         check_flag("fix_backbone", fix_backbone)
         base_file = as_file_name("file_name_base_network", file_name_base_network)
         branch_file = as_file_name("file_name_conv_branch", file_name_conv_branch)
@@ -477,7 +468,7 @@ def _checked_device(device: Any, indices: Any) -> str:
     if not isinstance(indices, (list, tuple)) or not indices:
         raise OptionError(f"device_ind must be a list of GPU indices, but got {indices!r}")
     for index in indices:
-        check_number("device_ind", index, int, 0, 1023)
+        as_number("device_ind", index, int, 0, 1023)
     check_choice("device", device, ("cpu", "cuda"))
     if device == "cpu":
         return "cpu"
@@ -488,7 +479,7 @@ def _checked_device(device: Any, indices: Any) -> str:
         )
     count = torch.cuda.device_count()
     for index in indices:
-        check_number("device_ind", index, int, 0, count - 1)
+        as_number("device_ind", index, int, 0, count - 1)
     rank = int(os.environ.get("LOCAL_RANK", "0"))
     if len(indices) > 1 and "LOCAL_RANK" not in os.environ:
         raise OptionError(

@@ -6,16 +6,18 @@ The command line, the YAML files and the metadata of a network are made from :cl
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from esr_core.data.ferplus import LABEL_MODES
 from esr_core.errors import OptionError
-from esr_core.options import check, option
+from esr_core.options import check, option, options
 
 #: The smallest input that leaves the last convolutions something to look at.
 SMALLEST_PX = 54
+LARGEST_PX = 1024
 #: Losses that keep the attention of branches different, see :mod:`esr_core.diversity`.
 DIVERSITY = ("none", "direct", "logdet")
 
@@ -35,9 +37,10 @@ class Stage:
             raise OptionError(
                 f"a stage must be SIZExEPOCHS such as 56x4, but got {text!r}"
             ) from error
-        if size < SMALLEST_PX or epochs < 1:
+        if not SMALLEST_PX <= size <= LARGEST_PX or not 1 <= epochs <= 10_000:
             raise OptionError(
-                f"a stage needs a size from {SMALLEST_PX} px and an epoch or more: {text!r}"
+                f"a stage must have a size from {SMALLEST_PX} to {LARGEST_PX} px and 1 to 10000 "
+                f"epochs, but got {text!r}"
             )
         return cls(size, epochs)
 
@@ -178,13 +181,26 @@ def from_dict(values: dict[str, Any], where: str) -> Recipe:
         if not isinstance(values["stages"], list):
             raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
         values["stages"] = tuple(Stage.parse(text) for text in values["stages"])
-    views = values.get("augmentation")
-    if views is not None:
+    if "augmentation" in values:
+        views = values["augmentation"]
         if not isinstance(views, dict):
-            raise OptionError(f"{where}: augmentation must have options of its own")
+            raise OptionError(
+                f"{where}: augmentation must have options of its own, but is {views!r}"
+            )
         _refuse_unknown(views, {f.name for f in fields(Augmentation)}, f"{where}: augmentation")
-        values["augmentation"] = Augmentation(**views)
-    return Recipe(**values)
+        values["augmentation"] = Augmentation(**_with_numbers(views, Augmentation))
+    return Recipe(**_with_numbers(values, Recipe))
+
+
+def _with_numbers(values: dict[str, Any], cls: type) -> dict[str, Any]:
+    """Take ``5e-2`` for the number that people mean; YAML 1.1 wants ``5.0e-2``."""
+    values = dict(values)
+    for known in options(cls):
+        value = values.get(known.name)
+        if isinstance(known.default, float) and isinstance(value, str):
+            with suppress(ValueError):
+                values[known.name] = float(value)
+    return values
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -197,7 +213,7 @@ def read(path: Path) -> dict[str, Any]:
 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"{path}: not a readable YAML file ({reason})") from error
     if not isinstance(values, dict):

@@ -18,6 +18,11 @@ from esr_core.metadata import Metadata
 FILE = "state.pt"
 #: Counts what an older version would misread.
 FORMAT = 2
+#: What a training needs to go on.
+_PLACE = {
+    *("phase", "epoch", "step", "sums", "weights", "average", "optimizer"),
+    *("best", "history", "spent_s"),
+}
 #: Options that change how often something is written, not what comes out.
 _WITHOUT_EFFECT = ("save_every_steps",)
 
@@ -71,6 +76,9 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
             raise ValueError("written by another version")
+        missing = _PLACE - state.keys()
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         theirs = dict(state["identity"])
     except (
         OSError,
@@ -99,8 +107,14 @@ def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         if isinstance(mine, dict) and isinstance(their, dict):
             found += _differences(mine, their)
         elif mine != their and name not in _WITHOUT_EFFECT:
-            found.append(f"{name} was {their}, now {mine}")
+            found.append(f"{name} was {_short(their)}, now {_short(mine)}")
     return found
+
+
+def _short(value: Any) -> str:
+    """A value as people want to read it; of a hash its beginning."""
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:8]}…"
 
 
 def _first_line(error: Exception) -> str:

@@ -169,7 +169,7 @@ class _Training:
             epoch, step, sums = saved["epoch"], saved["step"], saved["sums"]
             self.best, self.history = Best.of(saved["best"]), saved["history"]
             self.began_s -= saved["spent_s"]
-            self._export()  # the kill may have come in the middle of it
+            self._export(weights=True)  # the kill may have come in the middle of it
         objective: nn.Module = Objective(esr, recipe, phase, self.group)
         if self.group.size > 1:
             objective = DistributedDataParallel(objective)
@@ -217,8 +217,7 @@ class _Training:
             tell(report=report)
             epoch, step, sums = epoch + 1, 0, torch.zeros_like(sums)
             save()
-            if self.best and self.best.report is report:
-                self._export()
+            self._export(weights=self.best is not None and self.best.report is report)
 
     def _teller(self, index: int) -> Callable[..., None]:
         """Return what reports progress within a phase, counted over the whole training."""
@@ -272,7 +271,7 @@ class _Training:
     def _diverged(self, phase: Phase, epoch: int) -> TrainingError:
         return TrainingError(
             f"the loss is no longer a number in {phase.name}, epoch {epoch + 1}; try a "
-            f"learning_rate below {self.recipe.learning_rate:g}"
+            f"learning rate below {self.recipe.learning_rate:g}"
         )
 
     def _evaluate(
@@ -307,10 +306,6 @@ class _Training:
         if report:
             row.update(_validation_columns(report, phase))
         self.history.append(row)
-        if self.group.leads:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            history.write_csv(self.folder / "history.csv", self.history)
-            history.draw(self.folder / "curves.png", self.history, self.title)
 
     def _identify(self, start: ESR | None) -> dict[str, Any]:
         """What must be the same for a training to go on."""
@@ -332,11 +327,16 @@ class _Training:
             place.update(best=best, history=self.history, spent_s=spent_s)
             state.write(self.folder / state.FILE, self.identity, place)
 
-    def _export(self) -> None:
-        """Write the best weights to where people look for them."""
-        if self.group.leads and self.best:
-            best = self.best
+    def _export(self, weights: bool) -> None:
+        """Write what the state holds to where people look for it."""
+        if not self.group.leads:
+            return
+        best = self.best
+        if weights and best:
             checkpoint.save_weights(self.folder, best.weights, best.metadata, self.name)
+        if self.history:
+            history.write_csv(self.folder / "history.csv", self.history)
+            history.draw(self.folder / "curves.png", self.history, self.title)
 
     def _resume(self) -> dict[str, Any] | None:
         """Return where this training had come to, and raise the same error, in all processes."""

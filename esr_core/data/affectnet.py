@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import Dataset
 
+from esr_core.arguments import as_folder, as_number, as_path
 from esr_core.atomic import replacing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
@@ -90,12 +91,10 @@ def pre_process_affect_net(
         OptionError: set_index is not 0, 1 or 2.
         DataError: a folder, a file or a column is missing.
     """
-    if isinstance(set_index, bool) or set_index not in (0, 1, 2):
-        raise OptionError(f"set_index must be 0, 1 or 2, but got {set_index!r}")
-    kind = _SETS[set_index]
-    images = Path(base_path_to_images) / kind.images
-    annotations = Path(base_path_to_annotations) / kind.annotations
-    destination = Path(base_destination_path) / kind.destination
+    kind = _SETS[as_number("set_index", set_index, int, 0, 2)]
+    images = as_path("base_path_to_images", base_path_to_images) / kind.images
+    annotations = as_path("base_path_to_annotations", base_path_to_annotations) / kind.annotations
+    destination = as_folder("base_destination_path", base_destination_path) / kind.destination
     if not images.is_dir():
         raise DataError(f"{images}: no such folder, but the images must be there")
     total = _count_rows(annotations)
@@ -157,6 +156,8 @@ def _in_order(jobs: Iterator[Future[bool | str]], ahead: int) -> Iterator[bool |
 def _process(number: int, row: dict[str, Any], images: Path, destination: Path) -> bool | str:
     """Write one face: True; False if it was there; a line that says what is wrong with the row."""
     source = str(row["subDirectory_filePath"])
+    if not source.isprintable() or source.startswith("/") or ".." in source.split("/"):
+        return f"row {number}: {source!r}: not a path inside of the folder of images"
     try:
         x, y, width, height = (
             round(float(row[name])) for name in ("face_x", "face_y", "face_width", "face_height")
@@ -165,15 +166,21 @@ def _process(number: int, row: dict[str, Any], images: Path, destination: Path) 
         valence, arousal = (round(float(row[name]) * 1000) for name in ("valence", "arousal"))
     except (TypeError, ValueError, OverflowError) as error:
         return f"row {number}: {source}: not a number ({error})"
+    try:
+        _check_labels(expression, valence, arousal)
+    except ValueError as error:
+        return f"row {number}: {source}: {error}"
     name = f"{number:07d}s{expression}s{valence}s{arousal}.jpg"
     target = destination / str(number // FILES_PER_FOLDER) / name
-    if target.exists():
+    if target.is_file() and target.stat().st_size:
         return False
-    path = images / source
-    if not path.exists():  # some copies keep all images in one folder
-        path = images / source.rsplit("/", 1)[-1]
     try:
+        path = images / source
+        if not path.exists():  # some copies keep all images in one folder
+            path = images / source.rsplit("/", 1)[-1]
         rgb = read_image(path)
+    except OSError as error:  # a name that no file system takes
+        return f"row {number}: {source}: {error.strerror}"
     except ImageError as error:
         return f"row {number}: {error}"
     face = rgb[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
@@ -234,16 +241,25 @@ def _labels(path: str) -> tuple[int, int, int]:
             "valence and arousal in thousandths, with s or _ between"
         )
     expression, valence, arousal = (int(part) for part in match.groups())
+    try:
+        _check_labels(expression, valence, arousal)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    return expression, valence, arousal
+
+
+def _check_labels(expression: int, valence: int, arousal: int) -> None:
     if not 0 <= expression <= _LAST_EXPRESSION:
-        raise DataError(
-            f"{path}: the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
+        raise ValueError(
+            f"the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
         )
-    if expression < len(LABELS) and max(abs(valence), abs(arousal)) > 1000:
-        raise DataError(
-            f"{path}: valence and arousal must be from -1000 to 1000 thousandths, but are "
+    # Of those without a face or an emotion AffectNet says -2 each.
+    limit = 1000 if expression < len(LABELS) else 2000
+    if max(abs(valence), abs(arousal)) > limit:
+        raise ValueError(
+            f"valence and arousal must be from {-limit} to {limit} thousandths, but are "
             f"{valence} and {arousal}"
         )
-    return expression, valence, arousal
 
 
 class _AffectNet(Dataset[Any]):

@@ -133,19 +133,21 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
             content = lzma.decompress(content)
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: holds one array, but must hold the two images and votes")
+            raise ValueError("one array, but it must hold two, images and votes")
         missing = {"images", "votes"} - set(archive.files)
         if missing:
-            raise DataError(f"{path}: lacks the array {', '.join(sorted(missing))}")
+            raise ValueError(f"it lacks the array {', '.join(sorted(missing))}")
         images, votes = archive["images"], archive["votes"]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; FER+ is not part of this project") from error
     except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
-    if images.ndim != 3 or images.dtype != np.uint8:
+    if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_form(images)}")
-    if votes.shape != (len(images), len(VOTE_COLUMNS)):
-        raise DataError(f"{path}: votes must be ({len(images)}, 10), but got {_form(votes)}")
+    if votes.shape != (len(images), len(VOTE_COLUMNS)) or votes.dtype.kind not in "iuf":
+        raise DataError(
+            f"{path}: votes must be ({len(images)}, 10) numbers, but got {_form(votes)}"
+        )
     return images, votes
 
 

@@ -125,20 +125,55 @@ def test_broken_rows_are_listed_and_the_others_written(
             row("17/a.png", (10, 10, 0, 20)),
             row("17/a.png", expression="happy"),
             row("17/a.png", valence=""),
+            row("17/a.png", expression=11),
+            row("17/a.png", expression=-1),
+            row("17/a.png", valence=5),
+            row("17/a.png", valence=1e300),
+            row("../secret.png"),
+            row("/etc/secret.png"),
+            row("17/\0.png"),
+            row("n" * 300 + ".png"),
             row("17/a.png", (190, 110, 50, 50)),
         ]
     )
+    photograph(source.images.parent / "secret.png")
     done = source.process()
-    assert (done.written, done.already_there, len(done.broken)) == (1, 0, 6)
+    assert (done.written, done.already_there, len(done.broken)) == (1, 0, 14)
     for number, said in enumerate(
         ["gone.png: No such file", "text.png: not a picture", "holds nothing of the 200x120"]
     ):
         assert done.broken[number].startswith(f"row {number}: ")
         assert said in done.broken[number]
     shown = capsys.readouterr().err
-    assert "6 of 7 rows gave no face" in shown
+    assert "14 of 15 rows gave no face" in shown
     assert all(line in shown for line in done.broken)
     assert len(source.written()) == 1
+    done = source.process()
+    assert (done.written, done.already_there, len(done.broken)) == (0, 1, 14)
+
+
+def test_empty_file_in_the_place_of_a_face_is_no_face(source: Source) -> None:
+    source.annotate([row("17/a.png")])
+    source.process()
+    (name,) = source.written()
+    (source.root / "out" / name).write_bytes(b"")
+    assert source.process().written == 1
+    assert (source.root / "out" / name).stat().st_size > 500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((None, "x", "x", 1), "base_path_to_images must be a path"),
+        (("x", 3, "x", 1), "base_path_to_annotations must be a path"),
+        (("x", "x", __file__, 1), "base_destination_path must be a folder"),
+        (("x", "x", "x", 1.0), "set_index must be an int from 0 to 2"),
+        (("x", "x", "x", True), "set_index must be an int from 0 to 2"),
+    ],
+)
+def test_pre_process_names_wrong_arguments(arguments: Any, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        pre_process_affect_net(*arguments)
 
 
 def test_images_may_all_lie_in_one_folder(source: Source) -> None:
@@ -177,7 +212,7 @@ def test_what_is_missing_is_named_and_nothing_is_made(source: Source) -> None:
         source.process()
     with pytest.raises(DataError, match="Automatically_Annotated_extracted: no such folder"):
         source.process(0)
-    with pytest.raises(OptionError, match="set_index must be 0, 1 or 2, but got 3"):
+    with pytest.raises(OptionError, match="set_index must be an int from 0 to 2, but got 3"):
         source.process(3)
     assert not (source.root / "out").exists()
 

@@ -69,6 +69,6 @@ def test_disk_that_fills_up_leaves_what_a_training_had(
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("File too large")
-    assert "Net-B" in done.stderr
+    assert "state.pt" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,32 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(
     torch.save(weights[0], tmp_path / checkpoint.BASE_FILE)
     with pytest.raises(ModelError, match=said):
         checkpoint.load(tmp_path)
+
+
+def test_save_that_was_killed_among_its_files_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(tmp_path, branches=2)
+    replaces, left = os.replace, 3
+
+    class Killed(BaseException):
+        pass
+
+    def killed(source: Path, target: Path) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Killed
+        replaces(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(Killed):
+        saved(tmp_path, branches=2)
+    with pytest.raises(ModelError, match="its files are of two saves"):
+        checkpoint.load(tmp_path)
+    saved(tmp_path, branches=2)
+    assert checkpoint.load(tmp_path)[1].branches == 2
+    assert not (tmp_path / checkpoint.UNFINISHED).exists()
 
 
 def test_save_that_breaks_off_leaves_what_was_there(

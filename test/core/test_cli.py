@@ -331,3 +331,11 @@ def test_download_that_is_not_what_its_sum_says_leaves_nothing(tmp_path: Path) -
     line = refusal(esr(tmp_path, "download", "face_detector", "--to", "here", "--url", url))
     assert "not the expected one (SHA-256 8f2383e4" in line
     assert [path for path in (tmp_path / "here").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("device", ["cuda", "gpu", "cuda:x", "meta"])
+def test_device_that_is_not_here(tmp_path: Path, data: Path, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        device = "cuda:99"
+    done = trained(data, "--out", "out", "--device", device)
+    assert "device must be" in refusal(done)

@@ -25,6 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
     ranges, breaks_after, etag, stalls = True, len(CONTENT), '"one"', False
+    honest = True  # about the part that it sends
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -51,6 +52,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if begin else 200)
         self.send_header("Content-Length", str(len(CONTENT) - begin))
         self.send_header("ETag", self.server.etag)
+        if begin:
+            sent = begin if self.server.honest else 0
+            self.send_header("Content-Range", f"bytes {sent}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
         body = CONTENT[begin : self.server.breaks_after]
         self.wfile.write(body)
@@ -113,6 +117,32 @@ def test_begins_anew_where_the_rest_cannot_be_had(
     setattr(server, change, {"ranges": False, "etag": '"two"'}[change])
     assert fetch(server.url(), tmp_path / "faces.bin").read_bytes() == CONTENT
     assert server.sent == [100_000, len(CONTENT)]
+
+
+def test_another_part_than_asked_for_is_not_taken(tmp_path: Path, server: Server) -> None:
+    server.breaks_after = 100_000
+    with pytest.raises(DownloadError):
+        fetch(server.url(), tmp_path / "faces.bin")
+    server.breaks_after, server.honest = len(CONTENT), False
+    with pytest.raises(DownloadError, match="sends another part than the one asked for"):
+        fetch(server.url(), tmp_path / "faces.bin")
+    assert fetch(server.url(), tmp_path / "faces.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h\u00e4st/x", "http:// a", "x"])
+def test_what_is_no_address(tmp_path: Path, url: str) -> None:
+    with pytest.raises(DownloadError):
+        fetch(url, tmp_path / "x")
+
+
+def test_places_and_files_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DownloadError, match="File exists: .*file"):
+        fetch((tmp_path / "file").as_uri(), tmp_path / "file" / "x")
+    with pytest.raises(DownloadError, match="is a folder"):
+        fetch((tmp_path / "file").as_uri(), tmp_path)
+    with pytest.raises(DownloadError, match="empty file"):
+        fetch((tmp_path / "file").as_uri(), tmp_path / "new")
 
 
 def test_part_that_is_longer_than_the_file(tmp_path: Path, server: Server) -> None:

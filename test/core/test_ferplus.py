@@ -173,8 +173,8 @@ def test_missing_array_is_named(tmp_path: Path, missing: str) -> None:
     [
         (((2, 48, 48), np.float32), (2, 10), r"images must be .*, but got \(2, 48, 48\) float32"),
         (((2, 2304), np.uint8), (2, 10), r"images must be .*, but got \(2, 2304\) uint8"),
-        (((2, 48, 48), np.uint8), (3, 10), r"votes must be \(2, 10\), but got \(3, 10\)"),
-        (((2, 48, 48), np.uint8), (2, 8), r"votes must be \(2, 10\), but got \(2, 8\)"),
+        (((2, 48, 48), np.uint8), (3, 10), r"votes must be \(2, 10\) numbers, but got \(3, 10\)"),
+        (((2, 48, 48), np.uint8), (2, 8), r"votes must be \(2, 10\) numbers, but got \(2, 8\)"),
     ],
 )
 def test_arrays_of_another_form_are_refused(

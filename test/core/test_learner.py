@@ -17,7 +17,15 @@ import published
 import pytest
 import torch
 
-from esr_core import FacialEmotionLearner, Image, ImageError, ModelError, OptionError, checkpoint
+from esr_core import (
+    DownloadError,
+    FacialEmotionLearner,
+    Image,
+    ImageError,
+    ModelError,
+    OptionError,
+    checkpoint,
+)
 from esr_core.data.faces import open_split
 from esr_core.model import ESR
 
@@ -501,6 +509,22 @@ def test_download_of_each_kind(tmp_path: Path, make: Make) -> None:
         assert learner.download(tmp_path / "here", mode, url) == str(tmp_path / "here" / place)
         assert (tmp_path / "here" / place).exists()
     assert learner.download(mode="demo_image", url=url) == str(tmp_path / "temp/demo/sheldon.jpg")
+
+
+def test_archive_that_is_none_says_what_to_do(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "server/pretrained").mkdir(parents=True)
+    (tmp_path / "server/pretrained/esr_9.zip").write_text("<html>Not here</html>")
+    with pytest.raises(DownloadError, match=r"remove .*esr_9\.zip to download it anew"):
+        make().download(tmp_path / "here", "pretrained", (tmp_path / "server").as_uri())
+
+
+def test_numbers_of_numpy_do(make: Make, affectnet: Path) -> None:
+    learner = make(
+        batch_size=np.int64(4), lr=np.float32(0.01), ensemble_size=np.int32(2), seed=np.uint8(3)
+    )
+    learner.init_model(np.int64(2))  # type: ignore[arg-type]
+    assert type(learner.batch_size) is int
+    make(categorical_train=True, max_training_epoch=np.int64(1), ensemble_size=np.int64(1)).fit()
 
 
 def test_new_network_depends_on_the_seed_alone(make: Make) -> None:

@@ -40,7 +40,7 @@ def test_stage_that_cannot_be_read(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["53x1", "56x0", "-96x2"])
 def test_stage_out_of_range(text: str) -> None:
-    with pytest.raises(OptionError, match="size from 54 px and an epoch or more"):
+    with pytest.raises(OptionError, match="size from 54 to 1024 px and 1 to 10000 epochs"):
         Stage.parse(text)
 
 
@@ -79,7 +79,10 @@ def test_file_of_options(tmp_path: Path) -> None:
     [
         ({"branchs": 2}, "here: unknown option branchs; known are augmentation, average"),
         ({"augmentation": {"flop": 1}}, "here: augmentation: unknown option flop; known are blur"),
-        ({"augmentation": 3}, "augmentation must have options of its own"),
+        ({"augmentation": 3}, "augmentation must have options of its own, but is 3"),
+        ({"augmentation": None}, "augmentation must have options of its own, but is None"),
+        ({"stages": ["2000x1"]}, "size from 54 to 1024 px"),
+        ({"learning_rate": "fast"}, "learning_rate must be a float, but got 'fast'"),
         ({"stages": "56x2"}, "stages must be a list"),
         ({"stages": []}, "stages must hold one stage or more"),
         ({"branches": 0}, "branches must be from 1 to 64, but got 0"),
@@ -94,7 +97,14 @@ def test_values_that_make_no_recipe(values: dict[str, Any], said: str) -> None:
         from_dict(values, "here")
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", ""])
+def test_numbers_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("learning_rate: 5e-2\naugmentation:\n  erase: 1e-1\n", encoding="utf-8")
+    recipe = from_dict(read(path), "here")
+    assert (recipe.learning_rate, recipe.augmentation.erase) == (0.05, 0.1)
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", "", "[" * 3000])
 def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(content, encoding="utf-8")
