@@ -137,7 +137,7 @@ def test_what_is_no_address(tmp_path: Path, url: str) -> None:
 
 def test_places_and_files_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="File exists: .*file"):
+    with pytest.raises(DownloadError, match=r"File exists: .*file"):
         fetch((tmp_path / "file").as_uri(), tmp_path / "file" / "x")
     with pytest.raises(DownloadError, match="is a folder"):
         fetch((tmp_path / "file").as_uri(), tmp_path)
