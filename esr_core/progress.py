@@ -81,6 +81,7 @@ def training_bar(batch_size: int, shown: bool = True) -> Iterator[Callable[[Step
                 completed=step.step * batch_size,
                 description=f"{step.phase}, epoch {step.epoch}/{step.epochs}, "
                 f"{step.size_px} px, {doing}",
+                refresh=report is not None or step.validated == 1,  # seen, however fast it goes
             )
 
         yield show
