@@ -2,7 +2,12 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check clean
+.PHONY: help setup setup-test demo test check weights clean
+
+# What 'make weights' trains, from what, and where.
+CONFIG ?= configs/esr-9-cpu.yaml
+DATA ?= data/ferplus
+DEVICE ?= cpu
 
 SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
@@ -19,6 +24,7 @@ setup-test: setup
 
 install/.built: $(SOURCES)
 	@echo "setup: building the package"
+	@rm -rf install/esr_ros/lib/python*/site-packages/esr_*  # or removed modules would stay
 	@source env.sh && colcon --log-level error build --event-handlers console_cohesion- \
 		--cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1 \
 		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
@@ -32,6 +38,9 @@ test: setup-test ## Run all tests
 
 check: setup-test ## Lint and type-check
 	@source env.sh && ruff check . && ruff format --check . && mypy
+
+weights: setup-test ## Train and measure anew what ships; see docs/training.md
+	@source env.sh && tools/weights.sh $(CONFIG) $(DATA) $(DEVICE)
 
 clean: ## Remove what was built and installed
 	rm -rf .venv build install log demo

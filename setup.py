@@ -8,7 +8,7 @@ setup(
     description="Facial emotions by Ensembles with Shared Representations",
     license="Apache-2.0",
     python_requires=">=3.8",
-    packages=["esr_core", "esr_core.data", "esr_core.models"],
+    packages=["esr_core", "esr_core.cli", "esr_core.data", "esr_core.models"],
     package_dir={"esr_core.models": "models"},
     package_data={"esr_core": ["py.typed"], "esr_core.models": ["*.onnx", "*.md"]},
     install_requires=[

@@ -1,13 +1,17 @@
-"""Random views of training faces: one resampling for all geometry, then light and holes."""
+"""Random views of training faces: what a camera does to them, one resampling for all geometry,
+then light and holes."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
+from esr_core.degrade import blur, compress
 from esr_core.recipe import Augmentation
 
 
@@ -22,7 +26,8 @@ class Views(NamedTuple):
     """The random numbers behind n views, drawn at once and for all processes alike."""
 
     transform: Tensor  # (n, 2, 3) from the view's coordinates to the image's, in half widths
-    blurred: Tensor  # (n,) bool
+    blur: Tensor  # (n,) standard deviation in widths of the image; 0: none
+    quality: Tensor  # (n,) of JPEG, in percent; 0: not compressed
     gain: Tensor  # (n,)
     offset: Tensor  # (n,)
     erased: Tensor  # (n,) bool
@@ -61,13 +66,25 @@ def draw(n: int, options: Augmentation, generator: torch.Generator) -> Views:
     corner = torch.rand(n, 2, generator=generator) * (1 - extent)
     return Views(
         torch.stack(rows, 1),
-        chance(options.blur),
+        chance(options.blur) * torch.rand(n, generator=generator) * options.blur_width,
+        chance(options.compress) * torch.randint(10, 51, (n,), generator=generator),
         1 + uniform(options.gain),
         uniform(options.offset),
         chance(options.erase),
         torch.cat([corner, extent], dim=1),
         torch.rand(n, generator=generator),
     )
+
+
+def degrade(images: NDArray[np.uint8], views: Views) -> NDArray[np.uint8]:
+    """Return the faces, (n, h, w) or (n, h, w, 3), blurred and compressed as drawn."""
+    degraded = images.copy()
+    width = images.shape[2]
+    for row in torch.nonzero(views.blur * width > 0.2)[:, 0].tolist():
+        degraded[row] = blur(degraded[row], float(views.blur[row]))
+    for row in torch.nonzero(views.quality)[:, 0].tolist():
+        degraded[row] = compress(degraded[row], int(views.quality[row]))
+    return degraded
 
 
 def augment(images: Tensor, size_px: int, views: Views) -> Tensor:
@@ -78,17 +95,8 @@ def augment(images: Tensor, size_px: int, views: Views) -> Tensor:
     n, channels = images.shape[:2]
     grid = F.affine_grid(views.transform, [n, channels, size_px, size_px], align_corners=False)
     view = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    if bool(views.blurred.any()):
-        view[views.blurred] = _blur(view[views.blurred])
     view = view * views.gain[:, None, None, None] + views.offset[:, None, None, None]
     return _erase(view.clamp_(0, 1), views)
-
-
-def _blur(view: Tensor) -> Tensor:
-    channels = view.shape[1]
-    line = torch.tensor([0.25, 0.5, 0.25], device=view.device)
-    kernel = (line[:, None] * line[None, :]).expand(channels, 1, 3, 3)
-    return F.conv2d(F.pad(view, (1, 1, 1, 1), mode="replicate"), kernel, groups=channels)
 
 
 def _erase(view: Tensor, views: Views) -> Tensor:

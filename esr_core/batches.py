@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from esr_core.augment import Views, augment, draw
+from esr_core.augment import Views, augment, degrade, draw
 from esr_core.data.faces import Faces
 from esr_core.distributed import Group
 from esr_core.recipe import Augmentation
@@ -71,7 +71,7 @@ class Batches:
         targets = self._faces.targets(rows, generator)
         views = draw(len(rows), self._augmentation, generator)
         mine = self._group.share(torch.arange(len(rows)))
-        images = torch.from_numpy(self._faces.load(rows[mine].tolist()))
+        images = torch.from_numpy(degrade(self._faces.load(rows[mine].tolist()), views.of(mine)))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return Batch(images, targets[mine], self._affect[rows[mine]], views.of(mine))
 

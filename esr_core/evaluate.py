@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.calibration import mean_probabilities
 from esr_core.crop import InputSpec, whole
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 #: Takes (n, 3, s, s) in [0, 1], returns probabilities (n, 8), affect (n, 2), votes (n, branches),
 #: and if it knows them also the branches' logits (n, branches, 8) and affect (n, branches, 2).
 Predictor = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
+
+
+class Images(Protocol):
+    """As much of a split as a network sees."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return (k, h, w) grey or (k, h, w, 3) RGB images."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,13 @@ class AffectReport:
 
 @dataclass(frozen=True)
 class BranchReport:
-    """What each branch is worth by itself; every tuple has one figure per branch."""
+    """What each branch is worth, by itself and beside the others; one figure per branch."""
 
     loss: Tuple[float, ...]  # cross entropy to the targets
     correct: Tuple[int, ...]
     rmse: Tuple[Tuple[float, float], ...]  # valence, arousal; as they come, not kept in [-1, 1]
+    nested: Tuple[float, ...]  # accuracy of the ensemble of the first 1, 2, … branches
+    disagreement: float  # share of faces that two branches call differently, mean over all pairs
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,12 @@ class Report:
 
     def summary(self) -> Dict[str, Any]:
         """The figures as plain JSON values, rounded to what is significant."""
+        of_branches: Dict[str, Any] = {}
+        if self.branches:
+            of_branches = {
+                "nested": [round(accuracy, 4) for accuracy in self.branches.nested],
+                "disagreement": round(self.branches.disagreement, 4),
+            }
         return {
             "n": self.n,
             "loss": round(self.loss, 4),
@@ -72,6 +90,7 @@ class Report:
             "ece": round(self.ece, 4),
             "valence": self.valence.summary(),
             "arousal": self.arousal.summary(),
+            **of_branches,
         }
 
 
@@ -89,7 +108,7 @@ def evaluate(
 
 def predictions(
     predict: Predictor,
-    data: Faces,
+    data: Images,
     spec: InputSpec,
     batch_size: int = 64,
     on_progress: Callable[[int], None] = lambda done: None,
@@ -107,8 +126,14 @@ def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDAr
     """Return what an ensemble of only the first ``count`` branches would have said."""
     _, _, votes, logits, affect = outputs
     logits, affect = logits[:, :count], affect[:, :count]
-    probabilities = np.exp(_log_softmax(logits)).mean(axis=1)
+    probabilities = mean_probabilities(logits)
     return [probabilities, affect.mean(axis=1).clip(-1, 1), votes[:, :count], logits, affect]
+
+
+def at_temperature(outputs: Sequence[NDArray[Any]], temperature: float) -> Sequence[NDArray[Any]]:
+    """Return what an ensemble would have said with its logits divided by ``temperature``."""
+    _, affect, votes, logits, each = outputs
+    return [mean_probabilities(logits, temperature), affect, votes, logits / temperature, each]
 
 
 def measure(
@@ -170,7 +195,33 @@ def _measure_branches(
         loss=tuple(float(v) for v in loss),
         correct=tuple(int(v) for v in correct),
         rmse=tuple((float(v), float(a)) for v, a in rmse),
+        nested=nested_accuracy(logits, emotions.argmax(axis=1)),
+        disagreement=disagreement(logits.argmax(axis=2)),
     )
+
+
+def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> Tuple[float, ...]:
+    """Accuracy of the first 1, 2, … of the branches, by their mean probability.
+
+    logits: (n, branches, 8). target: (n,) labels.
+    """
+    sums = np.exp(_log_softmax(logits)).cumsum(axis=1)  # (n, branches, 8)
+    right = sums.argmax(axis=2) == target[:, None]
+    return tuple(float(share) for share in right.mean(axis=0))
+
+
+def disagreement(votes: NDArray[np.int64]) -> float:
+    """Share of faces that two branches call differently, the mean over all pairs of branches.
+
+    votes: (n, branches). After Kuncheva and Whitaker, "Measures of diversity in classifier
+    ensembles", 2003, of labels instead of right and wrong. 0 for a single branch.
+    """
+    branches = votes.shape[1]
+    if branches < 2:
+        return 0.0
+    counts = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)  # (n, 8)
+    agreeing = (counts * (counts - 1)).sum(axis=1) / (branches * (branches - 1))
+    return float(1 - agreeing.mean())
 
 
 def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -195,13 +246,13 @@ def calibration_error(
     return float(np.abs(gap).sum() / len(confidence))
 
 
-def torch_predictor(esr: ESR) -> Predictor:
+def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
     """Let a PyTorch network predict, in float32, on the device where it is."""
     import torch  # the node evaluates nothing and must not need it
 
     from esr_core.model import Ensemble
 
-    ensemble = Ensemble(esr)
+    ensemble = Ensemble(esr, temperature)
     device = next(esr.parameters()).device
 
     def predict(batch: NDArray[np.float32]) -> Sequence[NDArray[Any]]:

@@ -40,7 +40,7 @@ def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: b
         # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.onnx.export(
-            Ensemble(esr).eval(),
+            Ensemble(esr, metadata.temperature).eval(),
             (torch.zeros(1, 3, size, size),),
             str(partial),
             dynamo=False,
@@ -53,13 +53,35 @@ def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: b
         _finish(partial, metadata)
 
 
-def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path: Path) -> None:
-    """Quantize an fp32 file: QDQ, unsigned activations, signed weights per channel.
+def export_fp16(esr: ESR, metadata: Metadata, path: Path) -> None:
+    """Write the ensemble in half precision, for GPUs; it still takes and gives float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
+        fp32 = Path(folder) / "fp32.onnx"
+        export_fp32(esr, metadata, fp32)
+        half = OnnxModel(convert_float_to_float16(onnx.load(fp32), keep_io_types=True))
+        half.topological_sort()  # the casts at the borders come last otherwise
+        onnx.save(half.model, str(partial))
+        _finish(partial, metadata)
+
+
+def export_int8(
+    esr: ESR,
+    metadata: Metadata,
+    faces: NDArray[np.float32],
+    path: Path,
+    symmetric: bool = False,
+) -> None:
+    """Quantize: QDQ, weights signed and per channel, activations unsigned.
 
     faces: (n, 3, size, size) in [0, 1], training crops; their ranges calibrate the activations.
+    symmetric: signed activations around 0, the form that TensorRT takes.
     """
     with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
-        prepared = Path(folder) / "prepared.onnx"
+        fp32, prepared = Path(folder) / "fp32.onnx", Path(folder) / "prepared.onnx"
+        export_fp32(esr, metadata, fp32)
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
@@ -67,9 +89,10 @@ def export_int8(fp32: Path, metadata: Metadata, faces: NDArray[np.float32], path
             _Faces(faces),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "MaxPool", "Relu"],
+            extra_options={"ActivationSymmetric": symmetric},
         )
         _finish(partial, metadata)
 

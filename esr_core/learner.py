@@ -401,7 +401,7 @@ class FacialEmotionLearner:
             return self.ort_session.predict_branches, self.ort_session.metadata
         esr = self._network()
         assert self.metadata is not None
-        return torch_predictor(esr.eval()), self.metadata
+        return torch_predictor(esr.eval(), self.metadata.temperature), self.metadata
 
     def _check_kind(self, metadata: Metadata, where: Path) -> None:
         if metadata.diversified != self.diversify:

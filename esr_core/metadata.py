@@ -26,6 +26,8 @@ class Metadata:
     diversified: bool = False
     input: InputSpec = field(default_factory=InputSpec)
     labels: Tuple[str, ...] = LABELS
+    #: The branches' logits are divided by it; see :mod:`esr_core.calibration`.
+    temperature: float = 1.0
     record: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -36,6 +38,10 @@ class Metadata:
             )
         if type(self.branches) is not int or self.branches < 1:
             raise OptionError(f"branches must be an int of 1 or more, but got {self.branches!r}")
+        if not isinstance(self.temperature, (int, float)) or not 0.01 <= self.temperature <= 100:
+            raise OptionError(
+                f"temperature must be a number from 0.01 to 100, but got {self.temperature!r}"
+            )
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would give emotions wrong names.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")

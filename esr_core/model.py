@@ -221,15 +221,22 @@ class Counted(NamedTuple):
 
 
 class Ensemble(nn.Module):
-    """An ESR that counts its votes; this is what is exported and run."""
+    """An ESR that counts its votes; this is what is exported and run.
 
-    def __init__(self, esr: ESR) -> None:
+    temperature: the emotions' logits are divided by it (see :mod:`esr_core.calibration`); no vote
+    changes, and affect is read off the logits before that.
+    """
+
+    def __init__(self, esr: ESR, temperature: float = 1.0) -> None:
         super().__init__()
         self.esr = esr
+        self.temperature = temperature
 
     def forward(self, x: Tensor) -> Counted:
         scores = self.esr(x)
         emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
+        if self.temperature != 1.0:
+            emotions = emotions / self.temperature
         return Counted(
             emotions.softmax(dim=2).mean(dim=1),
             affect.mean(dim=1).clamp(-1.0, 1.0),

@@ -68,9 +68,13 @@ class Augmentation:
     scale: float = option(0.15, "change of size, as a share", bounds=(0, 0.9))
     shift: float = option(0.08, "shift, in widths of the image", bounds=(0, 1))
     flip: float = option(0.5, "probability of a mirror image", bounds=(0, 1))
-    gain: float = option(0.3, "change of contrast, as a share", bounds=(0, 1))
+    gain: float = option(0.4, "change of contrast, as a share", bounds=(0, 1))
     offset: float = option(0.15, "change of brightness; white is 1", bounds=(0, 1))
-    blur: float = option(0.15, "probability of a 3x3 binomial blur", bounds=(0, 1))
+    blur: float = option(0.3, "probability of a Gaussian blur", bounds=(0, 1))
+    blur_width: float = option(
+        0.03, "its largest standard deviation, in widths of the image", bounds=(0, 0.5)
+    )
+    compress: float = option(0.2, "probability of JPEG of quality 10 to 50", bounds=(0, 1))
     erase: float = option(0.3, "probability of a grey rectangle", bounds=(0, 1))
 
     def __post_init__(self) -> None:

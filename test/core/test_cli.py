@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, Callable
@@ -17,6 +18,7 @@ from esr_core import LABELS, checkpoint, load_model
 from esr_core.crop import InputSpec
 from esr_core.metadata import Metadata
 from esr_core.model import ESR
+from esr_core.robustness import DISTURBANCES
 
 MakeFerPlus = Callable[[str, int], Path]
 
@@ -180,6 +182,115 @@ def test_evaluate_as_json(tmp_path: Path, weights: Path, make_ferplus: MakeFerPl
     assert set(answer["recall"]) == set(LABELS)
     assert 0 <= answer["accuracy"] <= 1
     assert {"accuracy_vote", "ece"} <= set(answer)
+
+
+def test_evaluate_counts_branches_and_robustness(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
+    data = make_ferplus("valid.npz.xz", 8)
+    torch.manual_seed(1)
+    checkpoint.save(tmp_path / "two", ESR(2), Metadata("ESR-2", 2, input=InputSpec(size_px=56)))
+    assert esr(tmp_path, "export", "two", "net.onnx").returncode == 0
+    for model in ("two", "net.onnx"):
+        done = esr(tmp_path, "evaluate", "--data", data, "--model", model, "--robustness", "--json")
+        assert done.returncode == 0, done.stderr
+        answer = json.loads(done.stdout)
+        assert len(answer["nested"]) == 2
+        assert answer["nested"][1] == answer["accuracy"] == answer["robustness"]["accuracy"]
+        assert set(DISTURBANCES) < set(answer["robustness"])
+    shown = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx").stdout
+    assert "accuracy of the first 1, 2, … branches: " in shown
+
+
+def test_calibrate_notes_a_temperature_that_all_else_uses(
+    tmp_path: Path, weights: Path, make_ferplus: MakeFerPlus
+) -> None:
+    data = make_ferplus("valid.npz.xz", 24)
+    before = checkpoint.load(weights)
+    done = esr(tmp_path, "calibrate", weights, "--data", data, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    network, metadata = checkpoint.load(weights)
+    assert metadata.temperature == told["temperature"] != 1.0
+    assert metadata.record["calibration"] == {
+        name: told[name] for name in ("ece_before", "ece", "faces")
+    }
+    for old, new in zip(before[0].to_state_dict(), network.to_state_dict()):
+        assert all(torch.equal(old[key], new[key]) for key in old)
+    assert esr(tmp_path, "export", weights, "net.onnx").returncode == 0
+    assert load_model(tmp_path / "net.onnx").metadata.temperature == told["temperature"]
+    for model in (weights, "net.onnx"):
+        done = esr(tmp_path, "evaluate", "--data", data, "--model", model, "--json")
+        assert json.loads(done.stdout)["ece"] == pytest.approx(told["ece"], abs=2e-4)
+    again = json.loads(esr(tmp_path, "calibrate", weights, "--data", data, "--json").stdout)
+    assert again == told  # not relative to the last one
+    shown = esr(tmp_path, "calibrate", weights, "--data", data).stdout
+    assert f"temperature {told['temperature']:.3f} noted in " in shown
+
+
+def test_card_says_what_evaluate_says(
+    tmp_path: Path, weights: Path, make_ferplus: MakeFerPlus
+) -> None:
+    data = make_ferplus("valid.npz.xz", 24)
+    assert esr(tmp_path, "calibrate", weights, "--data", data).returncode == 0
+    assert esr(tmp_path, "export", weights, "net.onnx", "--int8", data).returncode == 0
+    done = esr(tmp_path, "card", "net.onnx", "--data", data, "--fp32", weights, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"files": ["net.md", "net-confusion.png"]}
+    card = (tmp_path / "net.md").read_text(encoding="utf-8")
+    done = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--json")
+    report = json.loads(done.stdout)
+    fp32 = json.loads(
+        esr(tmp_path, "evaluate", "--data", data, "--model", weights, "--json").stdout
+    )
+    assert f"| by vote | {report['accuracy_vote']:.2%} | {fp32['accuracy_vote']:.2%} |" in card
+    for label, value in report["recall"].items():
+        assert f"| {label} | 3 | {value:.1%} |" in card
+    assert "Derived, not annotated" in card
+    assert "must not be used" in card
+    picture = cv2.imread(str(tmp_path / "net-confusion.png"))
+    assert picture is not None
+    assert picture.shape[0] > 400
+    assert "None" not in card
+    assert "nan" not in card
+
+
+def test_card_of_the_network_that_ships(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
+    shutil.copy(load_model().path, tmp_path / "net.onnx")
+    done = esr(tmp_path, "card", "net.onnx", "--data", make_ferplus("valid.npz.xz", 8))
+    assert (done.returncode, done.stdout.split()) == (0, ["net.md", "net-confusion.png"])
+
+
+def test_export_of_half_precision(tmp_path: Path, weights: Path) -> None:
+    done = esr(tmp_path, "export", weights, "half", "--fp16", "--json")
+    assert done.returncode == 0, done.stderr
+    network, metadata = checkpoint.load(tmp_path / "half")
+    exact, described = checkpoint.load(weights)
+    assert metadata == described
+    assert network.base.conv1.weight.dtype == torch.float32  # type: ignore[union-attr]
+    for mine, theirs in zip(network.parameters(), exact.parameters()):
+        torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+    sizes = [
+        sum(f.stat().st_size for f in folder.glob("*.pt"))
+        for folder in (tmp_path / "half", weights)
+    ]
+    assert sizes[0] < 0.52 * sizes[1]
+    assert esr(tmp_path, "export", "half", "net.onnx", "--fp16").returncode == 0
+    assert load_model(tmp_path / "net.onnx").metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("net.onnx", "--symmetric"), "--symmetric is a form of INT8; it needs --int8 DATA"),
+        (("half",), "half must end in .onnx, or be a folder for weights with --fp16"),
+        (("weights", "--fp16"), "the weights would take their own places"),
+    ],
+)
+def test_export_of_what_makes_no_sense(
+    tmp_path: Path, weights: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    before = {path: path.read_bytes() for path in weights.iterdir()}
+    assert text in refusal(esr(tmp_path, "export", "weights", *arguments))
+    assert {path: path.read_bytes() for path in weights.iterdir()} == before
 
 
 @pytest.mark.parametrize(

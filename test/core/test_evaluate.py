@@ -14,12 +14,15 @@ from esr_core.crop import InputSpec
 from esr_core.data.ferplus import FerPlus
 from esr_core.emotions import CIRCUMPLEX, affect_of
 from esr_core.evaluate import (
+    at_temperature,
     calibration_error,
+    disagreement,
     evaluate,
     first_branches,
     majority,
     measure,
     measure_affect,
+    nested_accuracy,
     torch_predictor,
 )
 from esr_core.model import ESR, Ensemble
@@ -191,6 +194,39 @@ def test_each_branch_is_measured_by_itself() -> None:
     sure = np.log(np.exp(5) / (np.exp(5) + 7))
     wrong = np.log(1 / (np.exp(5) + 7))
     assert report.loss == pytest.approx((-(sure + wrong) / 2, -sure), abs=1e-5)
+
+
+def test_nested_accuracy_is_that_of_smaller_ensembles() -> None:
+    random = np.random.default_rng(5)
+    logits = random.normal(size=(40, 5, 8)).astype(np.float32)
+    target = random.integers(0, 8, 40)
+    nested = nested_accuracy(logits, target)
+    for k in range(1, 6):
+        told = torch.from_numpy(logits[:, :k]).softmax(dim=2).mean(dim=1).argmax(dim=1).numpy()
+        assert nested[k - 1] == pytest.approx((told == target).mean())
+
+
+def test_disagreement_counts_pairs() -> None:
+    votes = np.array([[1, 1, 1], [1, 1, 2], [1, 2, 3]])
+    assert disagreement(votes) == pytest.approx((0 + 2 / 3 + 1) / 3)
+    assert disagreement(votes[:, :1]) == 0
+
+
+def test_summary_of_branches_is_plain_json() -> None:
+    logits = np.zeros((2, 3, 8), np.float32)
+    unused = np.zeros((2, 8)), np.zeros((2, 2)), np.zeros((2, 3), np.int64)
+    outputs = [*unused, logits, np.zeros((2, 3, 2), np.float32)]
+    eye = np.eye(8, dtype=np.float32)[:2]
+    summary = measure(outputs, eye, np.zeros((2, 2), np.float32)).summary()
+    assert json.loads(json.dumps(summary)) == summary
+    assert (summary["nested"], summary["disagreement"]) == ([0.5, 0.5, 0.5], 0)
+
+
+def test_temperature_changes_how_sure_and_nothing_else() -> None:
+    esr, batch = ESR(3).eval(), np.random.default_rng(0).random((2, 3, 56, 56), np.float32)
+    later = at_temperature(torch_predictor(esr)(batch), 0.5)
+    for mine, direct in zip(later, torch_predictor(esr, 0.5)(batch)):
+        np.testing.assert_allclose(mine, direct, atol=1e-5)
 
 
 def test_first_branches_are_a_smaller_ensemble() -> None:

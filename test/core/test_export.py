@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from esr_core import load_model
 from esr_core.crop import InputSpec
-from esr_core.export import export_fp32, export_int8
+from esr_core.export import export_fp16, export_fp32, export_int8
 from esr_core.infer import BranchPrediction
 from esr_core.metadata import Metadata
 from esr_core.model import ESR, Ensemble
@@ -74,7 +74,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     esr = lively(1, False)
     metadata = Metadata(esr.name, 1, False, InputSpec(size_px=56), record={"note": "kept"})
     export_fp32(esr, metadata, fp32)
-    export_int8(fp32, metadata, faces(40, 56), int8)
+    export_int8(esr, metadata, faces(40, 56), int8)
     return fp32, int8
 
 
@@ -104,6 +104,56 @@ def test_int8_answers_nearly_like_fp32(pair: tuple[Path, Path]) -> None:
     np.testing.assert_allclose(int8.probabilities, fp32.probabilities, atol=0.1)
     assert np.ptp(fp32.probabilities, axis=0).max() > 0.2
     np.testing.assert_allclose(int8.affect, fp32.affect, atol=0.1)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_symmetric_activations_are_signed_and_around_zero(
+    tmp_path: Path, pair: tuple[Path, Path], symmetric: bool
+) -> None:
+    esr, path = lively(1, False), tmp_path / "net.onnx"
+    export_int8(
+        esr, Metadata(esr.name, 1, input=InputSpec(size_px=56)), faces(40, 56), path, symmetric
+    )
+    graph = onnx.load(str(path)).graph
+    zeros = {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in graph.initializer
+        if tensor.name.endswith("zero_point")
+    }
+    of_activations = [
+        zeros[node.input[2]] for node in graph.node if node.op_type == "QuantizeLinear"
+    ]
+    assert of_activations
+    expected = np.int8 if symmetric else np.uint8
+    assert {zero.dtype.type for zero in of_activations} == {expected}
+    assert not symmetric or not any(zero.any() for zero in of_activations)
+    exact = load_model(pair[0]).predict(faces(6, 56)).probabilities
+    told = load_model(path).predict(faces(6, 56)).probabilities
+    # Behind a ReLU a signed range around 0 has only half the steps.
+    np.testing.assert_allclose(told, exact, atol=0.25 if symmetric else 0.1)
+
+
+def test_fp16_is_half_as_large_and_answers_in_float32(
+    tmp_path: Path, pair: tuple[Path, Path]
+) -> None:
+    esr, path = lively(1, False), tmp_path / "net.onnx"
+    export_fp16(esr, Metadata(esr.name, 1, input=InputSpec(size_px=56)), path)
+    assert path.stat().st_size < 0.52 * pair[0].stat().st_size
+    half, exact = (load_model(p).predict(faces(6, 56)) for p in (path, pair[0]))
+    assert half.probabilities.dtype == np.float32
+    np.testing.assert_allclose(half.probabilities, exact.probabilities, atol=0.02)
+
+
+def test_temperature_goes_into_the_file(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    esr, path = lively(1, False), tmp_path / "net.onnx"
+    export_fp32(esr, Metadata(esr.name, 1, input=InputSpec(size_px=56), temperature=2.5), path)
+    plain, cooled = (load_model(p).predict_branches(faces(6, 56)) for p in (pair[0], path))
+    np.testing.assert_allclose(cooled.branch_emotions * 2.5, plain.branch_emotions, atol=1e-4)
+    expected = torch.from_numpy(plain.branch_emotions / 2.5).softmax(dim=2).mean(dim=1)
+    np.testing.assert_allclose(cooled.probabilities, expected, atol=1e-5)
+    np.testing.assert_allclose(cooled.affect, plain.affect, atol=1e-6)
+    np.testing.assert_array_equal(cooled.votes, plain.votes)
+    assert load_model(path).metadata.temperature == 2.5
 
 
 def test_metadata_travels_with_the_file(pair: tuple[Path, Path]) -> None:

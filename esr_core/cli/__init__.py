@@ -1,0 +1,49 @@
+"""The command line ``esr``; one module a command, or a few that belong together."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Optional, Sequence
+
+from esr_core.cli import download, export, image, measure, train
+from esr_core.errors import EsrError
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run one command; returns 0, or 2 after one line on stderr that says what was wrong."""
+    parsed = parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+        return 0
+    except EsrError as error:
+        print(f"esr {parsed.command}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
+            raise
+        print(
+            f"esr {parsed.command}: {error.name} is not installed; run 'make test' in a clone, "
+            "or \"pip install '.[train]'\"",
+            file=sys.stderr,
+        )
+        return 2
+    except OSError as error:  # a folder that is a file, a full disk, no permission
+        print(
+            f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print(f"esr {parsed.command}: stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands; each leaves the function to call in ``run``."""
+    overall = argparse.ArgumentParser(
+        prog="esr", description="Emotions of faces, by Ensembles with Shared Representations."
+    )
+    commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (image, measure, train, export, download):
+        module.add(commands)
+    return overall

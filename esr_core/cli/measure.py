@@ -1,0 +1,214 @@
+"""``esr evaluate``, ``esr calibrate`` and ``esr card``: what a network is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Tuple
+
+from rich.console import Console
+from rich.table import Table
+
+from esr_core.cli.command import command
+from esr_core.detect import open_detector
+from esr_core.emotions import LABELS
+from esr_core.infer import load_model
+from esr_core.metadata import Metadata
+from esr_core.progress import bar
+
+if TYPE_CHECKING:
+    from esr_core.data.faces import Faces
+    from esr_core.evaluate import Predictor, Report
+    from esr_core.robustness import Robustness
+
+
+def add(commands: Any) -> None:
+    """Declare the commands."""
+    evaluate = command(
+        commands,
+        "evaluate",
+        "Measure a network on FER+ (majority protocol), or on AffectNet's validation set.",
+        "esr evaluate --data valid.npz.xz\n"
+        "  esr evaluate --data valid.npz.xz --robustness\n"
+        "  esr evaluate --data data/AffectNet --model my.onnx --json",
+        _evaluate,
+    )
+    _add_data(evaluate)
+    evaluate.add_argument(
+        "--model", default="", help=".onnx file or folder of weights; default: the one that ships"
+    )
+    evaluate.add_argument(
+        "--robustness",
+        action="store_true",
+        help="also blurred, darkened, compressed, shifted, turned, and found by the detector",
+    )
+    evaluate.add_argument("--json", action="store_true")
+
+    calibrate = command(
+        commands,
+        "calibrate",
+        "Make trained weights as sure as they are right: fit a temperature, note it beside them.",
+        "esr calibrate checkpoints/esr-9 --data valid.npz.xz",
+        _calibrate,
+    )
+    calibrate.add_argument("checkpoint", type=Path, metavar="FOLDER")
+    _add_data(calibrate)
+    calibrate.add_argument("--json", action="store_true")
+
+    card = command(
+        commands,
+        "card",
+        "Measure a network and write its model card, with pictures, beside it.",
+        "esr card models/esr-9-ferplus-int8.onnx --data valid.npz.xz",
+        _card,
+    )
+    card.add_argument("model", type=Path, metavar="FILE.onnx")
+    _add_data(card)
+    card.add_argument(
+        "--fp32", default="", metavar="MODEL", help="the network before it was quantized"
+    )
+    card.add_argument("--json", action="store_true")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DATA", help="a file of FER+, or a data folder"
+    )
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    predict, metadata = _predictor(arguments.model)
+    data = _faces(arguments.data)
+    report = _measured(predict, metadata, data)
+    robustness = _robustness(predict, metadata, data) if arguments.robustness else None
+    if arguments.json:
+        more = {"robustness": robustness.summary()} if robustness else {}
+        print(json.dumps({**report.summary(), **more}))
+        return
+    table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
+    for column in ("is", "recall", *LABELS):
+        table.add_column(column, justify="right")
+    for label, row in zip(LABELS, report.confusion):
+        table.add_row(label, f"{report.recall[label]:.1%}", *(str(count) for count in row))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"by vote {report.accuracy_vote:.2%}, macro F1 {report.macro_f1:.3f}, "
+        f"calibration error {report.ece:.3f}"
+    )
+    for name, affect in (("valence", report.valence), ("arousal", report.arousal)):
+        console.print(
+            f"{name}: RMSE {affect.rmse:.3f}, CCC {affect.ccc:.3f}, Pearson {affect.pearson:.3f}, "
+            f"same sign {affect.sign_agreement:.1%}"
+        )
+    if report.branches:
+        console.print(
+            "accuracy of the first 1, 2, … branches: "
+            + ", ".join(f"{accuracy:.2%}" for accuracy in report.branches.nested)
+        )
+        console.print(f"two branches disagree on {report.branches.disagreement:.1%} of the faces")
+    if robustness:
+        console.print(
+            ", ".join(f"{name} {value:.2%}" for name, value in robustness.summary().items())
+        )
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from esr_core import checkpoint
+    from esr_core.calibration import fit_temperature
+    from esr_core.evaluate import at_temperature, measure, predictions, torch_predictor
+
+    esr, metadata = checkpoint.load(arguments.checkpoint)
+    data = _faces(arguments.data)
+    with bar("faces") as progress:
+        task = progress.add_task("calibrating", total=len(data))
+        outputs = predictions(
+            torch_predictor(esr),
+            data,
+            metadata.input,
+            on_progress=lambda done: progress.update(task, completed=done),
+        )
+    before = measure(outputs, data.emotions, data.affect).ece
+    target = data.emotions.argmax(axis=1)
+    temperature = fit_temperature(outputs[3], target)
+    after = measure(at_temperature(outputs, temperature), data.emotions, data.affect).ece
+    description = checkpoint.find_description(arguments.checkpoint)
+    figures = {"ece_before": round(before, 4), "ece": round(after, 4), "faces": len(data)}
+    record = {**metadata.record, "calibration": figures}
+    calibrated = replace(metadata, temperature=temperature, record=record)
+    checkpoint.write_description(arguments.checkpoint, calibrated, description.stem)
+    if arguments.json:
+        print(json.dumps({"temperature": temperature, **figures}))
+    else:
+        print(
+            f"temperature {temperature:.3f} noted in {description}; calibration error "
+            f"{before:.3f} before, {after:.3f} with it"
+        )
+
+
+def _card(arguments: argparse.Namespace) -> None:
+    from esr_core.card import write
+
+    predict, metadata = _predictor(str(arguments.model))
+    data = _faces(arguments.data)
+    report = _measured(predict, metadata, data)
+    robustness = _robustness(predict, metadata, data)
+    exact = None
+    if arguments.fp32:
+        exact = _measured(*_predictor(arguments.fp32), data)
+    files = write(arguments.model, metadata, report, robustness, exact)
+    if arguments.json:
+        print(json.dumps({"files": [str(file) for file in files]}))
+    else:
+        print("\n".join(map(str, files)))
+
+
+def _faces(path: Path) -> Faces:
+    if path.is_dir():
+        from esr_core.data.faces import open_split
+
+        return open_split(path, "validation", "categorical")
+    from esr_core.data import ferplus
+
+    return ferplus.read(path)
+
+
+def _measured(predict: Predictor, metadata: Metadata, data: Faces) -> Report:
+    from esr_core.evaluate import evaluate
+
+    with bar("faces") as progress:
+        task = progress.add_task("evaluating", total=len(data))
+        return evaluate(
+            predict,
+            data,
+            metadata.input,
+            on_progress=lambda done: progress.update(task, completed=done),
+        )
+
+
+def _robustness(predict: Predictor, metadata: Metadata, data: Faces) -> Robustness:
+    from esr_core.robustness import PASSES, measure_robustness
+
+    with bar("faces") as progress:
+        task = progress.add_task("disturbing", total=PASSES * len(data))
+        return measure_robustness(
+            predict,
+            data,
+            metadata.input,
+            open_detector(),
+            lambda done: progress.update(task, completed=done),
+        )
+
+
+def _predictor(model: str) -> Tuple[Predictor, Metadata]:
+    if model and Path(model).is_dir():
+        from esr_core import checkpoint
+        from esr_core.evaluate import torch_predictor
+
+        esr, metadata = checkpoint.load(Path(model))
+        return torch_predictor(esr, metadata.temperature), metadata
+    loaded = load_model(model or None)
+    predict = loaded.predict_branches if loaded.knows_branches else loaded.predict
+    return predict, loaded.metadata
