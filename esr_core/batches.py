@@ -12,6 +12,7 @@ from typing import Iterator, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.augment import Views, augment, degrade, draw
@@ -68,12 +69,33 @@ class Batches:
 
     def _read(self, rows: Tensor, generator: torch.Generator) -> Batch:
         # Drawn for the whole batch, then shared, so that it does not matter among how many.
-        targets = self._faces.targets(rows, generator)
+        targets, affect = self._faces.targets(rows, generator), self._affect[rows]
         views = draw(len(rows), self._augmentation, generator)
         mine = self._group.share(torch.arange(len(rows)))
-        images = torch.from_numpy(degrade(self._faces.load(rows[mine].tolist()), views.of(mine)))
+        faces = self._faces.load(rows[mine].tolist())
+        if self._augmentation.mixup:
+            partner, share = _pairs(len(rows), self._augmentation.mixup, generator)
+            others = self._faces.load(rows[partner[mine]].tolist())
+            faces = _mixed(faces, others, share[mine])
+            targets = torch.lerp(targets[partner], targets, share[:, None])
+            affect = torch.lerp(affect[partner], affect, share[:, None])
+        images = torch.from_numpy(degrade(faces, views.of(mine)))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return Batch(images, targets[mine], self._affect[rows[mine]], views.of(mine))
+        return Batch(images, targets[mine], affect[mine], views.of(mine))
+
+
+def _pairs(n: int, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw with which other each of n faces is mixed, and its own share in [0, 1]."""
+    partner = torch.randperm(n, generator=generator)
+    seed = int(torch.randint(2**31, (1,), generator=generator))
+    share = np.random.default_rng(seed).beta(mixup, mixup, n)  # torch's own takes no generator
+    return partner, torch.from_numpy(share).float()
+
+
+def _mixed(faces: NDArray[np.uint8], others: NDArray[np.uint8], share: Tensor) -> NDArray[np.uint8]:
+    weight = share.numpy().reshape(-1, *[1] * (faces.ndim - 1))
+    mixed: NDArray[np.uint8] = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
+    return mixed
 
 
 def seeded(*place: int) -> torch.Generator:

@@ -76,6 +76,12 @@ class Augmentation:
     )
     compress: float = option(0.2, "probability of JPEG of quality 10 to 50", bounds=(0, 1))
     erase: float = option(0.3, "probability of a grey rectangle", bounds=(0, 1))
+    mixup: float = option(
+        0.0,
+        "parameter of the Beta distribution by which two faces and what they show are mixed (Zhang "
+        "et al., 2018); 0: none",
+        bounds=(0, 10),
+    )
 
     def __post_init__(self) -> None:
         check(self)

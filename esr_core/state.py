@@ -14,6 +14,7 @@ from esr_core.atomic import replacing
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluate import Report
 from esr_core.metadata import Metadata
+from esr_core.recipe import Recipe
 
 FILE = "state.pt"
 #: Counts what an older version would misread.
@@ -79,7 +80,7 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         missing = _PLACE - state.keys()
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        theirs = dict(state["identity"])
+        theirs = _completed(dict(state["identity"]))
     except (
         OSError,
         EOFError,
@@ -97,6 +98,14 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if others:
         raise AnotherTraining(f"{path.parent} holds another training ({'; '.join(others)})")
     return state
+
+
+def _completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """Give options that came later than this training the defaults, which change nothing."""
+    defaults = Recipe().to_dict()
+    recipe = {**defaults, **identity["recipe"]}
+    recipe["augmentation"] = {**defaults["augmentation"], **recipe["augmentation"]}
+    return {**identity, "recipe": recipe}
 
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 from esr_core import OptionError
 from esr_core.recipe import Augmentation, Recipe, Stage, from_dict, one_cycle, read
 
+CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+
 
 def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
     rates = [one_cycle(i / 100, 0.1) for i in range(100)]
@@ -112,3 +114,10 @@ def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
         read(path)
     with pytest.raises(OptionError, match=r"gone\.yaml: not a readable YAML file"):
         read(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_that_ship_are_valid(path: Path) -> None:
+    recipe = from_dict(read(path), str(path))
+    assert path.stem.startswith(f"esr-{recipe.branches}-")
+    assert recipe.stages[-1].size_px == 96

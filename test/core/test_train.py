@@ -270,6 +270,19 @@ def test_folder_with_another_training_is_left_alone(tmp_path: Path, faces: FerPl
     torch.testing.assert_close(weights(tmp_path), before, rtol=0, atol=0)
 
 
+def test_training_from_before_an_option_goes_on(tmp_path: Path, faces: FerPlus) -> None:
+    report = train(faces, faces, TINY, tmp_path)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    del saved["identity"]["recipe"]["gamma"], saved["identity"]["recipe"]["augmentation"]["mixup"]
+    torch.save(saved, tmp_path / "state.pt")
+    steps = list[Progress]()
+    assert train(faces, faces, TINY, tmp_path, steps.append).summary() == report.summary()
+    assert steps == []
+    mixed = replace(TINY, augmentation=replace(TINY.augmentation, mixup=0.2))
+    with pytest.raises(AnotherTraining, match=r"mixup was 0\.0, now 0\.2"):
+        train(faces, faces, mixed, tmp_path)
+
+
 def test_state_that_is_damaged_is_named(tmp_path: Path, faces: FerPlus) -> None:
     train(faces, faces, TINY, tmp_path)
     state = tmp_path / "state.pt"

@@ -1,0 +1,74 @@
+"""The batches of an epoch, and faces that are mixed in them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from esr_core.batches import Batch, Batches
+from esr_core.data.ferplus import FerPlus
+from esr_core.distributed import Group
+from esr_core.recipe import Augmentation
+
+NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})
+
+
+@pytest.fixture
+def faces() -> FerPlus:
+    """Faces whose grey, in steps of 30, is the number of their emotion."""
+    labels = np.arange(40) % 8
+    images = np.broadcast_to((labels * 30).astype(np.uint8)[:, None, None], (40, 48, 48)).copy()
+    return FerPlus(images, np.eye(8, dtype=np.float32)[labels], labels)
+
+
+def batches(faces: FerPlus, views: Augmentation, group: Group | None = None) -> list[Batch]:
+    return list(Batches(faces, 20, views, 5, group or Group()).epoch(0, 0))
+
+
+def grey(batch: Batch) -> torch.Tensor:
+    """What the targets say that a face's grey must be."""
+    return (batch.emotions * torch.arange(8) * 30).sum(dim=1)
+
+
+def test_without_mixup_faces_are_whole(faces: FerPlus) -> None:
+    for batch in batches(faces, NONE):
+        assert set(batch.emotions.flatten().tolist()) == {0.0, 1.0}
+        torch.testing.assert_close(batch.images.float().mean(dim=(1, 2, 3)), grey(batch))
+
+
+def test_faces_and_what_they_show_are_mixed_alike(faces: FerPlus) -> None:
+    shares = []
+    for batch in batches(faces, replace(NONE, mixup=1.0)):
+        torch.testing.assert_close(batch.emotions.sum(dim=1), torch.ones(20))
+        seen = batch.images.float().mean(dim=(1, 2, 3))
+        torch.testing.assert_close(seen, grey(batch), atol=0.51, rtol=0)
+        assert ((batch.emotions > 0).sum(dim=1) <= 2).all()
+        shares += batch.emotions.max(dim=1).values.tolist()
+        expected = torch.from_numpy(faces.affect[:8])  # one of each emotion, in order
+        torch.testing.assert_close(batch.affect, batch.emotions @ expected)
+    assert sum(share < 0.95 for share in shares) > 20
+    assert len(set(shares)) > 20
+
+
+def test_small_parameter_mixes_little(faces: FerPlus) -> None:
+    def purity(mixup: float) -> float:
+        views = replace(NONE, mixup=mixup)
+        return float(
+            torch.cat([b.emotions.max(dim=1).values for b in batches(faces, views)]).mean()
+        )
+
+    assert purity(0.05) > purity(10.0) + 0.2
+
+
+def test_mixed_batches_are_shared_among_processes(faces: FerPlus) -> None:
+    views = replace(Augmentation(), mixup=0.4)
+    alone = batches(faces, views)
+    shares = [batches(faces, views, Group(rank, 2)) for rank in (0, 1)]
+    for whole, *parts in zip(alone, *shares):
+        for rank, part in enumerate(parts):
+            torch.testing.assert_close(part.images, whole.images[rank::2], atol=0, rtol=0)
+            torch.testing.assert_close(part.emotions, whole.emotions[rank::2], atol=0, rtol=0)
+            torch.testing.assert_close(part.affect, whole.affect[rank::2], atol=0, rtol=0)
