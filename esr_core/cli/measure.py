@@ -6,8 +6,9 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Tuple
+from typing import TYPE_CHECKING, Any, Sequence, Tuple
 
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -118,18 +119,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     from esr_core import checkpoint
     from esr_core.calibration import fit_temperature
-    from esr_core.evaluate import at_temperature, measure, predictions, torch_predictor
+    from esr_core.evaluate import at_temperature, measure, torch_predictor
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
     data = _faces(arguments.data)
-    with bar("faces") as progress:
-        task = progress.add_task("calibrating", total=len(data))
-        outputs = predictions(
-            torch_predictor(esr),
-            data,
-            metadata.input,
-            on_progress=lambda done: progress.update(task, completed=done),
-        )
+    outputs = _answers(torch_predictor(esr), metadata, data, "calibrating")
     before = measure(outputs, data.emotions, data.affect).ece
     target = data.emotions.argmax(axis=1)
     temperature = fit_temperature(outputs[3], target)
@@ -176,11 +170,19 @@ def _faces(path: Path) -> Faces:
 
 
 def _measured(predict: Predictor, metadata: Metadata, data: Faces) -> Report:
-    from esr_core.evaluate import evaluate
+    from esr_core.evaluate import measure
+
+    return measure(_answers(predict, metadata, data, "evaluating"), data.emotions, data.affect)
+
+
+def _answers(
+    predict: Predictor, metadata: Metadata, data: Faces, doing: str
+) -> Sequence[NDArray[Any]]:
+    from esr_core.evaluate import predictions
 
     with bar("faces") as progress:
-        task = progress.add_task("evaluating", total=len(data))
-        return evaluate(
+        task = progress.add_task(doing, total=len(data))
+        return predictions(
             predict,
             data,
             metadata.input,
