@@ -20,9 +20,15 @@ def mean_probabilities(
     logits: NDArray[np.float32], temperature: float = 1.0
 ) -> NDArray[np.float64]:
     """Return the mean over branches of their softmax: (n, branches, 8) → (n, 8)."""
+    probable: NDArray[np.float64] = np.exp(log_softmax(logits, temperature)).mean(axis=1)
+    return probable
+
+
+def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Return the logarithm of the softmax over the last axis."""
     scaled = logits.astype(np.float64) / temperature
-    likely = np.exp(scaled - scaled.max(axis=2, keepdims=True))
-    probable: NDArray[np.float64] = (likely / likely.sum(axis=2, keepdims=True)).mean(axis=1)
+    shifted = scaled - scaled.max(axis=-1, keepdims=True)
+    probable: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return probable
 
 

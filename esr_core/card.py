@@ -6,7 +6,6 @@ Reporting", FAT* 2019.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from esr_core.atomic import replacing
+from esr_core.download import digest
 from esr_core.emotions import LABELS
 from esr_core.evaluate import Report
 from esr_core.metadata import Metadata
@@ -127,7 +127,7 @@ def _facts(model: Path, metadata: Metadata) -> str:
     detail = f", reduced to {spec.detail_px} px before" if spec.detail_px else ""
     rows = [
         ("Network", f"{metadata.name}, {metadata.branches} branches"),
-        ("File", f"{model.stat().st_size / 1e6:.1f} MB, SHA-256 `{_sha256(model)[:16]}…`"),
+        ("File", f"{model.stat().st_size / 1e6:.1f} MB, SHA-256 `{digest(model)[:16]}…`"),
         ("Input", f"(n, 3, {spec.size_px}, {spec.size_px}) in [0, 1], {looks}{detail}"),
         ("Frame", f"a square of {spec.margin:g} widths of the detector's box"),
     ]
@@ -198,7 +198,3 @@ def _recipe(record: Dict[str, Any], file: str) -> str:
         "    python -c 'import json, esr_core; "
         f'print(json.dumps(esr_core.load_model("{file}").metadata.record, indent=2))\'\n'
     )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

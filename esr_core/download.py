@@ -43,7 +43,7 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
         DownloadError: the server cannot be reached or lacks the file, the connection broke, or
             the content is another one than ``sha256`` says.
     """
-    if path.is_file() and (not sha256 or _digest(path) == sha256):
+    if path.is_file() and (not sha256 or digest(path) == sha256):
         return path
     if path.is_dir():
         raise DownloadError(f"{path}: is a folder, but a file is to come here")
@@ -60,7 +60,7 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
     if not part.stat().st_size:
         part.unlink()
         raise DownloadError(f"{url}: the server sends an empty file")
-    if sha256 and _digest(part) != sha256:
+    if sha256 and digest(part) != sha256:
         part.unlink()
         note.unlink(missing_ok=True)
         raise DownloadError(f"{url}: its content is not the expected one (SHA-256 {sha256})")
@@ -224,7 +224,8 @@ def _move(place: Path, folder: Path) -> None:
             os.replace(Path(root) / name, target / name)
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
     content = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 20), b""):

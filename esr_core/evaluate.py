@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Protocol, Seque
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.calibration import mean_probabilities
+from esr_core.calibration import log_softmax, mean_probabilities
 from esr_core.crop import InputSpec, whole
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
@@ -188,7 +188,7 @@ def _measure_branches(
     emotions: NDArray[np.float32],
     affect: NDArray[np.float32],
 ) -> BranchReport:
-    loss = -(emotions[:, None] * _log_softmax(logits)).sum(axis=2).mean(axis=0)
+    loss = -(emotions[:, None] * log_softmax(logits)).sum(axis=2).mean(axis=0)
     correct = (logits.argmax(axis=2) == emotions.argmax(axis=1)[:, None]).sum(axis=0)
     rmse = np.sqrt(((told - affect[:, None]) ** 2).mean(axis=0))
     return BranchReport(
@@ -205,7 +205,7 @@ def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> T
 
     logits: (n, branches, 8). target: (n,) labels.
     """
-    sums = np.exp(_log_softmax(logits)).cumsum(axis=1)  # (n, branches, 8)
+    sums = np.exp(log_softmax(logits)).cumsum(axis=1)  # (n, branches, 8)
     right = sums.argmax(axis=2) == target[:, None]
     return tuple(float(share) for share in right.mean(axis=0))
 
@@ -222,12 +222,6 @@ def disagreement(votes: NDArray[np.int64]) -> float:
     counts = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)  # (n, 8)
     agreeing = (counts * (counts - 1)).sum(axis=1) / (branches * (branches - 1))
     return float(1 - agreeing.mean())
-
-
-def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    probable: NDArray[np.float32] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return probable
 
 
 def majority(votes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from esr_core.crop import InputSpec, crop
 from esr_core.degrade import blur, compress
 from esr_core.detect import Detector, find_faces
 from esr_core.evaluate import Images, Predictor, predictions
+from esr_core.pipeline import PipelineOptions
 
 if TYPE_CHECKING:
     from esr_core.data.faces import Faces
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 Disturbance = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
 #: The photograph that a face is put into for the detector to find, px, and the face in it.
 PHOTOGRAPH_PX, FACE_PX = 480, 192
-#: The least detection score in use; see ``PipelineOptions.min_score``.
-MIN_SCORE = 0.6
 _BATCH = 64
 
 
@@ -120,12 +119,17 @@ class Robustness:
 
 def measure_robustness(
     predict: Predictor,
+    plain: NDArray[np.float32],
     data: Faces,
     spec: InputSpec,
     detector: Detector,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Robustness:
-    """Run a network over a split in every way; ``on_progress`` counts up to PASSES * len(data)."""
+    """Run a network over a split in every way but the plain one, whose answers are known.
+
+    plain: (n, 8) probabilities of the faces as they are. ``on_progress`` counts up to
+    PASSES * len(data).
+    """
     target = data.emotions.argmax(axis=1)
     passes = 0
 
@@ -141,14 +145,11 @@ def measure_robustness(
     def right(answers: NDArray[np.float32]) -> float:
         return float((answers.argmax(axis=1) == target).mean())
 
-    plain = probabilities(data)
     disturbed = {
         name: right(probabilities(Disturbed(data, disturbance)))
         for name, disturbance in DISTURBANCES.items()
     }
-    mirror = probabilities(
-        Disturbed(data, lambda face, number: np.ascontiguousarray(face[:, ::-1]))
-    )
+    mirror = probabilities(Disturbed(data, mirrored))
     rows, answers = _photographed(predict, data, spec, detector, told)
     correct = answers.argmax(axis=1) == target[rows]
     return Robustness(
@@ -161,7 +162,7 @@ def measure_robustness(
 
 
 #: How often :func:`measure_robustness` goes through a split.
-PASSES = len(DISTURBANCES) + 3
+PASSES = len(DISTURBANCES) + 2
 
 
 def _photographed(
@@ -180,7 +181,7 @@ def _photographed(
         for number, face in zip(numbers, data.load(numbers)):
             rgb = photograph(face, number)
             found = find_faces(detector, rgb, PHOTOGRAPH_PX)
-            if len(found) and found.scores[0] >= MIN_SCORE:
+            if len(found) and found.scores[0] >= PipelineOptions.min_score:
                 rows.append(number)
                 crops.append(crop(rgb, found.boxes[:1], spec))
         if crops:

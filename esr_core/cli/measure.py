@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Sequence, Tuple
 
+import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ from esr_core.progress import bar
 
 if TYPE_CHECKING:
     from esr_core.data.faces import Faces
-    from esr_core.evaluate import Predictor, Report
+    from esr_core.evaluate import Predictor
     from esr_core.robustness import Robustness
 
 
@@ -80,10 +81,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from esr_core.evaluate import measure
+
     predict, metadata = _predictor(arguments.model)
     data = _faces(arguments.data)
-    report = _measured(predict, metadata, data)
-    robustness = _robustness(predict, metadata, data) if arguments.robustness else None
+    outputs = _answers(predict, metadata, data, "evaluating")
+    report = measure(outputs, data.emotions, data.affect)
+    robustness = None
+    if arguments.robustness:
+        robustness = _robustness(predict, outputs[0], metadata, data)
     if arguments.json:
         more = {"robustness": robustness.summary()} if robustness else {}
         print(json.dumps({**report.summary(), **more}))
@@ -144,14 +150,17 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 def _card(arguments: argparse.Namespace) -> None:
     from esr_core.card import write
+    from esr_core.evaluate import measure
 
     predict, metadata = _predictor(str(arguments.model))
     data = _faces(arguments.data)
-    report = _measured(predict, metadata, data)
-    robustness = _robustness(predict, metadata, data)
+    outputs = _answers(predict, metadata, data, "evaluating")
+    report = measure(outputs, data.emotions, data.affect)
+    robustness = _robustness(predict, outputs[0], metadata, data)
     exact = None
     if arguments.fp32:
-        exact = _measured(*_predictor(arguments.fp32), data)
+        unquantized = _answers(*_predictor(arguments.fp32), data, "evaluating")
+        exact = measure(unquantized, data.emotions, data.affect)
     files = write(arguments.model, metadata, report, robustness, exact)
     if arguments.json:
         print(json.dumps({"files": [str(file) for file in files]}))
@@ -169,12 +178,6 @@ def _faces(path: Path) -> Faces:
     return ferplus.read(path)
 
 
-def _measured(predict: Predictor, metadata: Metadata, data: Faces) -> Report:
-    from esr_core.evaluate import measure
-
-    return measure(_answers(predict, metadata, data, "evaluating"), data.emotions, data.affect)
-
-
 def _answers(
     predict: Predictor, metadata: Metadata, data: Faces, doing: str
 ) -> Sequence[NDArray[Any]]:
@@ -190,13 +193,16 @@ def _answers(
         )
 
 
-def _robustness(predict: Predictor, metadata: Metadata, data: Faces) -> Robustness:
+def _robustness(
+    predict: Predictor, plain: NDArray[np.float32], metadata: Metadata, data: Faces
+) -> Robustness:
     from esr_core.robustness import PASSES, measure_robustness
 
     with bar("faces") as progress:
         task = progress.add_task("disturbing", total=PASSES * len(data))
         return measure_robustness(
             predict,
+            plain,
             data,
             metadata.input,
             open_detector(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import subprocess
 import sys
 import time
@@ -446,10 +447,22 @@ def test_arguments_are_checked_when_they_arrive(
     assert repr(value) in str(caught.value) or repr(value[0]) in str(caught.value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a CUDA device")
-def test_cuda_where_there_is_none(make: Make) -> None:
-    with pytest.raises(ValueError, match="device must be 'cpu' here, but got 'cuda': no CUDA"):
-        make(device="cuda")
+def test_cuda_where_there_is_none() -> None:
+    program = """
+from esr_core import FacialEmotionLearner
+try:
+    FacialEmotionLearner(device="cuda")
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # so that there is none on any machine
+        check=True,
+    )
+    assert "device must be 'cpu' here, but got 'cuda': no CUDA" in done.stdout
 
 
 def test_methods_check_their_arguments_too(tmp_path: Path, make: Make, affectnet: Path) -> None:

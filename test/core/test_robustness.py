@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from esr_core import Model
 from esr_core.data.ferplus import FerPlus
 from esr_core.detect import find_faces, open_detector
+from esr_core.evaluate import predictions
 from esr_core.robustness import (
     DISTURBANCES,
     FACE_PX,
@@ -95,9 +96,9 @@ def test_known_answers_are_counted(face: NDArray[np.uint8], model: Model) -> Non
 
     blank = np.full((48, 48), 150, np.uint8)
     told: list[int] = []
-    report = measure_robustness(
-        bright, split(face, face, face, blank), model.metadata.input, open_detector(), told.append
-    )
+    faces, spec = split(face, face, face, blank), model.metadata.input
+    plain = predictions(bright, faces, spec)[0]
+    report = measure_robustness(bright, plain, faces, spec, open_detector(), told.append)
     assert (report.accuracy, report.mirrored_too) == (1.0, 1.0)
     assert report.disturbed["darkened"] == 0.0
     assert {report.disturbed[name] for name in ("blurred", "compressed", "turned")} == {1.0}
@@ -109,5 +110,7 @@ def test_known_answers_are_counted(face: NDArray[np.uint8], model: Model) -> Non
 
 def test_no_face_found_at_all(model: Model) -> None:
     blank = split(np.full((48, 48), 200, np.uint8))
-    report = measure_robustness(model.predict, blank, model.metadata.input, open_detector())
+    spec = model.metadata.input
+    plain = predictions(model.predict, blank, spec)[0]
+    report = measure_robustness(model.predict, plain, blank, spec, open_detector())
     assert (report.found, report.photographed) == (0.0, 0.0)
