@@ -25,7 +25,8 @@ from esr_core.errors import (
 )
 from esr_core.image import Image
 from esr_core.infer import Model, Prediction, load_model
-from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
+from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions, View
+from esr_core.stream import Stream
 
 if TYPE_CHECKING:
     from esr_core.learner import FacialEmotionLearner as FacialEmotionLearner
@@ -47,7 +48,9 @@ __all__ = [
     "OptionError",
     "PipelineOptions",
     "Prediction",
+    "Stream",
     "TrainingError",
+    "View",
     "load_model",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,9 @@ from esr_core.crop import crop
 from esr_core.detect import SCORE_FLOOR, Detector, Faces, find_faces, open_detector
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
-from esr_core.infer import PROVIDERS, Model, load_model
+from esr_core.infer import PROVIDERS, Model, Prediction, load_model
 from esr_core.options import check, option
-from esr_core.smooth import Smoother
-from esr_core.track import Tracker
+from esr_core.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,12 @@ class PipelineOptions:
         (0.0, 60.0),
         live=True,
     )
+    hysteresis: float = option(
+        0.05,
+        "A face keeps its label until another emotion is more probable by so much; 0: none.",
+        (0.0, 1.0),
+        live=True,
+    )
 
     def __post_init__(self) -> None:
         check(self)
@@ -75,11 +80,7 @@ class FaceEmotion:
     valence: float  # in [-1, 1]
     arousal: float  # in [-1, 1]
     votes: NDArray[np.int64]  # (branches,) in this image, not smoothed
-
-    @property
-    def emotion(self) -> int:
-        """The most probable emotion, an index into ``LABELS``."""
-        return int(self.probabilities.argmax())
+    emotion: int  # an index into LABELS: the most probable one, but for ``hysteresis``
 
     @property
     def label(self) -> str:
@@ -95,8 +96,16 @@ class FaceEmotion:
         return float((self.votes == self.emotion).mean())
 
 
+class View(NamedTuple):
+    """One image to be answered, and the camera that it is from."""
+
+    stream: Stream
+    rgb: NDArray[np.uint8]  # (h, w, 3)
+    stamp_s: float
+
+
 class EmotionPipeline:
-    """Detect, track, crop, predict, smooth.
+    """Detect, track, crop, predict, smooth; one network for any number of cameras.
 
     ``options`` may be replaced between two steps; those that are not ``live`` have no effect then.
     """
@@ -114,12 +123,11 @@ class EmotionPipeline:
         self.detector = detector or open_detector(
             self.options.detector, self.options.detector_model
         )
-        self.reset()
+        self.stream = Stream()
 
     def reset(self) -> None:
-        """Forget all faces."""
-        self.tracker = Tracker()
-        self.smoother = Smoother()
+        """Forget all faces of :meth:`step`; their ids are not given again."""
+        self.stream.reset()
 
     def warm_up(self) -> None:
         """Pay for what only the first frame costs."""
@@ -132,29 +140,35 @@ class EmotionPipeline:
         Raises:
             ImageError: not an image of this form.
         """
-        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-            raise ImageError(f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}")
-        faces = self._chosen(find_faces(self.detector, rgb, self.options.detection_size_px), rgb)
-        ids = self.tracker.update(faces.boxes, stamp_s, self.options.track_timeout_s)
-        self.smoother.keep(track.face_id for track in self.tracker.tracks)
-        prediction = self.model.predict(crop(rgb, faces.boxes, self.model.metadata.input))
-        answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
-        results = []
-        for i, face_id in enumerate(int(x) for x in ids):
-            smooth = self.smoother.update(face_id, answers[i], stamp_s, self.options.smoothing_s)
-            results.append(
-                FaceEmotion(
-                    face_id=face_id,
-                    box=faces.boxes[i],
-                    score=float(faces.scores[i]),
-                    landmarks=faces.landmarks[i],
-                    probabilities=smooth[: len(LABELS)],
-                    valence=float(smooth[-2]),
-                    arousal=float(smooth[-1]),
-                    votes=prediction.votes[i],
+        return self.answer([View(self.stream, rgb, stamp_s)])[0]
+
+    def answer(self, views: Sequence[View]) -> List[List[FaceEmotion]]:
+        """Answer for images of several cameras, each camera once, with one call of the network.
+
+        Raises:
+            ImageError: one is not (h, w, 3) uint8; nothing is answered or remembered then.
+        """
+        if not views:
+            return []
+        for _, rgb, _ in views:
+            if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+                raise ImageError(
+                    f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
                 )
-            )
-        return results
+        found = [self._faces(view) for view in views]
+        spec = self.model.metadata.input
+        batches = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, found)]
+        prediction = self.model.predict(batches[0] if len(views) == 1 else np.concatenate(batches))
+        ends = np.cumsum([len(faces) for faces in found])[:-1]
+        parts = zip(*(np.split(answers, ends) for answers in prediction))
+        return [
+            self._told(view, faces, Prediction(*part))
+            for view, faces, part in zip(views, found, parts)
+        ]
+
+    def _faces(self, view: View) -> Faces:
+        size_px = self.options.detection_size_px
+        return self._chosen(find_faces(self.detector, view.rgb, size_px), view.rgb)
 
     def _chosen(self, faces: Faces, rgb: NDArray[np.uint8]) -> Faces:
         height, width = rgb.shape[:2]
@@ -164,3 +178,28 @@ class EmotionPipeline:
         faces = faces[inside & (faces.scores >= self.options.min_score)]
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
+
+    def _told(self, view: View, faces: Faces, prediction: Prediction) -> List[FaceEmotion]:
+        """Give each face its id, and put what it shows now together with what it showed before."""
+        tracker, smoother = view.stream.tracker, view.stream.smoother
+        ids = tracker.update(faces.boxes, view.stamp_s, self.options.track_timeout_s)
+        smoother.keep(track.face_id for track in tracker.tracks)
+        answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
+        results = []
+        for i, face_id in enumerate(ids.tolist()):
+            smooth = smoother.update(face_id, answers[i], view.stamp_s, self.options.smoothing_s)
+            probabilities = smooth[: len(LABELS)]
+            results.append(
+                FaceEmotion(
+                    face_id=face_id,
+                    box=faces.boxes[i],
+                    score=float(faces.scores[i]),
+                    landmarks=faces.landmarks[i],
+                    probabilities=probabilities,
+                    valence=float(smooth[-2]),
+                    arousal=float(smooth[-1]),
+                    votes=prediction.votes[i],
+                    emotion=smoother.label(face_id, probabilities, self.options.hysteresis),
+                )
+            )
+        return results

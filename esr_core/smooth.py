@@ -1,4 +1,4 @@
-"""Emotions change slower than frames do: an exponential mean over time, per face."""
+"""Emotions change slower than frames do: a mean over time and a steady label, per face."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Smoother:
 
     def __init__(self) -> None:
         self._state: Dict[int, Tuple[float, NDArray[np.float32]]] = {}
+        self._labels: Dict[int, int] = {}
 
     def update(
         self, face_id: int, values: NDArray[np.float32], stamp_s: float, time_constant_s: float
@@ -31,6 +32,16 @@ class Smoother:
         self._state[face_id] = (stamp_s, values)
         return values
 
+    def label(self, face_id: int, probabilities: NDArray[np.float32], hysteresis: float) -> int:
+        """Return the emotion to name: the one before, until another leads by ``hysteresis``."""
+        best = int(probabilities.argmax())
+        before = self._labels.get(face_id, best)
+        if probabilities[best] - probabilities[before] >= hysteresis:
+            self._labels[face_id] = best
+        return self._labels.setdefault(face_id, before)
+
     def keep(self, face_ids: Iterable[int]) -> None:
         """Forget all faces but these."""
-        self._state = {i: self._state[i] for i in face_ids if i in self._state}
+        kept = set(face_ids)
+        self._state = {i: state for i, state in self._state.items() if i in kept}
+        self._labels = {i: label for i, label in self._labels.items() if i in kept}

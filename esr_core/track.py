@@ -34,6 +34,11 @@ class Tracker:
         self._next_id = 1
         self._stamp_s = float("-inf")
 
+    def reset(self) -> None:
+        """End all tracks."""
+        self.tracks.clear()
+        self._stamp_s = float("-inf")
+
     def update(
         self, boxes: NDArray[np.float32], stamp_s: float, timeout_s: float
     ) -> NDArray[np.int64]:

@@ -223,6 +223,7 @@ def _face(emotion: Emotion) -> FaceEmotion:
         valence=emotion.valence,
         arousal=emotion.arousal,
         votes=np.array([emotion.emotion]),
+        emotion=emotion.emotion,
     )
 
 

@@ -17,6 +17,8 @@ from esr_core import (
     ModelError,
     OptionError,
     PipelineOptions,
+    Stream,
+    View,
 )
 
 GREY = np.full((480, 640, 3), 128, np.uint8)
@@ -125,13 +127,42 @@ def test_reset_forgets_all_faces(pipeline: EmotionPipeline, rgb: NDArray[np.uint
     pipeline.step(rgb, 0.0)
     pipeline.step(GREY, 0.1)
     pipeline.reset()
-    assert pipeline.tracker.tracks == []
-    assert [face.face_id for face in pipeline.step(rgb, 0.05)] == [1]
+    assert pipeline.stream.tracker.tracks == []
+    assert [face.face_id for face in pipeline.step(rgb, 0.05)] == [2]
+
+
+def test_several_cameras_share_the_network_and_nothing_else(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    left, right, empty = Stream(), Stream(), Stream()
+    small = np.ascontiguousarray(rgb[:400, 100:400])
+    calls = []
+    real = pipeline.model.predict
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.model, "predict", lambda x: (calls.append(len(x)), real(x))[1])
+        first = pipeline.answer([View(left, rgb, 0.0), View(empty, GREY, 0.0)])
+        second = pipeline.answer([View(right, small, 5.0), View(left, rgb, 0.1)])
+    assert calls == [1, 2]
+    assert [[face.face_id for face in faces] for faces in first] == [[1], []]
+    assert [[face.face_id for face in faces] for faces in second] == [[1], [1]]
+    alone = EmotionPipeline(model=pipeline.model, detector=pipeline.detector).step(small, 5.0)[0]
+    np.testing.assert_allclose(second[0][0].probabilities, alone.probabilities, atol=1e-5)
+    np.testing.assert_array_equal(second[0][0].box, alone.box)
+    assert pipeline.answer([]) == []
+
+
+def test_bad_image_among_several_changes_nothing(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    good, bad = Stream(), Stream()
+    with pytest.raises(ImageError, match="must be"):
+        pipeline.answer([View(good, rgb, 0.0), View(bad, rgb[..., 0], 0.0)])
+    assert good.tracker.tracks == []
 
 
 def test_warm_up_leaves_no_trace(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
     pipeline.warm_up()
-    assert pipeline.tracker.tracks == []
+    assert pipeline.stream.tracker.tracks == []
     assert pipeline.step(rgb, 0.0)[0].face_id == 1
 
 

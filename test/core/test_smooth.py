@@ -78,3 +78,28 @@ def test_callers_values_are_left_alone() -> None:
     smoother.update(1, ZERO.copy(), 0.0, 1.0)
     smoother.update(1, values, 0.5, 1.0)
     np.testing.assert_array_equal(values, ONE)
+
+
+def test_label_stays_until_another_leads_by_the_hysteresis() -> None:
+    smoother = Smoother()
+    told = [
+        smoother.label(1, np.array([first, 1 - first], np.float32), 0.1)
+        for first in (0.6, 0.48, 0.52, 0.46, 0.44, 0.5, 0.54, 0.56)
+    ]
+    assert told == [0, 0, 0, 0, 1, 1, 1, 0]
+
+
+def test_without_hysteresis_the_label_is_the_most_probable_one() -> None:
+    smoother, random = Smoother(), np.random.default_rng(2)
+    for _ in range(50):
+        probabilities = random.dirichlet(np.ones(8)).astype(np.float32)
+        assert smoother.label(1, probabilities, 0.0) == probabilities.argmax()
+
+
+def test_labels_of_faces_do_not_mix_and_are_forgotten() -> None:
+    smoother = Smoother()
+    first, second = np.array([0.52, 0.48], np.float32), np.array([0.48, 0.52], np.float32)
+    assert [smoother.label(1, first, 0.1), smoother.label(2, second, 0.1)] == [0, 1]
+    assert smoother.label(1, second, 0.1) == 0
+    smoother.keep([2])
+    assert [smoother.label(1, second, 0.1), smoother.label(2, first, 0.1)] == [1, 1]

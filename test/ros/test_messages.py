@@ -22,6 +22,7 @@ def face(box: list[float]) -> FaceEmotion:
         valence=0.5,
         arousal=-0.25,
         votes=np.array([1, 1, 0, 1]),
+        emotion=1,
     )
 
 

@@ -1,0 +1,19 @@
+"""What is remembered of the images of one camera, from one to the next."""
+
+from __future__ import annotations
+
+from esr_core.smooth import Smoother
+from esr_core.track import Tracker
+
+
+class Stream:
+    """One camera's faces: where they were, which is which, and what they showed."""
+
+    def __init__(self) -> None:
+        self.tracker = Tracker()
+        self.smoother = Smoother()
+
+    def reset(self) -> None:
+        """Forget all faces; their ids are not given again."""
+        self.tracker.reset()
+        self.smoother = Smoother()
