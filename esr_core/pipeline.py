@@ -155,7 +155,7 @@ class EmotionPipeline:
                 raise ImageError(
                     f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
                 )
-        found = [self._faces(view) for view in views]
+        found = [self._faces(view.rgb) for view in views]
         spec = self.model.metadata.input
         batches = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, found)]
         prediction = self.model.predict(batches[0] if len(views) == 1 else np.concatenate(batches))
@@ -166,11 +166,9 @@ class EmotionPipeline:
             for view, faces, part in zip(views, found, parts)
         ]
 
-    def _faces(self, view: View) -> Faces:
-        size_px = self.options.detection_size_px
-        return self._chosen(find_faces(self.detector, view.rgb, size_px), view.rgb)
-
-    def _chosen(self, faces: Faces, rgb: NDArray[np.uint8]) -> Faces:
+    def _faces(self, rgb: NDArray[np.uint8]) -> Faces:
+        """Find the faces to judge: sure enough, centred in the image, the largest first."""
+        faces = find_faces(self.detector, rgb, self.options.detection_size_px)
         height, width = rgb.shape[:2]
         centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
         centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2

@@ -35,10 +35,11 @@ class Smoother:
     def label(self, face_id: int, probabilities: NDArray[np.float32], hysteresis: float) -> int:
         """Return the emotion to name: the one before, until another leads by ``hysteresis``."""
         best = int(probabilities.argmax())
-        before = self._labels.get(face_id, best)
-        if probabilities[best] - probabilities[before] >= hysteresis:
-            self._labels[face_id] = best
-        return self._labels.setdefault(face_id, before)
+        named = self._labels.get(face_id, best)
+        if probabilities[best] - probabilities[named] >= hysteresis:
+            named = best
+        self._labels[face_id] = named
+        return named
 
     def keep(self, face_ids: Iterable[int]) -> None:
         """Forget all faces but these."""

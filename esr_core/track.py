@@ -44,7 +44,7 @@ class Tracker:
     ) -> NDArray[np.int64]:
         """Return an id for each box (n, 4); call it for images without faces too."""
         if stamp_s < self._stamp_s:
-            self.tracks.clear()
+            self.reset()
         self._stamp_s = stamp_s
         self.tracks = [track for track in self.tracks if stamp_s - track.seen_s <= timeout_s]
         ids = np.zeros(len(boxes), np.int64)
