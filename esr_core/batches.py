@@ -40,9 +40,16 @@ class Batches:
     """Cuts a split of faces into batches; the next one is read while the last is learned."""
 
     def __init__(
-        self, faces: Faces, batch_size: int, augmentation: Augmentation, seed: int, group: Group
+        self,
+        faces: Faces,
+        batch_size: int,
+        augmentation: Augmentation,
+        seed: int,
+        group: Group,
+        repeat_rare: float = 0.0,
     ) -> None:
         self._faces = faces
+        self._shown = times_shown(faces.emotions, repeat_rare).cumsum(0)
         self._affect = torch.from_numpy(faces.affect)
         # A set smaller than a batch is one batch.
         self._batch_size = min(batch_size, len(faces) // group.size * group.size)
@@ -51,11 +58,11 @@ class Batches:
         self._group = group
 
     def __len__(self) -> int:
-        return len(self._faces) // self._batch_size
+        return int(self._shown[-1]) // self._batch_size
 
     def epoch(self, phase: int, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Iterate over an epoch's batches, from ``first_step`` on."""
-        order = torch.randperm(len(self._faces), generator=seeded(self._seed, phase, epoch))
+        order = self._order(seeded(self._seed, phase, epoch))
         with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
             waiting = None
             for step in range(first_step, len(self)):
@@ -66,6 +73,18 @@ class Batches:
                 waiting = coming
             if waiting:
                 yield waiting.result()
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """Return the rows of an epoch: each as often as it is to be shown on the average."""
+        if self._shown[-1] == len(self._faces):
+            return torch.randperm(len(self._faces), generator=generator)
+        # Rounding the running sum from a random start shows 2.6 times as 2 or 3 times, and keeps
+        # the length of all epochs alike.
+        start = torch.rand((), dtype=torch.float64, generator=generator)
+        ends = (self._shown + start).floor().long()
+        times = torch.diff(ends, prepend=ends.new_zeros(1))
+        rows = torch.repeat_interleave(torch.arange(len(times)), times)
+        return rows[torch.randperm(len(rows), generator=generator)]
 
     def _read(self, rows: Tensor, generator: torch.Generator) -> Batch:
         # Drawn for the whole batch, then shared, so that it does not matter among how many.
@@ -82,6 +101,17 @@ class Batches:
         images = torch.from_numpy(degrade(faces, views.of(mine)))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return Batch(images, targets[mine], affect[mine], views.of(mine))
+
+
+def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:
+    """Return how often each face is shown in an epoch, (n,) float64, 1 or more.
+
+    A label with a share below ``repeat_rare`` comes sqrt(repeat_rare / share) times: repeat-factor
+    sampling (Gupta, Dollár, Girshick, "LVIS", CVPR 2019, section 4.2). emotions: (n, 8).
+    """
+    labels = torch.from_numpy(emotions.argmax(axis=1))
+    share = torch.bincount(labels, minlength=emotions.shape[1]).double() / len(labels)
+    return (repeat_rare / share).sqrt().clamp(min=1.0)[labels]
 
 
 def _pairs(n: int, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

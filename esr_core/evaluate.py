@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from esr_core.model import ESR
 
 #: Takes (n, 3, s, s) in [0, 1], returns probabilities (n, 8), affect (n, 2), votes (n, branches),
-#: and if it knows them also the branches' logits (n, branches, 8) and affect (n, branches, 2).
+#: -1 for who was not asked, and if it knows them also the branches' logits (n, branches, 8) and
+#: affect (n, branches, 2).
 Predictor = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 

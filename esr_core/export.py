@@ -1,4 +1,8 @@
-"""Turning trained weights into ``.onnx`` files, in fp32 and INT8."""
+"""Turning trained weights into ``.onnx`` files, in fp32, fp16 and INT8.
+
+What a CPU runs asks one branch after another (:mod:`esr_core.anytime`); what a GPU runs, fp16 and
+symmetric INT8, asks all of them at once.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,9 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from esr_core import anytime
 from esr_core.atomic import replacing
-from esr_core.infer import METADATA_KEY
+from esr_core.infer import INPUT, METADATA_KEY
 from esr_core.metadata import Metadata
 from esr_core.model import ESR, Counted, Ensemble
 
@@ -29,28 +34,14 @@ OPSET = 16
 IR_VERSION = 8
 #: Training crops that set the ranges of INT8.
 CALIBRATION_FACES = 256
-INPUT = "faces"
 OUTPUTS = list(Counted._fields)
 
 
 def export_fp32(esr: ESR, metadata: Metadata, path: Path, do_constant_folding: bool = True) -> None:
     """Write the ensemble in float32, for any number of faces at once."""
-    size = metadata.input.size_px
-    with replacing(path) as partial, warnings.catch_warnings():
-        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        torch.onnx.export(
-            Ensemble(esr, metadata.temperature).eval(),
-            (torch.zeros(1, 3, size, size),),
-            str(partial),
-            dynamo=False,
-            do_constant_folding=do_constant_folding,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=OUTPUTS,
-            dynamic_axes={name: {0: "n"} for name in (INPUT, *OUTPUTS)},
-        )
-        _finish(partial, metadata)
+    with replacing(path) as partial:
+        _trace(esr, metadata, partial, do_constant_folding, turns=_takes_turns(esr))
+        _finish(partial, metadata, turns=_takes_turns(esr))
 
 
 def export_fp16(esr: ESR, metadata: Metadata, path: Path) -> None:
@@ -60,7 +51,7 @@ def export_fp16(esr: ESR, metadata: Metadata, path: Path) -> None:
 
     with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
         fp32 = Path(folder) / "fp32.onnx"
-        export_fp32(esr, metadata, fp32)
+        _trace(esr, metadata, fp32)
         half = OnnxModel(convert_float_to_float16(onnx.load(fp32), keep_io_types=True))
         half.topological_sort()  # the casts at the borders come last otherwise
         onnx.save(half.model, str(partial))
@@ -79,9 +70,10 @@ def export_int8(
     faces: (n, 3, size, size) in [0, 1], training crops; their ranges calibrate the activations.
     symmetric: signed activations around 0, the form that TensorRT takes.
     """
+    turns = _takes_turns(esr) and not symmetric
     with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
         fp32, prepared = Path(folder) / "fp32.onnx", Path(folder) / "prepared.onnx"
-        export_fp32(esr, metadata, fp32)
+        _trace(esr, metadata, fp32, turns=turns)
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
@@ -94,7 +86,38 @@ def export_int8(
             op_types_to_quantize=["Conv", "MaxPool", "Relu"],
             extra_options={"ActivationSymmetric": symmetric},
         )
-        _finish(partial, metadata)
+        _finish(partial, metadata, turns)
+
+
+def _takes_turns(esr: ESR) -> bool:
+    return esr.get_ensemble_size() > 1
+
+
+def _trace(
+    esr: ESR,
+    metadata: Metadata,
+    path: Path,
+    do_constant_folding: bool = True,
+    turns: bool = False,
+) -> None:
+    """Write the network as it stands: an answer of the ensemble, or ``turns``, of each branch."""
+    size = metadata.input.size_px
+    network = anytime.Branches(esr) if turns else Ensemble(esr, metadata.temperature)
+    outputs = network.outputs if isinstance(network, anytime.Branches) else OUTPUTS
+    with warnings.catch_warnings():
+        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.onnx.export(
+            network.eval(),
+            (torch.zeros(1, 3, size, size),),
+            str(path),
+            dynamo=False,
+            do_constant_folding=do_constant_folding,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_axes={name: {0: "n"} for name in (INPUT, *outputs)},
+        )
 
 
 class _Faces(CalibrationDataReader):  # type: ignore[misc]
@@ -110,8 +133,10 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch}
 
 
-def _finish(path: Path, metadata: Metadata) -> None:
+def _finish(path: Path, metadata: Metadata, turns: bool = False) -> None:
     model = onnx.load(str(path))
+    if turns:
+        model = anytime.assemble(model, metadata.temperature)
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     entry = model.metadata_props.add()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 import onnxruntime
@@ -16,6 +16,9 @@ from esr_core.metadata import Metadata
 
 #: The key under which a ``.onnx`` file of this project holds its metadata.
 METADATA_KEY = "esr"
+#: The names of an ``.onnx`` file's inputs. Files whose branches take turns know the last two, see
+#: :mod:`esr_core.anytime`.
+INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
 #: The weights that ship with the package.
 DEFAULT_MODEL = "esr-4-ferplus-int8.onnx"
 
@@ -36,6 +39,8 @@ _LOAD_ERRORS = (
     ort_errors.RuntimeException,
     UnicodeDecodeError,  # its own text about a damaged file need not be UTF-8
 )
+#: What ``branches`` may be besides a number: a face is asked about until it is decided.
+ADAPTIVE = "adaptive"
 #: What ``provider`` may be.
 PROVIDERS: Tuple[str, ...] = ("auto", *_PROVIDERS)
 
@@ -45,7 +50,7 @@ class Prediction(NamedTuple):
 
     probabilities: NDArray[np.float32]  # (n, 8), rows sum to 1
     affect: NDArray[np.float32]  # (n, 2) valence, arousal in [-1, 1]
-    votes: NDArray[np.int64]  # (n, branches) the emotion each branch thinks most likely
+    votes: NDArray[np.int64]  # (n, branches) what each thinks most likely; -1: was not asked
 
 
 class BranchPrediction(NamedTuple):
@@ -68,7 +73,7 @@ class Model:
         # Threads that spin while they wait fight with the camera and DDS for the cores: as fast on
         # an idle machine, half as fast beside one busy core.
         session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session_options.log_severity_level = 3
+        session_options.log_severity_level = 3  # of warnings nobody here could do anything about
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), session_options, providers=names
@@ -80,7 +85,8 @@ class Model:
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
         self.metadata = Metadata.from_json(text, str(path))
-        given = [list(i.shape[1:]) for i in self._session.get_inputs()]
+        inputs = self._session.get_inputs()
+        given = [list(i.shape[1:]) for i in inputs[:1]]
         self._answers = {output.name for output in self._session.get_outputs()}
         size = self.metadata.input.size_px
         if given != [[3, size, size]] or not self._answers.issuperset(Prediction._fields):
@@ -90,15 +96,23 @@ class Model:
             )
         self.path = path
         self.provider = self._session.get_providers()[0]
-        self._input = self._session.get_inputs()[0].name
+        self._input = inputs[0].name
+        optional = {i.name for i in self._session.get_overridable_initializers()}
+        #: Whether branches are asked one after another, so that asking fewer takes less time.
+        self.takes_turns = optional.issuperset((BRANCHES, LEAD))
+        self._lead = np.array(self.metadata.lead, np.float32)
 
-    def predict(self, batch: NDArray[np.float32]) -> Prediction:
+    def predict(self, batch: NDArray[np.float32], branches: Union[int, str] = 0) -> Prediction:
         """Answer for faces (n, 3, 96, 96) float32 in [0, 1], as ``crop`` makes them; n may be 0.
+
+        branches: at most so many, the first, are asked; 0: all; ``adaptive``: those after which the
+        mean of a face's likeliest emotion leads by the metadata's ``lead`` are not. Files that do
+        not take turns (fp16, for TensorRT) always ask all.
 
         Raises:
             ImageError: the batch has another shape or type.
         """
-        return Prediction(*self._run(batch, Prediction._fields))
+        return Prediction(*self._run(batch, Prediction._fields, branches))
 
     def predict_branches(self, batch: NDArray[np.float32]) -> BranchPrediction:
         """As :meth:`predict`, with what each branch said.
@@ -116,7 +130,9 @@ class Model:
         """Whether :meth:`predict_branches` can be used."""
         return self._answers.issuperset(BranchPrediction._fields)
 
-    def _run(self, batch: NDArray[np.float32], names: Tuple[str, ...]) -> List[Any]:
+    def _run(
+        self, batch: NDArray[np.float32], names: Tuple[str, ...], branches: Union[int, str] = 0
+    ) -> List[Any]:
         size = self.metadata.input.size_px
         if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
             raise ImageError(
@@ -132,7 +148,12 @@ class Model:
                 np.zeros((0, branches, 2), np.float32),
             )
             return list(empty[: len(names)])
-        outputs: List[Any] = self._session.run(list(names), {self._input: batch})
+        inputs: Dict[str, NDArray[Any]] = {self._input: batch}
+        if branches == ADAPTIVE and self.takes_turns:
+            inputs[LEAD] = self._lead
+        elif branches and self.takes_turns:
+            inputs[BRANCHES] = np.array(branches, np.int64)
+        outputs: List[Any] = self._session.run(list(names), inputs)
         return outputs
 
     def warm_up(self, faces: int = 1) -> None:

@@ -12,6 +12,8 @@ from esr_core.errors import ModelError, OptionError
 
 #: Raised when a newer version writes something that an older one would misread.
 FORMAT = 1
+#: No probability leads another by so much, so that nothing is decided before the last branch.
+NEVER = 2.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class Metadata:
     labels: Tuple[str, ...] = LABELS
     #: The branches' logits are divided by it; see :mod:`esr_core.calibration`.
     temperature: float = 1.0
+    #: By how much the mean probability of a face's likeliest emotion must lead for no more branches
+    #: to be asked about it; 2 never does. See :mod:`esr_core.anytime`.
+    lead: float = NEVER
     record: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -42,6 +47,8 @@ class Metadata:
             raise OptionError(
                 f"temperature must be a number from 0.01 to 100, but got {self.temperature!r}"
             )
+        if not isinstance(self.lead, (int, float)) or not 0 <= self.lead <= NEVER:
+            raise OptionError(f"lead must be a number from 0 to {NEVER:g}, but got {self.lead!r}")
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would give emotions wrong names.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")

@@ -27,8 +27,19 @@ class Option:
     choices: Tuple[str, ...] = ()
     live: bool = False
 
+    @property
+    def word_or_number(self) -> bool:
+        """Whether it may be one of the choices or, as well, a whole number in the bounds."""
+        return bool(self.choices) and self.low is not None
+
     def check(self, value: Any) -> None:
-        """Raise OptionError unless ``value`` has the type of the default and lies in the bounds."""
+        """Raise OptionError unless ``value`` has the type of the default and lies in the bounds.
+
+        With choices and bounds both, one of the choices or a whole number in the bounds will do.
+        """
+        if self.word_or_number:
+            self._check_word_or_number(value)
+            return
         kind = type(self.default)
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and kind is not bool):
@@ -42,6 +53,14 @@ class Option:
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise OptionError(
                 f"{self.name} must be from {self.low:g} to {self.high:g}, but got {value!r}"
+            )
+
+    def _check_word_or_number(self, value: Any) -> None:
+        low, high = self.low or 0, self.high or 0
+        if value not in self.choices and not (type(value) is int and low <= value <= high):
+            raise OptionError(
+                f"{self.name} must be {', '.join(self.choices)}, or a whole number from {low:g} to "
+                f"{high:g}, but got {value!r}"
             )
 
 

@@ -123,6 +123,12 @@ class Recipe:
         "mean", "how the losses of the branches become one", choices=("mean", "sum")
     )
     labels: str = option("cross_entropy", "how FER+'s votes become targets", choices=LABEL_MODES)
+    repeat_rare: float = option(
+        0.0,
+        "emotions with a smaller share of the faces than this are shown more often (Gupta et al., "
+        "2019); 0: none",
+        bounds=(0, 1),
+    )
     diversity: str = option(
         "logdet", "how attention is kept different; ESR* only", choices=DIVERSITY
     )

@@ -30,6 +30,7 @@ from esr_core.errors import (
     TrainingError,
 )
 from esr_core.evaluate import Report, evaluate, torch_predictor
+from esr_core.heap import keep_pages
 from esr_core.metadata import Metadata
 from esr_core.model import ESR
 from esr_core.objective import Objective
@@ -75,6 +76,7 @@ def train(
         TrainingError: the loss is no longer a number.
     """
     where = own_device(device)
+    keep_pages()
     group = join(where)
     try:
         run = _Training(training, validation, recipe, folder, on_progress, where, group, name)
@@ -107,7 +109,14 @@ class _Training:
         self.folder, self.on_progress, self.device, self.group = folder, on_progress, device, group
         self.title = f"ESR{'*' if recipe.diversified else ''}-{recipe.branches}-{training.name}"
         self.name = name or checkpoint.file_name(self.title)
-        self.batches = Batches(training, recipe.batch_size, recipe.augmentation, recipe.seed, group)
+        self.batches = Batches(
+            training,
+            recipe.batch_size,
+            recipe.augmentation,
+            recipe.seed,
+            group,
+            recipe.repeat_rare,
+        )
         self.phases = recipe.phases()
         self.history: list[dict[str, Any]] = []
         self.best: Best | None = None

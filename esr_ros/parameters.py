@@ -99,7 +99,10 @@ def descriptor(declared: Option) -> ParameterDescriptor:
         description=declared.description,
         additional_constraints=_constraints(declared),
         # Not read_only: the node refuses with a reason, which says more than ROS does.
+        dynamic_typing=declared.word_or_number,
     )
+    if declared.word_or_number:
+        return described  # a range would bind it to numbers
     if declared.low is not None and declared.high is not None:
         if isinstance(declared.default, float):
             described.floating_point_range = [
@@ -116,6 +119,8 @@ def _constraints(declared: Option) -> str:
     said: List[str] = []
     if declared.choices:
         said.append(f"one of {', '.join(declared.choices)}")
+    if declared.word_or_number:
+        said.append(f"or a number from {declared.low:g} to {declared.high:g}")
     if not declared.live:
         said.append("read at start")
     return "; ".join(said)
@@ -129,10 +134,12 @@ def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
     """Return a parameter file with every parameter, its description and its default."""
     lines = [f"/**/{node_name}:", "  ros__parameters:"]
     for o in options(values):
-        bounds = f" {o.low:g} to {o.high:g}." if o.low is not None else ""
-        choices = f" One of {', '.join(o.choices)}." if o.choices else ""
+        bounds = f" {o.low:g} to {o.high:g}" if o.low is not None else ""
+        choices = f" One of {', '.join(o.choices)}" if o.choices else ""
+        allowed = f"{choices}, or{bounds}." if choices and bounds else f"{choices}{bounds}."
+        allowed = "" if allowed == "." else allowed
         live = " Can change live." if o.live else ""
-        lines += [f"    # {o.description}{bounds}{choices}{live}", f"    {o.name}: {_yaml(o)}", ""]
+        lines += [f"    # {o.description}{allowed}{live}", f"    {o.name}: {_yaml(o)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

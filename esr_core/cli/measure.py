@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from rich.table import Table
 from esr_core.cli.command import command
 from esr_core.detect import open_detector
 from esr_core.emotions import LABELS
-from esr_core.infer import load_model
+from esr_core.errors import OptionError
+from esr_core.infer import ADAPTIVE, load_model
 from esr_core.metadata import Metadata
 from esr_core.progress import bar
 
@@ -42,6 +44,13 @@ def add(commands: Any) -> None:
         "--model", default="", help=".onnx file or folder of weights; default: the one that ships"
     )
     evaluate.add_argument(
+        "--branches",
+        type=_branches,
+        default=0,
+        metavar="N",
+        help="ask only the first N, or 'adaptive': until a face is decided (default: all)",
+    )
+    evaluate.add_argument(
         "--robustness",
         action="store_true",
         help="also blurred, darkened, compressed, shifted, turned, and found by the detector",
@@ -51,7 +60,7 @@ def add(commands: Any) -> None:
     calibrate = command(
         commands,
         "calibrate",
-        "Make trained weights as sure as they are right: fit a temperature, note it beside them.",
+        "Fit how sure trained weights are, and when they have seen enough; note it beside them.",
         "esr calibrate checkpoints/esr-9 --data valid.npz.xz",
         _calibrate,
     )
@@ -83,15 +92,18 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from esr_core.evaluate import measure
 
-    predict, metadata = _predictor(arguments.model)
+    predict, metadata = _predictor(arguments.model, arguments.branches)
     data = _faces(arguments.data)
     outputs = _answers(predict, metadata, data, "evaluating")
     report = measure(outputs, data.emotions, data.affect)
+    asked = float((outputs[2] >= 0).sum(axis=1).mean())
     robustness = None
     if arguments.robustness:
         robustness = _robustness(predict, outputs[0], metadata, data)
     if arguments.json:
-        more = {"robustness": robustness.summary()} if robustness else {}
+        more: Dict[str, Any] = {"branches_asked": round(asked, 2)}
+        if robustness:
+            more["robustness"] = robustness.summary()
         print(json.dumps({**report.summary(), **more}))
         return
     table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
@@ -110,6 +122,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             f"{name}: RMSE {affect.rmse:.3f}, CCC {affect.ccc:.3f}, Pearson {affect.pearson:.3f}, "
             f"same sign {affect.sign_agreement:.1%}"
         )
+    if asked < metadata.branches:
+        console.print(f"{asked:.2f} of {metadata.branches} branches were asked about a face")
     if report.branches:
         console.print(
             "accuracy of the first 1, 2, … branches: "
@@ -124,7 +138,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 def _calibrate(arguments: argparse.Namespace) -> None:
     from esr_core import checkpoint
-    from esr_core.calibration import fit_temperature
+    from esr_core.calibration import branches_asked, fit_lead, fit_temperature
     from esr_core.evaluate import at_temperature, measure, torch_predictor
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
@@ -134,17 +148,21 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     target = data.emotions.argmax(axis=1)
     temperature = fit_temperature(outputs[3], target)
     after = measure(at_temperature(outputs, temperature), data.emotions, data.affect).ece
+    lead = fit_lead(outputs[3], target, temperature)
+    asked = float(branches_asked(outputs[3], lead, temperature)[1].mean())
     description = checkpoint.find_description(arguments.checkpoint)
     figures = {"ece_before": round(before, 4), "ece": round(after, 4), "faces": len(data)}
+    figures["branches_asked"] = round(asked, 2)
     record = {**metadata.record, "calibration": figures}
-    calibrated = replace(metadata, temperature=temperature, record=record)
+    calibrated = replace(metadata, temperature=temperature, lead=lead, record=record)
     checkpoint.write_description(arguments.checkpoint, calibrated, description.stem)
     if arguments.json:
-        print(json.dumps({"temperature": temperature, **figures}))
+        print(json.dumps({"temperature": temperature, "lead": lead, **figures}))
     else:
         print(
             f"temperature {temperature:.3f} noted in {description}; calibration error "
-            f"{before:.3f} before, {after:.3f} with it"
+            f"{before:.3f} before, {after:.3f} with it; with a lead of {lead:g} a face is decided "
+            f"after {asked:.1f} of {metadata.branches} branches on the average"
         )
 
 
@@ -210,13 +228,27 @@ def _robustness(
         )
 
 
-def _predictor(model: str) -> Tuple[Predictor, Metadata]:
+def _branches(text: str) -> Union[int, str]:
+    if text == ADAPTIVE:
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be {ADAPTIVE}, or a whole number from 1 on, but got {text!r}"
+        )
+    return int(text)
+
+
+def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Metadata]:
     if model and Path(model).is_dir():
+        if branches:
+            raise OptionError(f"--branches needs an .onnx file, but {model} is a folder of weights")
         from esr_core import checkpoint
         from esr_core.evaluate import torch_predictor
 
         esr, metadata = checkpoint.load(Path(model))
         return torch_predictor(esr, metadata.temperature), metadata
     loaded = load_model(model or None)
+    if branches:
+        return partial(loaded.predict, branches=branches), loaded.metadata
     predict = loaded.predict_branches if loaded.knows_branches else loaded.predict
     return predict, loaded.metadata

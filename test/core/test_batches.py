@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from esr_core.batches import Batch, Batches
+from esr_core.batches import Batch, Batches, times_shown
 from esr_core.data.ferplus import FerPlus
 from esr_core.distributed import Group
 from esr_core.recipe import Augmentation
@@ -72,3 +72,33 @@ def test_mixed_batches_are_shared_among_processes(faces: FerPlus) -> None:
             torch.testing.assert_close(part.images, whole.images[rank::2], atol=0, rtol=0)
             torch.testing.assert_close(part.emotions, whole.emotions[rank::2], atol=0, rtol=0)
             torch.testing.assert_close(part.affect, whole.affect[rank::2], atol=0, rtol=0)
+
+
+def rare(counts: list[int]) -> FerPlus:
+    """Faces of which so many show each emotion."""
+    labels = np.repeat(np.arange(8), counts)
+    images = np.zeros((len(labels), 48, 48), np.uint8)
+    return FerPlus(images, np.eye(8, dtype=np.float32)[labels], labels)
+
+
+def test_rare_emotions_are_shown_more_often() -> None:
+    data = rare([500, 300, 100, 60, 20, 10, 10, 0])
+    shown = times_shown(data.emotions, 0.04)
+    expected = [1, 1, 1, 1, 2**0.5, 2, 2]
+    for label, times in enumerate(expected):
+        np.testing.assert_allclose(shown[data.target == label], times)
+    assert times_shown(data.emotions, 0.0).sum() == len(data)
+
+
+def test_epochs_with_repeats_have_one_length_and_every_face() -> None:
+    data = rare([500, 300, 100, 60, 20, 10, 10, 0])
+    with_repeats = Batches(data, 50, NONE, 5, Group(), repeat_rare=0.04)
+    assert len(with_repeats) == (1000 + 20 * (2**0.5 - 1) + 20) // 50
+    counts = []
+    for epoch in range(20):
+        order = with_repeats._order(torch.Generator().manual_seed(epoch))
+        assert len(order) - 1028 in (0, 1)
+        assert set(order.tolist()) == set(range(len(data)))
+        counts.append(np.bincount(data.target[order], minlength=8))
+    np.testing.assert_allclose(np.mean(counts, axis=0)[:7], [500, 300, 100, 60, 28.3, 20, 20], 0.02)
+    assert sum(len(batch.emotions) for batch in with_repeats.epoch(0, 0)) == 1000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Union
 
 import pytest
 
@@ -83,3 +83,24 @@ def test_what_needs_a_new_model_or_detector_is_not_live() -> None:
     live = {o.name for o in options(PipelineOptions) if o.live}
     assert live.isdisjoint({"model", "provider", "threads", "detector", "detector_model"})
     assert {"min_score", "smoothing_s", "track_timeout_s"} <= live
+
+
+@dataclass(frozen=True)
+class Oven:
+    fan: Union[int, str] = option("auto", "How fast.", (1, 4), ("auto", "off"))
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@pytest.mark.parametrize("good", ["auto", "off", 1, 4])
+def test_words_or_numbers(good: Any) -> None:
+    assert Oven(good).fan == good
+    assert next(options(Oven)).word_or_number
+
+
+@pytest.mark.parametrize("wrong", ["fast", "3", 0, 5, 2.0, True, None])
+def test_neither_word_nor_number(wrong: Any) -> None:
+    text = rf"fan must be auto, off, or a whole number from 1 to 4, but got {wrong!r}"
+    with pytest.raises(OptionError, match=text):
+        Oven(wrong)

@@ -17,6 +17,7 @@ from esr_core import (
     ModelError,
     OptionError,
     PipelineOptions,
+    Prediction,
     Stream,
     View,
 )
@@ -138,8 +139,13 @@ def test_several_cameras_share_the_network_and_nothing_else(
     small = np.ascontiguousarray(rgb[:400, 100:400])
     calls = []
     real = pipeline.model.predict
+
+    def counted(batch: NDArray[np.float32], branches: int | str) -> Prediction:
+        calls.append(len(batch))
+        return real(batch, branches)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.model, "predict", lambda x: (calls.append(len(x)), real(x))[1])
+        patch.setattr(pipeline.model, "predict", counted)
         first = pipeline.answer([View(left, rgb, 0.0), View(empty, GREY, 0.0)])
         second = pipeline.answer([View(right, small, 5.0), View(left, rgb, 0.1)])
     assert calls == [1, 2]

@@ -205,6 +205,11 @@ def test_parameters_change_live_or_are_refused_with_a_reason(
         request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
         return call(me, SetParameters, "/emotion_node/set_parameters", request).results[0]
 
+    few = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
+    assert change("branches", few).successful
+    assert me.ask(to_image(photograph)).emotions[0].agreement in (0.0, 1.0)
+    until_decided = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="adaptive")
+    assert change("branches", until_decided).successful
     strict = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=1.0)
     assert change("min_score", strict).successful
     assert me.ask(to_image(photograph)).emotions == []

@@ -32,6 +32,11 @@ def test_live_change() -> None:
     assert after.min_score == 0.9
 
 
+@pytest.mark.parametrize("branches", [3, "adaptive"])
+def test_word_or_number(branches: object) -> None:
+    assert changed(NodeOptions(), [Parameter("branches", value=branches)]).branches == branches
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -39,6 +44,7 @@ def test_live_change() -> None:
         ("model", "x.onnx", "model cannot change while the node runs"),
         ("max_faces", 0, "max_faces must be from 1 to 256, but got 0"),
         ("min_score", "high", "min_score must be a float"),
+        ("branches", "most", "branches must be adaptive, or a whole number from 1 to 64"),
     ],
 )
 def test_refused_change(name: str, value: object, said: str) -> None:
@@ -51,4 +57,8 @@ def test_descriptors_carry_bounds_and_text() -> None:
     assert described["min_score"].floating_point_range[0].to_value == 1.0
     assert described["max_faces"].integer_range[0].from_value == 1
     assert "one of best_effort, reliable" in described["reliability"].additional_constraints
+    assert described["branches"].dynamic_typing
+    assert "one of adaptive; or a number from 1 to 64" in (
+        described["branches"].additional_constraints
+    )
     assert all(d.description for d in described.values())
