@@ -19,10 +19,18 @@ setup: ## Install what the node needs and build the package
 	@tools/setup.sh node
 	@$(MAKE) --silent --no-print-directory install/.built
 
+# vision_msgs and hri_msgs, where ROS 2 comes from PyPI, which lacks them.
+install/.interfaces: $(shell find interfaces -type f)
+	@[ -e .venv/.ros_distro ] || { echo "setup: building the interfaces of other packages"; \
+		source env.sh && colcon --log-level error build --base-paths interfaces \
+		--event-handlers console_cohesion- --cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1; } \
+		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
+	@mkdir -p install && touch $@
+
 setup-test: setup
 	@tools/setup.sh test
 
-install/.built: $(SOURCES)
+install/.built: $(SOURCES) install/.interfaces
 	@echo "setup: building the package"
 	@rm -rf install/esr_ros/lib/python*/site-packages/esr_*  # or removed modules would stay
 	@source env.sh && colcon --log-level error build --event-handlers console_cohesion- \

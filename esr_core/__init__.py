@@ -23,9 +23,10 @@ from esr_core.errors import (
     OptionError,
     TrainingError,
 )
+from esr_core.face import FaceEmotion
 from esr_core.image import Image
 from esr_core.infer import Model, Prediction, load_model
-from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions, View
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 from esr_core.stream import Stream
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from esr_core.atomic import replacing
-from esr_core.download import digest
+from esr_core.digest import digest
 from esr_core.emotions import LABELS
 from esr_core.evaluate import Report
 from esr_core.metadata import Metadata

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
 import os
@@ -27,6 +26,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from esr_core.digest import digest
 from esr_core.errors import DownloadError
 
 SCHEMES = ("http", "https", "ftp", "file")
@@ -222,15 +222,6 @@ def _move(place: Path, folder: Path) -> None:
             (target / name).mkdir(exist_ok=True)
         for name in files:
             os.replace(Path(root) / name, target / name)
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    content = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            content.update(block)
-    return content.hexdigest()
 
 
 def _reason(error: BaseException) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.emotions import COLOURS_RGB, LABELS
-from esr_core.pipeline import FaceEmotion
+from esr_core.face import FaceEmotion
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 

@@ -41,6 +41,9 @@ class Option:
             self._check_word_or_number(value)
             return
         kind = type(self.default)
+        if kind is tuple:
+            self._check_words(value)
+            return
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and kind is not bool):
             raise OptionError(
@@ -54,6 +57,11 @@ class Option:
             raise OptionError(
                 f"{self.name} must be from {self.low:g} to {self.high:g}, but got {value!r}"
             )
+
+    def _check_words(self, value: Any) -> None:
+        words = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
+        if not words or not all(value) or not value:
+            raise OptionError(f"{self.name} must be a list of words, but got {value!r}")
 
     def _check_word_or_number(self, value: Any) -> None:
         low, high = self.low or 0, self.high or 0

@@ -12,6 +12,8 @@ from esr_core.crop import crop
 from esr_core.detect import SCORE_FLOOR, Detector, Faces, find_faces, open_detector
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
+from esr_core.event import Event
+from esr_core.face import FaceEmotion
 from esr_core.infer import ADAPTIVE, PROVIDERS, Model, Prediction, load_model
 from esr_core.options import check, option
 from esr_core.stream import Stream
@@ -76,32 +78,11 @@ class PipelineOptions:
         check(self)
 
 
-@dataclass(frozen=True)
-class FaceEmotion:
-    """One face and what it shows."""
+class Answer(NamedTuple):
+    """What one image shows."""
 
-    face_id: int
-    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2 in pixels; may reach over the border
-    score: float  # of the detector, in [0, 1]
-    landmarks: NDArray[np.float32]  # (5, 2) eyes, nose, corners of the mouth
-    probabilities: NDArray[np.float32]  # (8,), sum to 1
-    valence: float  # in [-1, 1]
-    arousal: float  # in [-1, 1]
-    votes: NDArray[np.int64]  # (branches,) in this image, not smoothed; -1: was not asked
-    emotion: int  # an index into LABELS: the most probable one, but for ``hysteresis``
-
-    @property
-    def label(self) -> str:
-        return LABELS[self.emotion]
-
-    @property
-    def confidence(self) -> float:
-        return float(self.probabilities[self.emotion])
-
-    @property
-    def agreement(self) -> float:
-        """Share of the branches that voted for ``emotion``, of those that were asked."""
-        return float((self.votes == self.emotion).sum() / (self.votes >= 0).sum())
+    faces: List[FaceEmotion]  # the largest first
+    events: List[Event]  # what is new since the image before
 
 
 class View(NamedTuple):
@@ -148,9 +129,9 @@ class EmotionPipeline:
         Raises:
             ImageError: not an image of this form.
         """
-        return self.answer([View(self.stream, rgb, stamp_s)])[0]
+        return self.answer([View(self.stream, rgb, stamp_s)])[0].faces
 
-    def answer(self, views: Sequence[View]) -> List[List[FaceEmotion]]:
+    def answer(self, views: Sequence[View]) -> List[Answer]:
         """Answer for images of several cameras, each camera once, with one call of the network.
 
         Raises:
@@ -186,11 +167,12 @@ class EmotionPipeline:
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
 
-    def _told(self, view: View, faces: Faces, prediction: Prediction) -> List[FaceEmotion]:
+    def _told(self, view: View, faces: Faces, prediction: Prediction) -> Answer:
         """Give each face its id, and put what it shows now together with what it showed before."""
         tracker, smoother = view.stream.tracker, view.stream.smoother
         ids = tracker.update(faces.boxes, view.stamp_s, self.options.track_timeout_s)
-        smoother.keep(track.face_id for track in tracker.tracks)
+        followed = [track.face_id for track in tracker.tracks]
+        smoother.keep(followed)
         answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
         results = []
         for i, face_id in enumerate(ids.tolist()):
@@ -209,4 +191,4 @@ class EmotionPipeline:
                     emotion=smoother.label(face_id, probabilities, self.options.hysteresis),
                 )
             )
-        return results
+        return Answer(results, view.stream.chronicle.update(results, followed))

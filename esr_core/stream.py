@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from esr_core.event import Chronicle
 from esr_core.smooth import Smoother
 from esr_core.track import Tracker
 
@@ -12,6 +13,7 @@ class Stream:
     def __init__(self) -> None:
         self.tracker = Tracker()
         self.smoother = Smoother()
+        self.chronicle = Chronicle()
 
     def reset(self) -> None:
         """Forget all faces; their ids are not given again."""

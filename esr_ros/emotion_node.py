@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import traceback
-from typing import Any, Dict, List, Optional, Type, Union
+from functools import partial
+from typing import Callable, Dict, List, Optional
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -14,31 +14,23 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+from std_srvs.srv import SetBool, Trigger
 
 from esr_core.errors import EsrError, ImageError, OptionError
-from esr_core.pipeline import EmotionPipeline
-from esr_ros import parameters
-from esr_ros.counters import Counters, diagnostic_array
+from esr_core.metadata import Metadata
+from esr_core.pipeline import Answer, EmotionPipeline, View
+from esr_ros import detections, parameters
+from esr_ros.camera import SILENCE_S, AnyImage, Camera, bases
+from esr_ros.counters import status
+from esr_ros.humans import Humans
 from esr_ros.images import decode
 from esr_ros.latest import Latest
-from esr_ros.messages import emotion_array
-from esr_ros.msg import EmotionArray
 
-AnyImage = Union[Image, CompressedImage]
-#: How long without an image until the node says what it listens to.
-SILENCE_S = 5.0
 #: How long the executor may wait without looking whether it was told to stop.
 WAKE_S = 0.5
 #: What is older than this was not taken now.
 LONGEST_LATENCY_S = 60.0
-#: What to do when images are sent and do not arrive.
-LARGE_IMAGES = (
-    "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
-    "the camera and of this node (the launch file sets it here), or reliability: reliable on both"
-)
 
 
 class NodeError(EsrError):
@@ -48,36 +40,38 @@ class NodeError(EsrError):
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
     """Subscribes to images, answers each with one EmotionArray.
 
-    The executor only receives; a worker thread does a frame's work on the newest image. Images
-    that come faster than they can be answered are counted as stale, never queued.
+    The executor only receives; a worker thread does a frame's work on the newest image of each
+    camera. Images that come faster than they can be answered are counted as stale, never queued.
     """
 
     def __init__(self) -> None:
         super().__init__("emotion_node", automatically_declare_parameters_from_overrides=True)
         self.options = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.counters = Counters()
         self.pipeline: Optional[EmotionPipeline] = None
-        self._mailbox: Latest[AnyImage] = Latest()
+        self.cameras: List[Camera] = []
+        self._humans: Optional[Humans] = None
+        self._mailbox: Latest[Camera, AnyImage] = Latest()
         self._worker: Optional[threading.Thread] = None
-        self._last_sequence = 0
+        self._working = threading.Lock()  # held while a frame is answered
+        self._offered: List[Callable[[], object]] = []  # what takes back what configure offered
 
     # --- lifecycle -----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, warm it up, offer the topics."""
+        """Load the model, warm it up, offer topics and services."""
         try:
             pipeline = EmotionPipeline(self.options)
             pipeline.warm_up()
+            self._offer(pipeline.model.metadata)
         except EsrError as error:
+            self._release()
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         except BaseException:
             # rclpy takes what is raised here for an error transition and says nothing.
             self.get_logger().fatal(f"cannot configure:\n{traceback.format_exc()}")
             raise
-        self._emotions = self.create_publisher(EmotionArray, "emotion", 10)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.pipeline = pipeline
         model = pipeline.model
         self.get_logger().info(
@@ -85,39 +79,45 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         )
         return TransitionCallbackReturn.SUCCESS
 
+    def _offer(self, model: Metadata) -> None:
+        """Make the publishers and services."""
+        if self.options.humans:
+            humans = self._humans = Humans(self)
+            self._offered.append(humans.close)
+        for number, (topic, base) in enumerate(bases(self.options.image_topics).items()):
+            camera = Camera(self, number, topic, base, self.options, model)
+            self.cameras.append(camera)
+            self._offered.append(camera.close)
+        if not detections.INSTALLED:
+            self.get_logger().info("vision_msgs is not installed: emotion/detections is not told")
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._offered.append(partial(self.destroy_publisher, self._diagnostics))
+        for kind, name, serve in (
+            (SetBool, "~/enable", self._on_enable),
+            (Trigger, "~/reset", self._on_reset),
+        ):
+            service = self.create_service(kind, name, serve)
+            self._offered.append(partial(self.destroy_service, service))
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to listen."""
-        self.counters = Counters()
-        self._last_sequence = 0
-        self._heard_s = time.monotonic()
         self._mailbox = Latest()
         self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
         self._worker.start()
-        self.topic = self.resolve_topic_name("image_raw")
-        message_type = image_type(self.topic)
-        reliable = self.options.reliability == "reliable"
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=1,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-        )
-        self._subscription = self.create_subscription(
-            message_type,
-            "image_raw",
-            self._on_image,
-            qos,
-        )
+        for camera in self.cameras:
+            camera.start_over()
+        self._listen()
         self._clockwork = [
             self.create_timer(1.0, self._publish_diagnostics),
             self.create_timer(SILENCE_S, self._on_silence),
         ]
-        self.get_logger().info(f"listening to {self.topic} ({self._heard_as()})")
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen and finish the frame in hand; the model stays loaded."""
         self._stop()
-        self.get_logger().info(f"stopped; {self._totals()}")
+        for camera in self.cameras:
+            self.get_logger().info(f"stopped; {_totals(camera)} from {camera.topic}")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -137,10 +137,16 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
+    def _listen(self) -> None:
+        for camera in self.cameras:
+            camera.listen(self._on_image)
+            self.get_logger().info(f"listening to {camera.topic} ({camera})")
+
     def _stop(self) -> None:
         if self._worker is None:
             return
-        self.destroy_subscription(self._subscription)
+        for camera in self.cameras:
+            camera.ignore()
         for timer in self._clockwork:
             self.destroy_timer(timer)
         self._mailbox.close()
@@ -148,42 +154,77 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = None
 
     def _release(self) -> None:
-        if self.pipeline is not None:
-            self.destroy_publisher(self._emotions)
-            self.destroy_publisher(self._diagnostics)
-            self.pipeline = None
+        while self._offered:
+            self._offered.pop()()
+        self.cameras.clear()
+        self._humans = self.pipeline = None
+
+    # --- services ------------------------------------------------------------------------------
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        """Stop to answer images, and go on; the node stays active."""
+        response.success = self._worker is not None
+        if not response.success:
+            response.message = "the node is not active; activate it first"
+            return response
+        listens = self.cameras[0].is_listening
+        if request.data and not listens:
+            self._listen()
+        elif not request.data:
+            for camera in self.cameras:
+                camera.ignore()
+        response.message = "answering images" if request.data else "images are ignored"
+        return response
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Forget all faces."""
+        with self._working:
+            for camera in self.cameras:
+                camera.stream.reset()
+        response.success, response.message = True, "all faces are forgotten"
+        return response
 
     # --- a frame's way -------------------------------------------------------------------------
 
-    def _on_image(self, message: AnyImage, info: Dict[str, Any]) -> None:
-        self._count_missed(info.get("publication_sequence_number"))
-        self._heard_s = time.monotonic()
-        displaced = self._mailbox.put(message)
-        self.counters.add(received=1, stale=int(displaced))
+    def _on_image(self, camera: Camera, message: AnyImage) -> None:
+        displaced = self._mailbox.put(camera, message)
+        camera.counters.add(received=1, stale=int(displaced))
 
     def _work(self) -> None:
-        """The worker thread: answer the newest image until the node is deactivated."""
+        """The worker thread: answer the newest images until the node is deactivated."""
         while True:
-            message = self._mailbox.take()
-            if message is None:
+            waiting = self._mailbox.take()
+            if not waiting:
                 return
-            try:
-                self._answer(message)
-            except ImageError as error:
-                self.counters.add(undecodable=1, undecodable_in_a_row=1)
-                self._warn(f"image on {self.topic} ignored: {error}")
+            with self._working:
+                self._answer(waiting)
 
-    def _answer(self, message: AnyImage) -> None:
+    def _answer(self, waiting: Dict[Camera, AnyImage]) -> None:
+        """Answer one image of each camera that sent one, all of them in one batch."""
         assert self.pipeline is not None  # there is no worker without one
-        rgb = decode(message)
-        faces = self.pipeline.step(rgb, self._stamp_s(message.header))
-        self._emotions.publish(emotion_array(message.header, faces, rgb.shape))
-        self.counters.add(answered=1, faces=len(faces))
-        self.counters.undecodable_in_a_row = 0
-        latency_s = self._now_s() - self._stamp_s(message.header)
+        views = {}
+        for camera, message in waiting.items():
+            try:
+                rgb = decode(message)
+            except ImageError as error:
+                camera.counters.add(undecodable=1, undecodable_in_a_row=1)
+                self._warn(f"image on {camera.topic} ignored: {error}")
+                continue
+            views[camera] = View(camera.stream, rgb, self._stamp_s(message.header))
+        answers = self.pipeline.answer(list(views.values()))
+        for (camera, view), answer in zip(views.items(), answers):
+            self._tell(camera, waiting[camera].header, view, answer)
+
+    def _tell(self, camera: Camera, header: Header, view: View, answer: Answer) -> None:
+        camera.outputs.publish(header, view.rgb, answer)
+        if self._humans:
+            self._humans.publish(camera.number, header, view.rgb, answer)
+        camera.counters.add(answered=1, faces=len(answer.faces))
+        camera.counters.undecodable_in_a_row = 0
+        latency_s = self._now_s() - self._stamp_s(header)
         # Older or from the future: a recording, or a camera whose clock is another.
         if 0 < latency_s < LONGEST_LATENCY_S:
-            self.counters.add_latency(latency_s)
+            camera.counters.add_latency(latency_s)
 
     def _stamp_s(self, header: Header) -> float:
         """The image's own time; the clock's where the camera sets none."""
@@ -199,44 +240,11 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def _warn(self, text: str) -> None:
         self.get_logger().warning(text, throttle_duration_sec=self.options.warning_period_s)
 
-    def _count_missed(self, sequence_number: Optional[int]) -> None:
-        """Count the gap to the image before; only DDS of Jazzy and newer number them."""
-        if not sequence_number:
-            return
-        last, self._last_sequence = self._last_sequence, sequence_number
-        missed = sequence_number - last - 1
-        # Each camera numbers its own images, so with two of them a gap says nothing.
-        if last == 0 or missed <= 0 or self.count_publishers(self.topic) != 1:
-            return
-        self.counters.add(missed=missed)
-        values = self.counters.values()
-        if values["missed"] > max(values["received"], 30):
-            self.get_logger().warning(
-                f"most images on {self.topic} do not arrive: {values['received']} did, "
-                f"{values['missed']} did not. {LARGE_IMAGES}",
-                once=True,
-            )
-
     def _on_silence(self) -> None:
-        silent_s = self._silent_s()
-        if silent_s < SILENCE_S:
-            return
-        since = f"for {silent_s:.0f} s" if self.counters.values()["received"] else "yet"
-        publishers = self.get_publishers_info_by_topic(self.topic)
-        offers = ", ".join(
-            f"{p.node_name} sends {p.topic_type} {p.qos_profile.reliability.name.lower()}"
-            for p in publishers
-        )
-        self._warn(
-            f"no images {since} on {self.topic}; this node wants {self._heard_as()}; "
-            + (f"there: {offers}. {LARGE_IMAGES}" if offers else "nobody publishes there")
-        )
-
-    def _silent_s(self) -> float:
-        return time.monotonic() - self._heard_s
-
-    def _heard_as(self) -> str:
-        return f"{image_type(self.topic).__name__}, {self.options.reliability}, depth 1"
+        for camera in self.cameras:
+            complaint = camera.complaint()
+            if complaint:
+                self._warn(complaint)
 
     def _publish_diagnostics(self) -> None:
         if self.pipeline is None or self._worker is None:
@@ -247,26 +255,27 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             raise NodeError("the worker thread has ended; this node cannot answer any more")
         model = self.pipeline.model
         details = {
-            "topic": self.topic,
             "model": model.metadata.name,
+            "model sha256": model.sha256[:16],
             "provider": model.provider,
             "detector": self.pipeline.detector.name,
         }
-        header = Header(stamp=self.get_clock().now().to_msg())
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(
-            diagnostic_array(
-                header,
-                f"{name}: emotions",
-                self.topic,
-                self.counters,
-                self._silent_s() >= SILENCE_S,
-                details,
+            DiagnosticArray(
+                header=Header(stamp=self.get_clock().now().to_msg()),
+                status=[
+                    status(
+                        f"{name}: emotions" + (f" {camera.name}" if len(self.cameras) > 1 else ""),
+                        camera.topic,
+                        camera.counters,
+                        _state(camera),
+                        details,
+                    )
+                    for camera in self.cameras
+                ],
             )
         )
-
-    def _totals(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in self.counters.values().items())
 
     def _on_set_parameters(self, changes: List[Parameter]) -> SetParametersResult:
         try:
@@ -278,11 +287,15 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         return SetParametersResult(successful=True)
 
 
-def image_type(topic: str) -> Type[AnyImage]:
-    """CompressedImage for topics that end so, as image_transport names them, else Image."""
-    compressed = topic.endswith("/compressed")
-    chosen: Type[AnyImage] = CompressedImage if compressed else Image
-    return chosen
+def _totals(camera: Camera) -> str:
+    return ", ".join(f"{count} {name}" for name, count in camera.counters.values().items())
+
+
+def _state(camera: Camera) -> str:
+    """What the counters do not tell: whether anything is heard."""
+    if not camera.is_listening:
+        return "disabled"
+    return "silent" if camera.silent_s >= SILENCE_S else "hearing"
 
 
 def main(args: Optional[List[str]] = None) -> int:

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+import array
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
-from sensor_msgs.msg import RegionOfInterest
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from esr_core.pipeline import FaceEmotion
-from esr_ros.msg import Emotion, EmotionArray
+from esr_core.emotions import LABELS
+from esr_core.event import KINDS, Event
+from esr_core.face import FaceEmotion
+from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
+
+
+class Region(NamedTuple):
+    """A face's box in whole pixels, cut to the image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def region(face: FaceEmotion, shape: Tuple[int, ...]) -> Region:
+    """Return where a face is in an image of ``shape`` (h, w, …)."""
+    height, width = shape[:2]
+    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+    left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    return Region(left, top, max(min(x2, width) - left, 1), max(min(y2, height) - top, 1))
 
 
 def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
@@ -17,9 +40,12 @@ def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ..
 
 
 def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
+    place = region(face, shape)
     return Emotion(
         face_id=face.face_id,
-        roi=_region(face, shape),
+        roi=RegionOfInterest(
+            x_offset=place.left, y_offset=place.top, width=place.width, height=place.height
+        ),
         detection_score=face.score,
         emotion=face.emotion,
         label=face.label,
@@ -31,15 +57,35 @@ def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
     )
 
 
-def _region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
-    """The face's box in whole pixels, cut to the image."""
-    height, width = shape[:2]
-    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
-    left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
-    return RegionOfInterest(
-        x_offset=left,
-        y_offset=top,
-        width=max(min(x2, width) - left, 1),
-        height=max(min(y2, height) - top, 1),
-        do_rectify=False,
+def emotion_event(header: Header, event: Event) -> EmotionEvent:
+    """Return what happened to a face, with the header of the image in which it was noticed."""
+    face = event.face
+    return EmotionEvent(
+        header=header,
+        type=KINDS.index(event.kind),
+        face_id=face.face_id,
+        emotion=face.emotion,
+        label=face.label,
+        confidence=face.confidence,
+        valence=face.valence,
+        arousal=face.arousal,
+        previous_emotion=event.previous,
+        previous_label=LABELS[event.previous],
     )
+
+
+def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
+    """Return pixels (h, w, 3) uint8 as an ``rgb8`` image."""
+    height, width = rgb.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data = array.array("B", rgb.tobytes())  # bytes would be checked one by one
+    return message
+
+
+def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImage:
+    """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent."""
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    content: Sequence[Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+    message.data = array.array("B", content[1].tobytes())
+    return message

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, List
+from typing import Any, Iterable, List, Sequence
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -24,6 +25,20 @@ class NodeOptions(PipelineOptions):
 
     autostart: bool = option(
         True, "Configure and activate at start; false waits for a lifecycle manager."
+    )
+    image_topics: Sequence[str] = option(
+        ("image_raw",),
+        "Where images come from; a topic that ends in /compressed is CompressedImage. Of one topic "
+        "the answers are on emotion, of several beside each: left/emotion for left/image_raw.",
+    )
+    annotated_image: str = option(
+        "raw",
+        "What emotion/image is while somebody listens; compressed: JPEG, on "
+        "emotion/image/compressed.",
+        choices=("raw", "compressed"),
+    )
+    humans: bool = option(
+        False, "Faces are also told as ROS4HRI has it, on /humans/faces; needs hri_msgs."
     )
     reliability: str = option(
         "best_effort",
@@ -65,7 +80,7 @@ def declare(node: Node) -> NodeOptions:
         node.undeclare_parameter(name)
     for declared in known:
         try:
-            node.declare_parameter(declared.name, declared.default, descriptor(declared))
+            node.declare_parameter(declared.name, _ros_value(declared), descriptor(declared))
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             raise OptionError(f"parameter {declared.name}: {error}") from error
     return read(node)
@@ -127,7 +142,13 @@ def _constraints(declared: Option) -> str:
 
 
 def _is_ros(name: str) -> bool:
-    return name in _ROS_NAMES
+    return name in _ROS_NAMES or name.startswith("qos_overrides.")
+
+
+def _ros_value(declared: Option) -> Any:
+    """The default as ROS takes it: it knows lists, no tuples."""
+    is_list = isinstance(declared.default, tuple)
+    return list(declared.default) if is_list else declared.default
 
 
 def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
@@ -147,4 +168,6 @@ def _yaml(declared: Option) -> str:
     value = declared.default
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -25,7 +25,7 @@ from rich.live import Live
 from rich.table import Table
 
 from esr_core.draw import annotate
-from esr_core.pipeline import FaceEmotion
+from esr_core.face import FaceEmotion
 from esr_ros.msg import Emotion, EmotionArray
 
 ROOT = Path(__file__).resolve().parent.parent

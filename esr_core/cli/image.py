@@ -18,8 +18,9 @@ from esr_core import options as declared
 from esr_core.cli.command import command
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
+from esr_core.face import FaceEmotion
 from esr_core.image import read_image
-from esr_core.pipeline import EmotionPipeline, FaceEmotion, PipelineOptions
+from esr_core.pipeline import EmotionPipeline, PipelineOptions
 
 #: Options of the pipeline that make sense for still pictures.
 _IMAGE_OPTIONS = (

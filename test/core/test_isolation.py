@@ -19,6 +19,7 @@ ROS = {"rclpy", "esr_ros", "sensor_msgs", "std_msgs", "diagnostic_msgs", "launch
 TRAINING = {"torch", "onnx", "yaml", "matplotlib"}
 #: Modules that only training, export and checkpoints need.
 TRAINERS = {
+    "anytime",
     "augment",
     "batches",
     "card",

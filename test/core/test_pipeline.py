@@ -149,11 +149,11 @@ def test_several_cameras_share_the_network_and_nothing_else(
         first = pipeline.answer([View(left, rgb, 0.0), View(empty, GREY, 0.0)])
         second = pipeline.answer([View(right, small, 5.0), View(left, rgb, 0.1)])
     assert calls == [1, 2]
-    assert [[face.face_id for face in faces] for faces in first] == [[1], []]
-    assert [[face.face_id for face in faces] for faces in second] == [[1], [1]]
+    assert [[face.face_id for face in answer.faces] for answer in first] == [[1], []]
+    assert [[face.face_id for face in answer.faces] for answer in second] == [[1], [1]]
     alone = EmotionPipeline(model=pipeline.model, detector=pipeline.detector).step(small, 5.0)[0]
-    np.testing.assert_allclose(second[0][0].probabilities, alone.probabilities, atol=1e-5)
-    np.testing.assert_array_equal(second[0][0].box, alone.box)
+    np.testing.assert_allclose(second[0].faces[0].probabilities, alone.probabilities, atol=1e-5)
+    np.testing.assert_array_equal(second[0].faces[0].box, alone.box)
     assert pipeline.answer([]) == []
 
 

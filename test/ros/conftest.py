@@ -16,7 +16,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from skimage import data
 
@@ -127,6 +127,24 @@ class Robot:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics = {pair.key: pair.value for pair in message.status[0].values}
         self.diagnostics["message"] = message.status[0].message
+
+    def hear(self, kind: Any, topic: str, latched: bool = False) -> List[Any]:
+        """Return a list to which what arrives on a topic is added from now on."""
+        heard: List[Any] = []
+        qos = QoSProfile(depth=100)
+        if latched:
+            qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+        self.node.create_subscription(kind, topic, heard.append, qos)
+        return heard
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Call a service of the node and return its response."""
+        client = self.node.create_client(kind, name)
+        assert client.wait_for_service(DEADLINE_S)
+        future = client.call_async(request)
+        assert self.spin_until(future.done)
+        self.node.destroy_client(client)
+        return future.result()
 
     def spin_until(self, condition: Callable[[], bool], seconds: float = DEADLINE_S) -> bool:
         deadline_s = time.monotonic() + seconds

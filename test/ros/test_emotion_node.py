@@ -164,17 +164,9 @@ def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
     assert "unknown parameter smothing_s" in node.said
 
 
-def call(me: Any, kind: Any, name: str, request: Any) -> Any:
-    client = me.node.create_client(kind, name)
-    assert me.spin_until(client.service_is_ready)
-    future = client.call_async(request)
-    assert me.spin_until(future.done)
-    return future.result()
-
-
 def transition(me: Any, number: int) -> bool:
     request = ChangeState.Request(transition=Transition(id=number))
-    return bool(call(me, ChangeState, "/emotion_node/change_state", request).success)
+    return bool(me.call(ChangeState, "/emotion_node/change_state", request).success)
 
 
 def test_lifecycle_by_a_manager(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
@@ -203,7 +195,7 @@ def test_parameters_change_live_or_are_refused_with_a_reason(
 
     def change(name: str, value: ParameterValue) -> Any:
         request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
-        return call(me, SetParameters, "/emotion_node/set_parameters", request).results[0]
+        return me.call(SetParameters, "/emotion_node/set_parameters", request).results[0]
 
     few = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
     assert change("branches", few).successful

@@ -1,4 +1,6 @@
-"""The mailbox: newest wins."""
+"""The mailbox: of each sender the newest wins."""
+
+from __future__ import annotations
 
 import threading
 
@@ -6,17 +8,25 @@ from esr_ros.latest import Latest
 
 
 def test_newest_wins_and_the_displaced_is_reported() -> None:
-    box: Latest[int] = Latest()
-    assert [box.put(1), box.put(2), box.put(3)] == [False, True, True]
-    assert box.take() == 3
-    assert box.put(4) is False
+    box: Latest[str, int] = Latest()
+    assert [box.put("left", 1), box.put("left", 2), box.put("left", 3)] == [False, True, True]
+    assert box.take() == {"left": 3}
+    assert box.put("left", 4) is False
 
 
-def test_close_wakes_the_one_who_waits() -> None:
-    box: Latest[int] = Latest()
+def test_senders_do_not_displace_each_other() -> None:
+    box: Latest[str, int] = Latest()
+    assert [box.put("left", 1), box.put("right", 2), box.put("right", 3)] == [False, False, True]
+    assert box.take() == {"left": 1, "right": 3}
+
+
+def test_close_wakes_the_one_who_waits_and_drops_what_lies_here() -> None:
+    box: Latest[str, int] = Latest()
     got = []
     waiting = threading.Thread(target=lambda: got.append(box.take()))
     waiting.start()
     box.close()
     waiting.join(timeout=10)
-    assert got == [None]
+    assert got == [{}]
+    box.put("left", 1)
+    assert box.take() == {}

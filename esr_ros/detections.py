@@ -1,0 +1,60 @@
+"""The same faces as vision_msgs has them, for those who know nothing of this package."""
+
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+from std_msgs.msg import Header
+
+from esr_core.emotions import LABELS
+from esr_core.face import FaceEmotion
+from esr_ros.messages import region
+
+try:
+    from vision_msgs import msg as vision
+
+    Detection2DArray, VisionInfo = vision.Detection2DArray, vision.VisionInfo
+    INSTALLED = True
+except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
+    INSTALLED = False
+
+
+def vision_info(header: Header, method: str) -> Any:
+    """Say what the detections are made by; their labels are words, so nothing is looked up."""
+    return VisionInfo(
+        header=header,
+        method=method,
+        database_location="package://esr_ros/msg/Emotion.msg",
+        database_version=1,
+    )
+
+
+def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
+    """Return the faces of an image as a Detection2DArray, with a hypothesis for each emotion."""
+    return vision.Detection2DArray(
+        header=header, detections=[_detection(header, face, shape) for face in faces]
+    )
+
+
+def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any:
+    place = region(face, shape)
+    centre = vision.Pose2D(
+        position=vision.Point2D(x=place.left + place.width / 2, y=place.top + place.height / 2)
+    )
+    # The emotion that is named comes first, then the others by their probability.
+    order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
+    return vision.Detection2D(
+        header=header,
+        id=str(face.face_id),
+        bbox=vision.BoundingBox2D(
+            center=centre, size_x=float(place.width), size_y=float(place.height)
+        ),
+        results=[
+            vision.ObjectHypothesisWithPose(
+                hypothesis=vision.ObjectHypothesis(
+                    class_id=LABELS[i], score=float(face.probabilities[i])
+                )
+            )
+            for i in order
+        ],
+    )

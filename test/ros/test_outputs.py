@@ -1,0 +1,157 @@
+"""What the node says beside the emotions, and to whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from lifecycle_msgs.srv import ChangeState
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+from vision_msgs.msg import Detection2DArray, VisionInfo
+
+from esr_core import LABELS
+from esr_ros.msg import EmotionEvent
+
+Photo = NDArray[np.uint8]
+RELIABLE = ("-p", "reliability:=reliable")
+
+
+def pixels(message: Image) -> Photo:
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def test_detections_are_the_same_faces(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    heard = me.hear(Detection2DArray, "emotion/detections")
+    me.meet(to_image(photograph))
+    answer = me.ask(to_image(photograph))
+    assert me.spin_until(lambda: heard and heard[-1].header == answer.header)
+    (face,), (detection,) = answer.emotions, heard[-1].detections
+    assert detection.header == answer.header
+    assert detection.id == str(face.face_id)
+    box = detection.bbox
+    assert (box.size_x, box.size_y) == (face.roi.width, face.roi.height)
+    assert box.center.position.x == face.roi.x_offset + face.roi.width / 2
+    assert box.center.position.y == face.roi.y_offset + face.roi.height / 2
+    said = {result.hypothesis.class_id: result.hypothesis.score for result in detection.results}
+    assert detection.results[0].hypothesis.class_id == face.label
+    np.testing.assert_allclose([said[label] for label in LABELS], face.probabilities, atol=1e-6)
+    none = me.ask(to_image(np.full_like(photograph, 90)))
+    assert me.spin_until(lambda: heard[-1].header == none.header)
+    assert heard[-1].detections == []
+
+
+def test_who_comes_late_still_learns_what_the_detections_are_by(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    heard = me.hear(VisionInfo, "emotion/vision_info", latched=True)
+    assert me.spin_until(lambda: len(heard) == 1)
+    assert heard[0].method.startswith("ESR-")
+    assert heard[0].database_location == "package://esr_ros/msg/Emotion.msg"
+
+
+@pytest.mark.parametrize("form", ["raw", "compressed"])
+def test_annotated_image(
+    start: Any, robot: Any, photograph: Photo, to_image: Any, form: str
+) -> None:
+    start(*RELIABLE, "-p", f"annotated_image:={form}")
+    me = robot()
+    me.meet(to_image(photograph))
+    kind, topic = (Image, "") if form == "raw" else (CompressedImage, "/compressed")
+    heard = me.hear(kind, f"emotion/image{topic}")
+    while not heard:  # discovery
+        answer = me.ask(to_image(photograph))
+        me.spin_until(lambda: bool(heard), 0.3)
+    message = heard[-1]
+    assert message.header == answer.header
+    if form == "raw":
+        assert message.encoding == "rgb8"
+        picture = pixels(message)
+    else:
+        bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    assert picture.shape == photograph.shape
+    changed = (np.abs(picture.astype(int) - photograph).max(axis=2) > 60).mean()
+    assert 0.005 < changed < 0.4
+    roi = answer.emotions[0].roi
+    # The photograph itself is all there is inside of the box.
+    top, left = roi.y_offset, roi.x_offset
+    inside = np.s_[top + 20 : top + roi.height - 20, left + 20 : left + roi.width - 20]
+    np.testing.assert_allclose(
+        picture[inside].mean(), photograph[inside].mean(), atol=2 if form == "compressed" else 0
+    )
+
+
+def test_events(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    start(*RELIABLE, "-p", "track_timeout_s:=0.15")
+    me = robot()
+    empty = to_image(np.full_like(photograph, 90))
+    heard = me.hear(EmotionEvent, "emotion/events")
+    me.meet(empty)
+    shown = me.ask(to_image(photograph))
+    me.ask(empty)
+    gone = me.ask(empty)
+    assert me.spin_until(lambda: len(heard) == 2)
+    first, second = heard
+    (face,) = shown.emotions
+    assert (first.type, first.face_id) == (EmotionEvent.APPEARED, face.face_id)
+    assert (first.label, first.previous_label) == ("happy", "happy")
+    assert first.header == shown.header
+    assert first.confidence == pytest.approx(face.confidence)
+    assert first.valence == pytest.approx(face.valence)
+    assert (second.type, second.face_id) == (EmotionEvent.DISAPPEARED, face.face_id)
+    assert second.label == "happy"
+    assert second.header == gone.header
+
+
+def test_enable_stops_answers_and_goes_on(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    off = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=False))
+    assert (off.success, off.message) == (True, "images are ignored")
+    number = me.send(to_image(photograph))
+    assert me.spin_until(lambda: me.diagnostics.get("message") == "disabled: images are ignored"), (
+        node.said
+    )
+    assert number not in me.answers
+    on = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
+    assert (on.success, on.message) == (True, "answering images")
+    me.answers.clear()
+    me.meet(to_image(photograph))
+    again = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
+    assert again.success
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+
+
+def test_enable_says_that_the_node_is_not_active(start: Any, robot: Any) -> None:
+    node = start("-p", "autostart:=false")
+    me = robot()
+    configure = ChangeState.Request()
+    configure.transition.id = 1
+    assert me.call(ChangeState, "/emotion_node/change_state", configure).success, node.said
+    told = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
+    assert not told.success
+    assert told.message == "the node is not active; activate it first"
+
+
+def test_reset_forgets_the_faces(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    before = me.ask(to_image(photograph)).emotions[0].face_id
+    assert me.ask(to_image(photograph)).emotions[0].face_id == before
+    assert me.call(Trigger, "/emotion_node/reset", Trigger.Request()).success
+    assert me.ask(to_image(photograph)).emotions[0].face_id > before
