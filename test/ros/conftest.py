@@ -178,6 +178,15 @@ class Robot:
         # What was sent meanwhile must not be taken for an answer to what comes next.
         self.spin_until(lambda: self._number in self.answers, 2.0)
 
+    def show_until(self, condition: Callable[[], bool], message: Any) -> Optional[EmotionArray]:
+        """Publish an image until others have met too, then once more; return that answer."""
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline_s, "they do not meet"
+            self.send(message)
+            self.spin_until(condition, 0.3)
+        return self.ask(message)
+
     def ask(self, message: Any) -> Optional[EmotionArray]:
         """Publish one image and return its answer."""
         number = self.send(message)

@@ -32,10 +32,9 @@ def test_faces_are_told_while_they_are_there(
     rois = me.hear(NormalizedRegionOfInterest2D, below + "roi")
     expressions = me.hear(Expression, below + "expression")
     crops = me.hear(Image, below + "cropped")
-    while not (rois and expressions and crops):  # discovery
-        answer = me.ask(to_image(photograph))
-        me.spin_until(lambda: bool(rois and expressions and crops), 0.3)
-    assert me.spin_until(lambda: expressions[-1].header == answer.header)
+    answer = me.show_until(lambda: bool(rois and expressions and crops), to_image(photograph))
+    for heard in (rois, expressions, crops):
+        assert me.spin_until(lambda heard=heard: heard[-1].header == answer.header)
     (face,) = answer.emotions
     told = expressions[-1]
     assert told.expression == Expression.HAPPY

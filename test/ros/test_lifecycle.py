@@ -1,0 +1,85 @@
+"""Transitions in any order, as often as a manager likes."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from numpy.typing import NDArray
+
+Photo = NDArray[np.uint8]
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+CLEANUP = Transition.TRANSITION_CLEANUP
+
+
+def change(me: Any, number: int) -> bool:
+    request = ChangeState.Request(transition=Transition(id=number))
+    return bool(me.call(ChangeState, "/emotion_node/change_state", request).success)
+
+
+def state(me: Any) -> int:
+    return int(me.call(GetState, "/emotion_node/get_state", GetState.Request()).current_state.id)
+
+
+def resident_mb(pid: int) -> float:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(text.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def counted(pid: int, what: str) -> int:
+    return len(list(Path(f"/proc/{pid}/{what}").iterdir()))
+
+
+def test_a_hundred_rounds_leak_nothing(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start("-p", "autostart:=false", "-p", "reliability:=reliable", "-p", "humans:=true")
+    me = robot()
+    pid = node.process.pid
+    before: tuple[float, int, int] | None = None
+    for number in range(100):
+        assert change(me, CONFIGURE), node.said
+        assert change(me, ACTIVATE)
+        if number % 10 == 0:
+            me.answers.clear()
+            me.meet(to_image(photograph))
+        assert change(me, DEACTIVATE)
+        assert change(me, CLEANUP)
+        if number == 19:
+            before = resident_mb(pid), counted(pid, "fd"), counted(pid, "task")
+    assert before is not None
+    after = resident_mb(pid), counted(pid, "fd"), counted(pid, "task")
+    assert after[0] < before[0] * 1.1 + 5, f"{before} then {after}"
+    assert after[1] <= before[1] + 3, f"{before} then {after}"
+    assert after[2] <= before[2] + 1, f"{before} then {after}"
+    assert node.stop() == 0
+
+
+def test_transitions_that_do_not_fit_are_refused(start: Any, robot: Any) -> None:
+    """Every transition from every state: it is done or refused, and the node lives."""
+    node = start("-p", "autostart:=false")
+    me = robot()
+    allowed = {
+        (State.PRIMARY_STATE_UNCONFIGURED, CONFIGURE): State.PRIMARY_STATE_INACTIVE,
+        (State.PRIMARY_STATE_INACTIVE, ACTIVATE): State.PRIMARY_STATE_ACTIVE,
+        (State.PRIMARY_STATE_INACTIVE, CLEANUP): State.PRIMARY_STATE_UNCONFIGURED,
+        (State.PRIMARY_STATE_ACTIVE, DEACTIVATE): State.PRIMARY_STATE_INACTIVE,
+    }
+    seen = set()
+    # A walk that comes through all pairs of transitions, in both orders.
+    for pair in itertools.product((CONFIGURE, ACTIVATE, DEACTIVATE, CLEANUP), repeat=2):
+        for number in pair:
+            now = state(me)
+            seen.add((now, number))
+            expected = allowed.get((now, number))
+            assert change(me, number) is (expected is not None), node.said
+            assert state(me) == (now if expected is None else expected)
+    assert set(allowed) <= seen
+    assert node.stop() == 0
+    assert "Traceback" not in node.said
