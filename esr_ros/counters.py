@@ -6,13 +6,23 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, Dict, Tuple
+from typing import Deque, Dict, NamedTuple, Tuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from esr_ros.parameters import NodeOptions
+
 #: So many in a row are no accident.
 UNDECODABLE_IS_ERROR = 3
+
+
+class Recent(NamedTuple):
+    """How it went lately."""
+
+    input_hz: float
+    output_hz: float
+    dropped: float  # share of the images sent that were not answered, in [0, 1]
 
 
 @dataclass
@@ -27,7 +37,9 @@ class Counters:
     undecodable_in_a_row: int = 0
     faces: int = 0
     latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
-    _rated: Tuple[float, int, int] = field(default_factory=lambda: (time.monotonic(), 0, 0))
+    _asked: Tuple[float, Tuple[int, ...]] = field(
+        default_factory=lambda: (time.monotonic(), (0, 0, 0, 0))
+    )
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **amounts: int) -> None:
@@ -49,17 +61,16 @@ class Counters:
         p50, p99 = np.percentile(values, [50, 99])
         return float(p50), float(p99)
 
-    def rates_hz(self) -> Dict[str, float]:
-        """Images in and answers out per second since this was asked before."""
+    def recent(self) -> Recent:
+        """What happened since this was asked before."""
         with self._lock:
             now_s = time.monotonic()
-            before_s, received, answered = self._rated
-            self._rated = now_s, self.received, self.answered
+            now = (self.received, self.answered, self.stale, self.missed)
+            (before_s, before), self._asked = self._asked, (now_s, now)
+            received, answered, stale, missed = (b - a for a, b in zip(before, now))
             elapsed_s = max(now_s - before_s, 1e-3)
-            return {
-                "input hz": (self.received - received) / elapsed_s,
-                "output hz": (self.answered - answered) / elapsed_s,
-            }
+            dropped = (stale + missed) / max(received + missed, 1)
+            return Recent(received / elapsed_s, answered / elapsed_s, dropped)
 
     def values(self) -> Dict[str, int]:
         """The totals by name."""
@@ -69,28 +80,30 @@ class Counters:
 
 
 def status(
-    name: str, hardware_id: str, counters: Counters, state: str, details: Dict[str, str]
+    name: str,
+    hardware_id: str,
+    counters: Counters,
+    state: str,
+    options: NodeOptions,
+    details: Dict[str, str],
 ) -> DiagnosticStatus:
     """Return how it goes with one camera, for /diagnostics.
 
     state: ``hearing`` images, ``silent``, or ``disabled``.
     """
-    values = counters.values()
-    level, message = DiagnosticStatus.OK, "answering"
-    if state == "disabled":
-        message = "disabled: images are ignored"
-    elif values["received"] == 0:
-        level, message = DiagnosticStatus.WARN, "no images yet"
-    elif state == "silent":
-        level, message = DiagnosticStatus.WARN, "no images any more"
-    elif counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR:
-        level, message = DiagnosticStatus.ERROR, "images cannot be decoded"
+    recent = counters.recent()
     p50, p99 = counters.latency_s()
-    pairs = {"topic": hardware_id, **{key: str(value) for key, value in values.items()}}
-    pairs.update({"latency p50 ms": f"{p50 * 1e3:.1f}", "latency p99 ms": f"{p99 * 1e3:.1f}"})
-    for key, rate_hz in counters.rates_hz().items():
-        pairs[key] = f"{rate_hz:.1f}"
-    pairs.update(details)
+    level, message = _judged(counters, state, recent, p50, options)
+    pairs = {
+        "topic": hardware_id,
+        **{key: str(value) for key, value in counters.values().items()},
+        "input hz": f"{recent.input_hz:.1f}",
+        "output hz": f"{recent.output_hz:.1f}",
+        "dropped": f"{recent.dropped:.0%}",
+        "latency p50 ms": f"{p50 * 1e3:.1f}",
+        "latency p99 ms": f"{p99 * 1e3:.1f}",
+        **details,
+    }
     return DiagnosticStatus(
         level=level,
         name=name,
@@ -98,3 +111,23 @@ def status(
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=value) for key, value in pairs.items()],
     )
+
+
+def _judged(
+    counters: Counters, state: str, recent: Recent, latency_s: float, options: NodeOptions
+) -> Tuple[bytes, str]:
+    """Return level and message; the first that applies."""
+    ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+    slow = f"answers take {latency_s * 1e3:.0f} ms"
+    dropping = f"{recent.dropped:.0%} of the images are not answered"
+    cases = (
+        (state == "disabled", ok, "disabled: images are ignored"),
+        (counters.received == 0, warn, "no images yet"),
+        (state == "silent", warn, "no images any more"),
+        (counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR, error, "images cannot be decoded"),
+        (latency_s > options.latency_error_s, error, slow),
+        (recent.dropped > options.dropped_error, error, dropping),
+        (latency_s > options.latency_warn_s, warn, slow),
+        (recent.dropped > options.dropped_warn, warn, dropping),
+    )
+    return next(((level, said) for applies, level, said in cases if applies), (ok, "answering"))

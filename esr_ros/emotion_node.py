@@ -26,6 +26,7 @@ from esr_ros.counters import status
 from esr_ros.humans import Humans
 from esr_ros.images import decode
 from esr_ros.latest import Latest
+from esr_ros.temperature import temperatures_c
 
 #: How long the executor may wait without looking whether it was told to stop.
 WAKE_S = 0.5
@@ -259,6 +260,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             "model sha256": model.sha256[:16],
             "provider": model.provider,
             "detector": self.pipeline.detector.name,
+            **{f"{zone} C": f"{degrees:.1f}" for zone, degrees in temperatures_c().items()},
         }
         name = self.get_fully_qualified_name().lstrip("/")
         self._diagnostics.publish(
@@ -270,6 +272,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                         camera.topic,
                         camera.counters,
                         _state(camera),
+                        self.options,
                         details,
                     )
                     for camera in self.cameras

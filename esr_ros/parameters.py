@@ -45,6 +45,20 @@ class NodeOptions(PipelineOptions):
         "QoS of the image subscription; best_effort hears every camera, reliable resends.",
         choices=("best_effort", "reliable"),
     )
+    latency_warn_s: float = option(
+        0.2,
+        "Slower answers, in the median, are a warning on /diagnostics.",
+        (0.001, 3600.0),
+        live=True,
+    )
+    latency_error_s: float = option(1.0, "The same for an error.", (0.001, 3600.0), live=True)
+    dropped_warn: float = option(
+        0.5,
+        "A larger share of images that are not answered is a warning on /diagnostics.",
+        (0.0, 1.0),
+        live=True,
+    )
+    dropped_error: float = option(1.0, "The same for an error; 1: never.", (0.0, 1.0), live=True)
     warning_period_s: float = option(
         5.0, "The same warning is given at most once in so many seconds.", (0.1, 3600.0), live=True
     )
