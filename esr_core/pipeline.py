@@ -91,6 +91,7 @@ class View(NamedTuple):
     stream: Stream
     rgb: NDArray[np.uint8]  # (h, w, 3)
     stamp_s: float
+    faces: Optional[Faces] = None  # found by somebody else; None: they are to be found
 
 
 class EmotionPipeline:
@@ -139,12 +140,12 @@ class EmotionPipeline:
         """
         if not views:
             return []
-        for _, rgb, _ in views:
+        for rgb in (view.rgb for view in views):
             if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
                 raise ImageError(
                     f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
                 )
-        found = [self._faces(view.rgb) for view in views]
+        found = [self._faces(view) for view in views]
         spec = self.model.metadata.input
         batches = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, found)]
         batch = batches[0] if len(views) == 1 else np.concatenate(batches)
@@ -156,10 +157,12 @@ class EmotionPipeline:
             for view, faces, part in zip(views, found, parts)
         ]
 
-    def _faces(self, rgb: NDArray[np.uint8]) -> Faces:
+    def _faces(self, view: View) -> Faces:
         """Find the faces to judge: sure enough, centred in the image, the largest first."""
-        faces = find_faces(self.detector, rgb, self.options.detection_size_px)
-        height, width = rgb.shape[:2]
+        faces = view.faces
+        if faces is None:
+            faces = find_faces(self.detector, view.rgb, self.options.detection_size_px)
+        height, width = view.rgb.shape[:2]
         centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
         centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2
         inside = (centre_x >= 0) & (centre_x < width) & (centre_y >= 0) & (centre_y < height)

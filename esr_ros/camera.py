@@ -4,21 +4,44 @@ from __future__ import annotations
 
 import posixpath
 import time
-from typing import Any, Callable, Dict, Optional, Sequence, Type, Union
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    Union,
+)
 
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
+from esr_core.detect import Faces
 from esr_core.errors import OptionError
 from esr_core.metadata import Metadata
 from esr_core.stream import Stream
+from esr_ros import detections
 from esr_ros.counters import Counters
 from esr_ros.outputs import Outputs
+from esr_ros.pairs import Pairs, Stamp
 from esr_ros.parameters import NodeOptions
 
 AnyImage = Union[Image, CompressedImage]
+
+
+class Heard(NamedTuple):
+    """An image, and the faces in it if another detector has found them."""
+
+    image: AnyImage
+    faces: Optional[Faces] = None
+
+
 _COMPRESSED = "/compressed"
 #: How long without an image until the node says what it listens to.
 SILENCE_S = 5.0
@@ -43,7 +66,10 @@ class Camera:
         self.stream = Stream()
         self.outputs = Outputs(node, base, options, model)
         self._reliability = options.reliability
-        self._subscription: Any = None
+        self._detections_topic = options.detections_topic
+        if self._detections_topic and not detections.INSTALLED:
+            raise OptionError("detections_topic needs vision_msgs, which is not installed")
+        self._subscriptions: List[Any] = []
         self.start_over()
 
     def start_over(self) -> None:
@@ -52,35 +78,52 @@ class Camera:
         self._last_sequence = 0
         self._heard_s = time.monotonic()
 
-    def listen(self, on_image: Callable[[Camera, AnyImage], None]) -> None:
-        """Hand each image that arrives to ``on_image``."""
-
-        def received(message: AnyImage, info: Dict[str, Any]) -> None:
-            self._count_missed(info.get("publication_sequence_number"))
-            self._heard_s = time.monotonic()
-            on_image(self, message)
-
+    def listen(self, on_image: Callable[[Camera, Heard], None]) -> None:
+        """Hand each image that arrives, and the faces in it where others find them, to
+        ``on_image``."""
+        self._on_image = on_image
+        self._pairs: Pairs[AnyImage, Faces] = Pairs()
         reliable = self._reliability == "reliable"
-        self._subscription = self._node.create_subscription(
-            self.message_type,
-            self.name,
-            received,
-            QoSProfile(
-                history=HistoryPolicy.KEEP_LAST,
-                depth=1,
-                reliability=(
-                    ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-                ),
-            ),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        self._subscribe(self.message_type, self.name, self._on_message, 1, reliable)
+        if self._detections_topic:
+            kind = detections.Detection2DArray
+            self._subscribe(kind, self._detections_topic, self._on_detections, 10, False)
         self._heard_s = time.monotonic()
+
+    def _subscribe(
+        self, kind: Any, topic: str, callback: Callable[..., None], depth: int, reliable: bool
+    ) -> None:
+        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth)
+        qos.reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        overriding = QoSOverridingOptions.with_default_policies()
+        self._subscriptions.append(
+            self._node.create_subscription(
+                kind, topic, callback, qos, qos_overriding_options=overriding
+            )
+        )
+
+    def _on_message(self, message: AnyImage, info: Dict[str, Any]) -> None:
+        self._count_missed(info.get("publication_sequence_number"))
+        self._heard_s = time.monotonic()
+        self.counters.add(received=1)
+        if not self._detections_topic:
+            self._on_image(self, Heard(message))
+            return
+        forgotten = self._pairs.forgotten
+        self._together(self._pairs.add_first(_stamp(message), message))
+        self.counters.add(unpaired=self._pairs.forgotten - forgotten)
+
+    def _on_detections(self, message: Any) -> None:
+        self._together(self._pairs.add_second(_stamp(message), detections.faces(message)))
+
+    def _together(self, pair: Optional[Tuple[AnyImage, Faces]]) -> None:
+        if pair:
+            self._on_image(self, Heard(*pair))
 
     def ignore(self) -> None:
         """Hear no more images."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
 
     def close(self) -> None:
         """Take the topics back."""
@@ -89,7 +132,7 @@ class Camera:
 
     @property
     def is_listening(self) -> bool:
-        return self._subscription is not None
+        return bool(self._subscriptions)
 
     @property
     def silent_s(self) -> float:
@@ -98,15 +141,17 @@ class Camera:
 
     def __str__(self) -> str:
         """What it listens to, for the log."""
-        profile = self._subscription.qos_profile if self.is_listening else None
+        profile = self._subscriptions[0].qos_profile if self.is_listening else None
         reliability = profile.reliability.name.lower() if profile else self._reliability
         depth = profile.depth if profile else 1
         return f"{self.message_type.__name__}, {reliability}, depth {depth}"
 
     def complaint(self) -> Optional[str]:
         """Return what to say about a topic on which nothing is heard; None if there is no need."""
-        if not self.is_listening or self.silent_s < SILENCE_S:
+        if not self.is_listening:
             return None
+        if self.silent_s < SILENCE_S:
+            return self._lone_images()
         heard_before = self.counters.values()["received"]
         since = f"for {self.silent_s:.0f} s" if heard_before else "yet"
         offers = ", ".join(
@@ -115,6 +160,16 @@ class Camera:
         )
         there = f"there: {offers}. {LARGE_IMAGES}" if offers else "nobody publishes there"
         return f"no images {since} on {self.topic}; this node wants {self}; {there}"
+
+    def _lone_images(self) -> Optional[str]:
+        values = self.counters.values()
+        if not self._detections_topic or values["answered"] or not values["unpaired"]:
+            return None
+        topic = self._node.resolve_topic_name(self._detections_topic)
+        return (
+            f"no detections on {topic} have the stamps of the images on {self.topic}; they must be "
+            "published with the header of their image"
+        )
 
     def _count_missed(self, sequence_number: Optional[int]) -> None:
         """Count the gap to the image before; only DDS of Jazzy and newer number them."""
@@ -133,6 +188,11 @@ class Camera:
                 f"{values['missed']} did not. {LARGE_IMAGES}",
                 once=True,
             )
+
+
+def _stamp(message: Any) -> Stamp:
+    stamp = message.header.stamp
+    return stamp.sec, stamp.nanosec
 
 
 def image_type(topic: str) -> Type[AnyImage]:

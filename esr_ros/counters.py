@@ -33,6 +33,7 @@ class Counters:
     answered: int = 0  # images for which a message was published
     stale: int = 0  # images displaced by a newer one before their turn
     missed: int = 0  # images that were sent and never reached the node: lost, or overwritten
+    unpaired: int = 0  # images for which another detector's faces did not come
     undecodable: int = 0
     undecodable_in_a_row: int = 0
     faces: int = 0
@@ -74,7 +75,7 @@ class Counters:
 
     def values(self) -> Dict[str, int]:
         """The totals by name."""
-        names = ("received", "answered", "stale", "missed", "undecodable", "faces")
+        names = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces")
         with self._lock:
             return {name: getattr(self, name) for name in names}
 

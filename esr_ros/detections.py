@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, List, Tuple
 
+import numpy as np
 from std_msgs.msg import Header
 
+from esr_core.detect import Faces
 from esr_core.emotions import LABELS
 from esr_core.face import FaceEmotion
 from esr_ros.messages import region
@@ -17,6 +19,24 @@ try:
     INSTALLED = True
 except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
     INSTALLED = False
+
+
+def faces(array: Any) -> Faces:
+    """Return the detections of a Detection2DArray as faces; boxes that are none are left out.
+
+    The score is that of the surest hypothesis, 1 where there is none. Landmarks are not known.
+    """
+    rows = []
+    for detection in array.detections:
+        centre, box = detection.bbox.center.position, detection.bbox
+        score = max((result.hypothesis.score for result in detection.results), default=1.0)
+        corners = [centre.x, centre.y, centre.x, centre.y]
+        half = [-box.size_x / 2, -box.size_y / 2, box.size_x / 2, box.size_y / 2]
+        if np.isfinite([*corners, *half, score]).all() and box.size_x >= 1 and box.size_y >= 1:
+            rows.append([*np.add(corners, half).clip(-1e5, 1e5), score])
+    table = np.array(rows, np.float32).reshape(-1, 5)
+    unknown = np.full((len(table), 5, 2), np.nan, np.float32)
+    return Faces(table[:, :4], table[:, 4].clip(0, 1), unknown)
 
 
 def vision_info(header: Header, method: str) -> Any:

@@ -21,7 +21,7 @@ from esr_core.errors import EsrError, ImageError, OptionError
 from esr_core.metadata import Metadata
 from esr_core.pipeline import Answer, EmotionPipeline, View
 from esr_ros import detections, parameters
-from esr_ros.camera import SILENCE_S, AnyImage, Camera, bases
+from esr_ros.camera import SILENCE_S, Camera, Heard, bases
 from esr_ros.counters import status
 from esr_ros.humans import Humans
 from esr_ros.images import decode
@@ -52,7 +52,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.pipeline: Optional[EmotionPipeline] = None
         self.cameras: List[Camera] = []
         self._humans: Optional[Humans] = None
-        self._mailbox: Latest[Camera, AnyImage] = Latest()
+        self._mailbox: Latest[Camera, Heard] = Latest()
         self._worker: Optional[threading.Thread] = None
         self._working = threading.Lock()  # held while a frame is answered
         self._offered: List[Callable[[], object]] = []  # what takes back what configure offered
@@ -85,6 +85,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if self.options.humans:
             humans = self._humans = Humans(self)
             self._offered.append(humans.close)
+        if self.options.detections_topic and len(self.options.image_topics) > 1:
+            raise OptionError("detections_topic is for one image topic, but image_topics has more")
         for number, (topic, base) in enumerate(bases(self.options.image_topics).items()):
             camera = Camera(self, number, topic, base, self.options, model)
             self.cameras.append(camera)
@@ -187,9 +189,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     # --- a frame's way -------------------------------------------------------------------------
 
-    def _on_image(self, camera: Camera, message: AnyImage) -> None:
-        displaced = self._mailbox.put(camera, message)
-        camera.counters.add(received=1, stale=int(displaced))
+    def _on_image(self, camera: Camera, heard: Heard) -> None:
+        camera.counters.add(stale=int(self._mailbox.put(camera, heard)))
 
     def _work(self) -> None:
         """The worker thread: answer the newest images until the node is deactivated."""
@@ -200,21 +201,21 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             with self._working:
                 self._answer(waiting)
 
-    def _answer(self, waiting: Dict[Camera, AnyImage]) -> None:
+    def _answer(self, waiting: Dict[Camera, Heard]) -> None:
         """Answer one image of each camera that sent one, all of them in one batch."""
         assert self.pipeline is not None  # there is no worker without one
         views = {}
-        for camera, message in waiting.items():
+        for camera, heard in waiting.items():
             try:
-                rgb = decode(message)
+                rgb = decode(heard.image)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
                 self._warn(f"image on {camera.topic} ignored: {error}")
                 continue
-            views[camera] = View(camera.stream, rgb, self._stamp_s(message.header))
+            views[camera] = View(camera.stream, rgb, self._stamp_s(heard.image.header), heard.faces)
         answers = self.pipeline.answer(list(views.values()))
         for (camera, view), answer in zip(views.items(), answers):
-            self._tell(camera, waiting[camera].header, view, answer)
+            self._tell(camera, waiting[camera].image.header, view, answer)
 
     def _tell(self, camera: Camera, header: Header, view: View, answer: Answer) -> None:
         camera.outputs.publish(header, view.rgb, answer)

@@ -31,6 +31,11 @@ class NodeOptions(PipelineOptions):
         "Where images come from; a topic that ends in /compressed is CompressedImage. Of one topic "
         "the answers are on emotion, of several beside each: left/emotion for left/image_raw.",
     )
+    detections_topic: str = option(
+        "",
+        "Where another detector says (vision_msgs/Detection2DArray) which faces are in each image, "
+        "under the image's own stamp; empty: faces are found here. For one image topic.",
+    )
     annotated_image: str = option(
         "raw",
         "What emotion/image is while somebody listens; compressed: JPEG, on "
