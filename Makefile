@@ -45,7 +45,8 @@ test: setup-test ## Run all tests
 	@source env.sh && pytest
 
 check: setup-test ## Lint and type-check
-	@source env.sh && ruff check . && ruff format --check . && mypy
+	@source env.sh && ruff check . && ruff format --check . && mypy && \
+		vermin --quiet --no-tips --violations -t=3.8- esr_core esr_ros scripts
 
 weights: setup-test ## Train and measure anew what ships; see docs/training.md
 	@source env.sh && tools/weights.sh $(CONFIG) $(DATA) $(DEVICE)
