@@ -69,6 +69,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self._release()
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
+        except KeyboardInterrupt:
+            raise  # told to stop meanwhile
         except BaseException:
             # rclpy takes what is raised here for an error transition and says nothing.
             self.get_logger().fatal(f"cannot configure:\n{traceback.format_exc()}")
