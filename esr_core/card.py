@@ -7,7 +7,7 @@ Reporting", FAT* 2019.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -65,16 +65,26 @@ _FIGURES: Tuple[Tuple[str, Callable[[Report], str]], ...] = (
 )
 
 
+class Adaptive(NamedTuple):
+    """A network that asks branches until a face is decided."""
+
+    lead: float  # by which one emotion has to lead
+    asked: float  # branches, on the average
+    accuracy: float
+
+
 def write(
     model: Path,
     metadata: Metadata,
     report: Report,
     robustness: Robustness,
     exact: Optional[Report] = None,
+    adaptive: Optional[Adaptive] = None,
 ) -> List[Path]:
     """Write ``<model>.md`` and ``<model>-confusion.png`` beside a model; return both.
 
-    exact: the report of the network before it was quantized.
+    exact: the report of the network before it was quantized. adaptive: what it is worth when it
+    stops to ask.
     """
     picture = model.with_name(model.stem + "-confusion.png")
     draw_confusion(picture, report.confusion, metadata.name)
@@ -84,7 +94,7 @@ def write(
         _facts(model, metadata),
         _accuracy(metadata, report, exact),
         _recall(report, picture),
-        _nested(report),
+        _nested(report, adaptive),
         _robust(robustness),
         _AFFECT,
         f"RMSE to these targets: valence {report.valence.rmse:.3f}, arousal "
@@ -134,7 +144,8 @@ def _facts(model: Path, metadata: Metadata) -> str:
     if "data" in record:
         rows.append(("Trained on", f"{record['data']}, {record['training_images']} faces"))
     if "minutes" in record:
-        rows.append(("Time", f"{record['minutes']:.0f} minutes"))
+        device = f" on {record['device']}" if "device" in record else ""
+        rows.append(("Time", f"{record['minutes']:.0f} minutes{device}"))
     return _table(("", ""), rows)
 
 
@@ -163,9 +174,17 @@ def _recall(report: Report, picture: Path) -> str:
     return f"{table}\n![What was said of each emotion]({picture.name})\n"
 
 
-def _nested(report: Report) -> str:
+def _nested(report: Report, adaptive: Optional[Adaptive]) -> str:
     if report.branches is None:
         return ""
+    told = ""
+    if adaptive:
+        told = (
+            f"\nAsked one after another until one emotion leads the next by {adaptive.lead:g} "
+            f"(`branches: adaptive`), {adaptive.asked:.2f} of {len(report.branches.nested)} "
+            f"branches are asked on the average, with an accuracy of {adaptive.accuracy:.2%}. The "
+            "lead was fitted to these faces.\n"
+        )
     each = report.branches.nested
     table = _table(
         ("branches", *(str(k) for k in range(1, len(each) + 1))),
@@ -173,7 +192,7 @@ def _nested(report: Report) -> str:
     )
     return (
         f"## The first k branches\n\nAny number of the first branches is an ensemble.\n\n{table}\n"
-        f"Two branches disagree on {report.branches.disagreement:.1%} of the faces.\n"
+        f"Two branches disagree on {report.branches.disagreement:.1%} of the faces.\n{told}"
     )
 
 

@@ -96,6 +96,13 @@ def own_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """What a device is called, for those who want to know what a training took."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads"
+
+
 def leads() -> bool:
     """Whether this process is the one that talks to people."""
     return os.environ.get("RANK", "0") == "0"

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from esr_core import checkpoint, history, state
 from esr_core.batches import Batches, seeded
 from esr_core.data.faces import Faces
-from esr_core.distributed import Group, join, leave, own_device, share_batch_norms
+from esr_core.distributed import Group, device_name, join, leave, own_device, share_batch_norms
 from esr_core.errors import (
     DataError,
     EsrError,
@@ -266,6 +266,7 @@ class _Training:
                 record={
                     **self.identity,
                     "epochs_done": len(self.history) + 1,
+                    "device": device_name(self.device),
                     "minutes": round((time.monotonic() - self.began_s) / 60, 1),
                     "validation": report.summary(),
                 },

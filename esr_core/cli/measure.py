@@ -101,7 +101,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     if arguments.robustness:
         robustness = _robustness(predict, outputs[0], metadata, data)
     if arguments.json:
-        more: Dict[str, Any] = {"branches_asked": round(asked, 2)}
+        more: Dict[str, Any] = {"branches_asked": round(asked, 2)} if arguments.branches else {}
         if robustness:
             more["robustness"] = robustness.summary()
         print(json.dumps({**report.summary(), **more}))
@@ -167,7 +167,8 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.card import write
+    from esr_core.calibration import branches_asked
+    from esr_core.card import Adaptive, write
     from esr_core.evaluate import measure
 
     predict, metadata = _predictor(str(arguments.model))
@@ -179,7 +180,12 @@ def _card(arguments: argparse.Namespace) -> None:
     if arguments.fp32:
         unquantized = _answers(*_predictor(arguments.fp32), data, "evaluating")
         exact = measure(unquantized, data.emotions, data.affect)
-    files = write(arguments.model, metadata, report, robustness, exact)
+    adaptive = None
+    if len(outputs) > 3 and metadata.branches > 1:
+        told, asked = branches_asked(outputs[3], metadata.lead)  # at the temperature already
+        right = told.argmax(axis=1) == data.emotions.argmax(axis=1)
+        adaptive = Adaptive(metadata.lead, float(asked.mean()), float(right.mean()))
+    files = write(arguments.model, metadata, report, robustness, exact, adaptive)
     if arguments.json:
         print(json.dumps({"files": [str(file) for file in files]}))
     else:

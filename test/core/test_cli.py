@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from networks import lively
 from numpy.typing import NDArray
 
 from esr_core import LABELS, checkpoint, load_model
@@ -211,8 +212,9 @@ def test_calibrate_notes_a_temperature_that_all_else_uses(
     network, metadata = checkpoint.load(weights)
     assert metadata.temperature == told["temperature"] != 1.0
     assert metadata.record["calibration"] == {
-        name: told[name] for name in ("ece_before", "ece", "faces")
+        name: told[name] for name in ("ece_before", "ece", "faces", "branches_asked")
     }
+    assert metadata.lead == told["lead"]
     for old, new in zip(before[0].to_state_dict(), network.to_state_dict()):
         assert all(torch.equal(old[key], new[key]) for key in old)
     assert esr(tmp_path, "export", weights, "net.onnx").returncode == 0
@@ -224,6 +226,49 @@ def test_calibrate_notes_a_temperature_that_all_else_uses(
     assert again == told  # not relative to the last one
     shown = esr(tmp_path, "calibrate", weights, "--data", data).stdout
     assert f"temperature {told['temperature']:.3f} noted in " in shown
+
+
+def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
+    network, data = lively(3, False), make_ferplus("valid.npz.xz", 24)
+    checkpoint.save(
+        tmp_path / "three", network, Metadata("ESR-3", 3, input=InputSpec(size_px=56), lead=0.1)
+    )
+    assert esr(tmp_path, "export", "three", "net.onnx").returncode == 0
+
+    def evaluated(*options: str) -> dict[str, Any]:
+        done = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--json", *options)
+        assert done.returncode == 0, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    everyone = evaluated()
+    assert evaluated("--branches", "1")["accuracy"] == everyone["nested"][0]
+    assert evaluated("--branches", "2")["branches_asked"] == 2
+    adaptive = evaluated("--branches", "adaptive")
+    assert 1 <= adaptive["branches_asked"] < 3
+    shown = esr(
+        tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--branches", "adaptive"
+    ).stdout
+    assert f"{adaptive['branches_asked']:.2f} of 3 branches were asked about a face" in shown
+    assert esr(tmp_path, "card", "net.onnx", "--data", data).returncode == 0
+    card = " ".join((tmp_path / "net.md").read_text(encoding="utf-8").split())
+    assert f"(`branches: adaptive`), {adaptive['branches_asked']:.2f} of 3 branches" in card
+
+
+@pytest.mark.parametrize("branches", ["0", "-1", "all", "1.5"])
+def test_branches_that_cannot_be_asked(tmp_path: Path, branches: str) -> None:
+    done = esr(tmp_path, "evaluate", "--data", "x.npz", "--branches", branches)
+    assert done.returncode == 2
+    assert "must be adaptive, or a whole number from 1 on" in done.stderr
+
+
+def test_branches_of_a_folder_of_weights(
+    tmp_path: Path, weights: Path, make_ferplus: MakeFerPlus
+) -> None:
+    data = make_ferplus("valid.npz.xz", 8)
+    done = esr(tmp_path, "evaluate", "--data", data, "--model", weights, "--branches", "1")
+    assert done.returncode == 2
+    assert "--branches needs an .onnx file" in done.stderr
 
 
 def test_card_says_what_evaluate_says(
