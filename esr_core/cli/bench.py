@@ -1,0 +1,166 @@
+"""``esr bench``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from esr_core.benchmark import Contestant, Timing, measure
+from esr_core.cli.command import command
+from esr_core.crop import whole
+from esr_core.energy import find_meters, unreadable
+from esr_core.errors import OptionError
+from esr_core.infer import ADAPTIVE, PROVIDERS, Model, load_model
+from esr_core.progress import bar
+
+#: Validation faces by which branches that take turns are timed.
+FACES = 200
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    bench = command(
+        commands,
+        "bench",
+        "Time a network on this machine, beside PyTorch running the same one.",
+        "esr bench\n  esr bench --faces 1,4,16 --threads 2\n  esr bench --data valid.npz.xz --json",
+        run,
+    )
+    bench.add_argument("--model", default="", help=".onnx file; default: the one that ships")
+    bench.add_argument(
+        "--data",
+        type=Path,
+        help="a file of FER+; with it, branches that take turns are timed too (how many are asked "
+        "depends on the faces)",
+    )
+    bench.add_argument(
+        "--faces", type=_counts, default=[1], metavar="N,N", help="faces in one call (default: 1)"
+    )
+    bench.add_argument("--provider", default="cpu", choices=PROVIDERS)
+    bench.add_argument("--threads", type=int, default=0, help="0: as many as cores (default)")
+    bench.add_argument("--rounds", type=int, default=10, help="turns of each engine (default: 10)")
+    bench.add_argument("--calls", type=int, default=10, help="calls in a turn (default: 10)")
+    bench.add_argument("--json", action="store_true")
+
+
+def _counts(text: str) -> List[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1 or max(counts) > 4096:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers from 1 to 4096 such as 1,4,16, but got {text!r}"
+        )
+    return counts
+
+
+def run(arguments: argparse.Namespace) -> None:
+    for name in ("rounds", "calls"):
+        if getattr(arguments, name) < 1:
+            raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
+    if arguments.threads < 0:
+        raise OptionError(f"--threads must be 0 or more, but got {arguments.threads}")
+    model = load_model(arguments.model or None, arguments.provider)
+    meters = find_meters()
+    with tempfile.TemporaryDirectory() as folder, bar("rounds") as progress:
+        contestants = _contestants(model, arguments, Path(folder))
+        task = progress.add_task("timing", total=arguments.rounds)
+        timings = measure(
+            contestants,
+            arguments.rounds,
+            arguments.calls,
+            meters,
+            lambda done: progress.update(task, completed=done),
+        )
+    rows = _rows(timings)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    if arguments.json:
+        print(json.dumps({"network": model.metadata.name, "machine": machine, "rows": rows}))
+        return
+    _show(rows, f"{model.metadata.name} on {machine}")
+    if not meters:
+        blocked = ", ".join(map(str, unreadable()))
+        Console().print(
+            f"Energy: {blocked} may not be read; as root, 'chmod a+r' them"
+            if blocked
+            else "Energy: this machine has no sensor that is known here"
+        )
+
+
+def _contestants(model: Model, arguments: argparse.Namespace, folder: Path) -> List[Contestant]:
+    about, size = model.metadata, model.metadata.input.size_px
+    faces = ""
+    if arguments.data:
+        from esr_core.data import ferplus
+
+        faces = str(folder / "faces.npy")
+        np.save(faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input))
+    fixed: Dict[str, Any] = {"size_px": size, "threads": arguments.threads, "faces": faces}
+    chosen = []
+    for count in arguments.faces:
+        if importlib.util.find_spec("torch"):
+            chosen.append(
+                Contestant(
+                    "PyTorch, eager",
+                    "torch",
+                    branches=about.branches,
+                    diversified=about.diversified,
+                    batch=count,
+                    **fixed,
+                )
+            )
+        here = Contestant(
+            "ONNX Runtime",
+            "onnx",
+            str(model.path),
+            provider=arguments.provider,
+            batch=count,
+            **fixed,
+        )
+        chosen.append(here)
+        if faces and model.takes_turns:
+            turns = {"name": "ONNX, adaptive", "branches": ADAPTIVE}
+            chosen.append(Contestant(**{**here.__dict__, **turns}))
+    return chosen
+
+
+def _rows(timings: Sequence[Timing]) -> List[Dict[str, Any]]:
+    """The figures; each is compared with PyTorch's at the same number of faces."""
+    baselines = {t.contestant.batch: t for t in timings if t.contestant.engine == "torch"}
+    return [timing.summary(baselines.get(timing.contestant.batch)) for timing in timings]
+
+
+def _show(rows: Sequence[Dict[str, Any]], title: str) -> None:
+    table = Table(title=title)
+    columns = {
+        "name": "engine",
+        "faces": "faces",
+        "evaluations_per_s": "faces/s",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "peak_mb": "peak MB",
+        "joules": "J a call",
+        "speed_up": "times PyTorch",
+    }
+    if all(row["joules"] is None for row in rows):
+        del columns["joules"]
+    for column in columns.values():
+        left = column == "engine"
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+    for row in rows:
+        cells = ["-" if row.get(key) is None else str(row[key]) for key in columns]
+        if row.get("speed_up_spread"):
+            cells[-1] += " ({} to {})".format(*row["speed_up_spread"])
+        table.add_row(*cells)
+    Console().print(table)
