@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from esr_core.event import Chronicle
+from typing import List
+
+from esr_core.event import Chronicle, Event
 from esr_core.smooth import Smoother
 from esr_core.track import Tracker
 
@@ -15,7 +17,8 @@ class Stream:
         self.smoother = Smoother()
         self.chronicle = Chronicle()
 
-    def reset(self) -> None:
-        """Forget all faces; their ids are not given again."""
+    def reset(self) -> List[Event]:
+        """Forget all faces, which is what the events say; their ids are not given again."""
         self.tracker.reset()
         self.smoother = Smoother()
+        return self.chronicle.update([], [])

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from esr_core.detect import Faces
 from esr_core.errors import OptionError
@@ -43,6 +44,9 @@ class Heard(NamedTuple):
 
 
 _COMPRESSED = "/compressed"
+#: Detections of an image that come so much later than those of a newer one are out of order; what
+#: lies further back, in whole seconds, is a recording that starts over.
+LATE_S = 1
 #: How long without an image until the node says what it listens to.
 SILENCE_S = 5.0
 #: What to do when images are sent and do not arrive.
@@ -70,25 +74,27 @@ class Camera:
         if self._detections_topic and not detections.INSTALLED:
             raise OptionError("detections_topic needs vision_msgs, which is not installed")
         self._subscriptions: List[Any] = []
+        self._frame_id = ""
+        self._heard_s = time.monotonic()
         self.start_over()
 
     def start_over(self) -> None:
         """Count from 0."""
         self.counters = Counters()
-        self._last_sequence = 0
-        self._heard_s = time.monotonic()
 
     def listen(self, on_image: Callable[[Camera, Heard], None]) -> None:
         """Hand each image that arrives, and the faces in it where others find them, to
         ``on_image``."""
         self._on_image = on_image
         self._pairs: Pairs[AnyImage, Faces] = Pairs()
+        self._last_sequence = 0
+        self._last_pair: Stamp = (0, 0)
+        self._heard_s = self._paired_s = time.monotonic()
         reliable = self._reliability == "reliable"
         self._subscribe(self.message_type, self.name, self._on_message, 1, reliable)
         if self._detections_topic:
             kind = detections.Detection2DArray
             self._subscribe(kind, self._detections_topic, self._on_detections, 10, False)
-        self._heard_s = time.monotonic()
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Callable[..., None], depth: int, reliable: bool
@@ -105,30 +111,40 @@ class Camera:
     def _on_message(self, message: AnyImage, info: Dict[str, Any]) -> None:
         self._count_missed(info.get("publication_sequence_number"))
         self._heard_s = time.monotonic()
+        self._frame_id = message.header.frame_id
         self.counters.add(received=1)
         if not self._detections_topic:
             self._on_image(self, Heard(message))
-            return
-        forgotten = self._pairs.forgotten
-        self._together(self._pairs.add_first(_stamp(message), message))
-        self.counters.add(unpaired=self._pairs.forgotten - forgotten)
+        elif _stamp(message) == (0, 0):
+            self.counters.add(unpaired=1)  # it says nothing about what belongs to it
+        else:
+            forgotten = self._pairs.forgotten
+            self._together(self._pairs.add_first(_stamp(message), message))
+            self.counters.add(unpaired=self._pairs.forgotten - forgotten)
 
     def _on_detections(self, message: Any) -> None:
         self._together(self._pairs.add_second(_stamp(message), detections.faces(message)))
 
     def _together(self, pair: Optional[Tuple[AnyImage, Faces]]) -> None:
-        if pair:
-            self._on_image(self, Heard(*pair))
+        if not pair:
+            return
+        self._paired_s = time.monotonic()
+        stamp, last = _stamp(pair[0]), self._last_pair
+        if stamp < last and last[0] - stamp[0] <= LATE_S:
+            self.counters.add(stale=1)  # detections that overtook each other; a newer one is told
+            return
+        self._last_pair = stamp
+        self._on_image(self, Heard(*pair))
 
     def ignore(self) -> None:
         """Hear no more images."""
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
-    def close(self) -> None:
-        """Take the topics back."""
-        self.ignore()
-        self.outputs.close()
+    def forget(self) -> None:
+        """Follow no face any more, and tell so."""
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame_id)
+        self.outputs.publish_events(header, self.stream.reset())
 
     @property
     def is_listening(self) -> bool:
@@ -162,8 +178,7 @@ class Camera:
         return f"no images {since} on {self.topic}; this node wants {self}; {there}"
 
     def _lone_images(self) -> Optional[str]:
-        values = self.counters.values()
-        if not self._detections_topic or values["answered"] or not values["unpaired"]:
+        if not self._detections_topic or time.monotonic() - self._paired_s < SILENCE_S:
             return None
         topic = self._node.resolve_topic_name(self._detections_topic)
         return (
@@ -201,23 +216,26 @@ def image_type(topic: str) -> Type[AnyImage]:
     return chosen
 
 
-def bases(topics: Sequence[str]) -> Dict[str, str]:
+def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
     """Return for each image topic the one on which its emotions are told.
 
+    names: as the parameter has them. topics: the same, resolved.
+
     Raises:
-        OptionError: two of them would have the same.
+        OptionError: two of them are one topic, or would be answered on one.
     """
-    if len(topics) == 1:
-        return {topics[0]: "emotion"}
-    chosen: Dict[str, str] = {}
-    for topic in topics:
-        plain = topic[: -len(_COMPRESSED)] if topic.endswith(_COMPRESSED) else topic
+    if len(names) == 1:
+        return ["emotion"]
+    chosen: List[str] = []
+    for i, (name, topic) in enumerate(zip(names, topics)):
+        plain = name[: -len(_COMPRESSED)] if name.endswith(_COMPRESSED) else name
         base = posixpath.join(posixpath.dirname(plain), "emotion")
-        taken = next((other for other, its in chosen.items() if its == base), None)
-        if taken is not None:
+        if topic in topics[:i]:
+            raise OptionError(f"image_topics has {topic} twice")
+        if base in chosen:
             raise OptionError(
-                f"image_topics {taken} and {topic} would both be answered on {base}; each needs "
-                "a namespace of its own, such as left/image_raw"
+                f"image_topics {names[chosen.index(base)]} and {name} would both be answered on "
+                f"{base}; each needs a namespace of its own, such as left/image_raw"
             )
-        chosen[topic] = base
+        chosen.append(base)
     return chosen

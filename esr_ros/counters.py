@@ -66,12 +66,13 @@ class Counters:
         """What happened since this was asked before."""
         with self._lock:
             now_s = time.monotonic()
-            now = (self.received, self.answered, self.stale, self.missed)
+            dropped = self.stale + self.missed + self.unpaired + self.undecodable
+            now = (self.received, self.answered, dropped, self.missed)
             (before_s, before), self._asked = self._asked, (now_s, now)
-            received, answered, stale, missed = (b - a for a, b in zip(before, now))
+            received, answered, dropped, missed = (b - a for a, b in zip(before, now))
             elapsed_s = max(now_s - before_s, 1e-3)
-            dropped = (stale + missed) / max(received + missed, 1)
-            return Recent(received / elapsed_s, answered / elapsed_s, dropped)
+            share = min(dropped / max(received + missed, 1), 1.0)
+            return Recent(received / elapsed_s, answered / elapsed_s, share)
 
     def values(self) -> Dict[str, int]:
         """The totals by name."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 import threading
 import traceback
-from functools import partial
 from typing import Callable, Dict, List, Optional
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import NameValidationException, ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import InvalidQoSProfileException
+from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
+from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -32,6 +36,18 @@ from esr_ros.temperature import temperatures_c
 WAKE_S = 0.5
 #: What is older than this was not taken now.
 LONGEST_LATENCY_S = 60.0
+
+
+#: What rclpy raises for names, types and QoS that ROS does not take.
+ROS_ERRORS = (
+    AssertionError,  # of the types of QoS policies
+    RuntimeError,
+    ValueError,
+    NameValidationException,
+    ParameterException,
+    InvalidQoSProfileException,
+    InvalidQosOverridesError,
+)
 
 
 class NodeError(EsrError):
@@ -55,68 +71,84 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._mailbox: Latest[Camera, Heard] = Latest()
         self._worker: Optional[threading.Thread] = None
         self._working = threading.Lock()  # held while a frame is answered
-        self._offered: List[Callable[[], object]] = []  # what takes back what configure offered
+        self._clockwork: List[Timer] = []
+        self._begun_with = {*self.publishers, *self.services}  # ROS's own
 
     # --- lifecycle -----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, warm it up, offer topics and services."""
+        return self._attempt("configure", self._configure, self._release)
+
+    def _configure(self) -> None:
+        self.pipeline = EmotionPipeline(self.options)
+        self.pipeline.warm_up()
+        model = self.pipeline.model
+        self._offer(model.metadata)
+        self.get_logger().info(
+            f"{model.metadata.name} ready on {model.provider}, faces by "
+            f"{self.pipeline.detector.name}"
+        )
+
+    def _offer(self, model: Metadata) -> None:
+        """Make the publishers and services."""
+        if self.options.humans:
+            self._humans = Humans(self)
+        topics = [self.resolve_topic_name(name) for name in self.options.image_topics]
+        if self.options.detections_topic and len(topics) > 1:
+            raise OptionError("detections_topic is for one image topic, but image_topics has more")
+        for number, base in enumerate(bases(self.options.image_topics, topics)):
+            name = self.options.image_topics[number]
+            self.cameras.append(Camera(self, number, name, base, self.options, model))
+        if not detections.INSTALLED:
+            self.get_logger().info("vision_msgs is not installed: emotion/detections is not told")
+        self._diagnostics = self.create_publisher(
+            DiagnosticArray,
+            "/diagnostics",
+            10,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to listen."""
+        result = self._attempt("activate", self._activate, self._stop)
+        return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
+
+    def _activate(self) -> None:
+        for camera in self.cameras:
+            camera.start_over()
+        self._mailbox = Latest()
+        self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
+        self._worker.start()
+        self._listen()
+        # Not the node's clock, which stands still where /clock does: a bag that pauses is worth
+        # diagnostics too.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clockwork += [
+            self.create_timer(1.0, self._publish_diagnostics, clock=steady),
+            self.create_timer(SILENCE_S, self._on_silence, clock=steady),
+        ]
+
+    def _attempt(
+        self, what: str, action: Callable[[], None], undo: Callable[[], None]
+    ) -> TransitionCallbackReturn:
+        """Do it, or say in one line why not and take back what was done of it."""
         try:
-            pipeline = EmotionPipeline(self.options)
-            pipeline.warm_up()
-            self._offer(pipeline.model.metadata)
-        except EsrError as error:
-            self._release()
-            self.get_logger().error(f"cannot configure: {error}")
+            action()
+        except (EsrError, *ROS_ERRORS) as error:
+            undo()
+            if rclpy.ok():  # else the node was told to stop meanwhile
+                self.get_logger().error(f"cannot {what}: {_reason(error)}")
             return TransitionCallbackReturn.FAILURE
         except KeyboardInterrupt:
             raise  # told to stop meanwhile
         except BaseException:
             # rclpy takes what is raised here for an error transition and says nothing.
-            self.get_logger().fatal(f"cannot configure:\n{traceback.format_exc()}")
+            self.get_logger().fatal(f"cannot {what}:\n{traceback.format_exc()}")
             raise
-        self.pipeline = pipeline
-        model = pipeline.model
-        self.get_logger().info(
-            f"{model.metadata.name} ready on {model.provider}, faces by {pipeline.detector.name}"
-        )
         return TransitionCallbackReturn.SUCCESS
-
-    def _offer(self, model: Metadata) -> None:
-        """Make the publishers and services."""
-        if self.options.humans:
-            humans = self._humans = Humans(self)
-            self._offered.append(humans.close)
-        if self.options.detections_topic and len(self.options.image_topics) > 1:
-            raise OptionError("detections_topic is for one image topic, but image_topics has more")
-        for number, (topic, base) in enumerate(bases(self.options.image_topics).items()):
-            camera = Camera(self, number, topic, base, self.options, model)
-            self.cameras.append(camera)
-            self._offered.append(camera.close)
-        if not detections.INSTALLED:
-            self.get_logger().info("vision_msgs is not installed: emotion/detections is not told")
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._offered.append(partial(self.destroy_publisher, self._diagnostics))
-        for kind, name, serve in (
-            (SetBool, "~/enable", self._on_enable),
-            (Trigger, "~/reset", self._on_reset),
-        ):
-            service = self.create_service(kind, name, serve)
-            self._offered.append(partial(self.destroy_service, service))
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start to listen."""
-        self._mailbox = Latest()
-        self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
-        self._worker.start()
-        for camera in self.cameras:
-            camera.start_over()
-        self._listen()
-        self._clockwork = [
-            self.create_timer(1.0, self._publish_diagnostics),
-            self.create_timer(SILENCE_S, self._on_silence),
-        ]
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen and finish the frame in hand; the model stays loaded."""
@@ -147,20 +179,36 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             camera.listen(self._on_image)
             self.get_logger().info(f"listening to {camera.topic} ({camera})")
 
+    def _ignore(self) -> None:
+        """Hear nothing, and tell that nobody is followed any more."""
+        for camera in self.cameras:
+            camera.ignore()
+        self._forget()
+
+    def _forget(self) -> None:
+        with self._working:
+            for camera in self.cameras:
+                camera.forget()
+                if self._humans:
+                    self._humans.forget(camera.number)
+
     def _stop(self) -> None:
         if self._worker is None:
             return
-        for camera in self.cameras:
-            camera.ignore()
-        for timer in self._clockwork:
-            self.destroy_timer(timer)
+        while self._clockwork:
+            self.destroy_timer(self._clockwork.pop())
         self._mailbox.close()
         self._worker.join()
         self._worker = None
+        if rclpy.ok():
+            self._ignore()
 
     def _release(self) -> None:
-        while self._offered:
-            self._offered.pop()()
+        """Let go of the model, and of all that was offered since the node began."""
+        for publisher in set(self.publishers) - self._begun_with:
+            self.destroy_publisher(publisher)
+        for service in set(self.services) - self._begun_with:
+            self.destroy_service(service)
         self.cameras.clear()
         self._humans = self.pipeline = None
 
@@ -172,20 +220,16 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if not response.success:
             response.message = "the node is not active; activate it first"
             return response
-        listens = self.cameras[0].is_listening
-        if request.data and not listens:
+        if request.data and not self.cameras[0].is_listening:
             self._listen()
         elif not request.data:
-            for camera in self.cameras:
-                camera.ignore()
+            self._ignore()
         response.message = "answering images" if request.data else "images are ignored"
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Forget all faces."""
-        with self._working:
-            for camera in self.cameras:
-                camera.stream.reset()
+        self._forget()
         response.success, response.message = True, "all faces are forgotten"
         return response
 
@@ -200,8 +244,13 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             waiting = self._mailbox.take()
             if not waiting:
                 return
-            with self._working:
-                self._answer(waiting)
+            try:
+                with self._working:
+                    self._answer(waiting)
+            except RuntimeError:  # rclpy's RCLError has no public name in every release
+                if rclpy.ok():
+                    raise
+                return  # told to stop in the middle of it
 
     def _answer(self, waiting: Dict[Camera, Heard]) -> None:
         """Answer one image of each camera that sent one, all of them in one batch."""
@@ -220,7 +269,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self._tell(camera, waiting[camera].image.header, view, answer)
 
     def _tell(self, camera: Camera, header: Header, view: View, answer: Answer) -> None:
-        camera.outputs.publish(header, view.rgb, answer)
+        try:
+            camera.outputs.publish(header, view.rgb, answer)
+        except ImageError as error:
+            self._warn(f"{camera.topic}: {error}")
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, answer)
         camera.counters.add(answered=1, faces=len(answer.faces))
@@ -249,6 +301,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             complaint = camera.complaint()
             if complaint:
                 self._warn(complaint)
+            if self._humans and camera.silent_s >= SILENCE_S:
+                with self._working:
+                    self._humans.forget(camera.number)
 
     def _publish_diagnostics(self) -> None:
         if self.pipeline is None or self._worker is None:
@@ -293,6 +348,16 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         return SetParametersResult(successful=True)
 
 
+def _reason(error: Exception) -> str:
+    """What ROS says, in one line, and what it means where that says little."""
+    said = " ".join(str(error).split())
+    if isinstance(error, AssertionError):
+        return f"a QoS override has a value of the wrong type {said}".rstrip()
+    if "PARAMETER_NOT_SET" in said:
+        return f"a parameter was given an empty list, such as image_topics: [] ({said})"
+    return said
+
+
 def _totals(camera: Camera) -> str:
     return ", ".join(f"{count} {name}" for name, count in camera.counters.values().items())
 
@@ -325,10 +390,12 @@ def _start(args: Optional[List[str]]) -> EmotionNode:
         raise OptionError(str(error).splitlines()[0]) from error
     try:
         return EmotionNode()
-    except RuntimeError as error:
+    except ROS_ERRORS as error:
+        if isinstance(error, EsrError):
+            raise
         if not rclpy.ok():  # told to stop while it started
             raise ExternalShutdownException from error
-        raise OptionError(str(error).splitlines()[0]) from error
+        raise OptionError(_reason(error)) from error
 
 
 def _run(node: EmotionNode) -> int:

@@ -21,6 +21,11 @@ from esr_core.pipeline import Answer
 from esr_ros import messages
 
 try:
+    from rclpy.event_handler import PublisherEventCallbacks
+except ModuleNotFoundError:  # Humble
+    from rclpy.qos_event import PublisherEventCallbacks
+
+try:
     from hri_msgs import msg as hri
 except ModuleNotFoundError:  # optional: the parameter `humans` is refused then
     hri = None
@@ -36,6 +41,9 @@ EXPRESSIONS = {
     "anger": "angry",
     "contempt": "contempt",
 }
+#: The worker thread makes and ends these publishers while the executor waits. Without QoS events
+#: there is nothing of them that the executor waits for.
+NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 #: Side of a ``cropped`` image, px.
 CROP_PX = 128
 TRACKED = "/humans/faces/tracked"
@@ -62,8 +70,7 @@ class Humans:
         for face in answer.faces:
             self._publish_face(name(camera, face.face_id), header, rgb, face)
         self._seen[camera] = [name(camera, face.face_id) for face in answer.faces]
-        ids = [each for seen in self._seen.values() for each in seen]
-        self._tracked.publish(hri.IdsList(header=header, ids=ids))
+        self._tell_tracked(header)
 
     def _publish_face(
         self, human: str, header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
@@ -90,7 +97,9 @@ class Humans:
             "cropped": Image,
         }
         self._faces[human] = {
-            what: self._node.create_publisher(kind, f"/humans/faces/{human}/{what}", 1)
+            what: self._node.create_publisher(
+                kind, f"/humans/faces/{human}/{what}", 1, event_callbacks=NO_EVENTS
+            )
             for what, kind in kinds.items()
         }
         return self._faces[human]
@@ -99,17 +108,30 @@ class Humans:
         for publisher in self._faces.pop(human, {}).values():
             self._node.destroy_publisher(publisher)
 
-    def close(self) -> None:
-        """Take all topics back."""
-        for human in list(self._faces):
+    def forget(self, camera: int) -> None:
+        """Follow no face of a camera any more, and tell so."""
+        if not self._seen.pop(camera, None):
+            return
+        for human in [each for each in self._faces if each.startswith(_letters(camera))]:
             self._withdraw(human)
-        self._node.destroy_publisher(self._tracked)
+        self._tell_tracked(Header(stamp=self._node.get_clock().now().to_msg()))
+
+    def _tell_tracked(self, header: Header) -> None:
+        ids = [each for seen in self._seen.values() for each in seen]
+        self._tracked.publish(hri.IdsList(header=header, ids=ids))
 
 
 def name(camera: int, face_id: int) -> str:
-    """Return the id of a face for others: a letter for its camera, as no topic's part is a number,
-    and digits."""
-    return f"{chr(ord('f') + camera % 20)}{face_id:04d}"
+    """Return the id of a face for others: letters for its camera, and digits.
+
+    A part of a topic's name must not begin with a digit.
+    """
+    return f"{_letters(camera)}{face_id:04d}"
+
+
+def _letters(camera: int) -> str:
+    """f, g, …, z for the first cameras, then fz, gz, …"""
+    return chr(ord("f") + camera % 21) + "z" * (camera // 21)
 
 
 def _normalised(

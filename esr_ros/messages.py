@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from typing import Any, List, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Tuple
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
+from esr_core.errors import ImageError
 from esr_core.event import KINDS, Event
 from esr_core.face import FaceEmotion
 from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
@@ -83,9 +84,16 @@ def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
 
 
 def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImage:
-    """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent."""
+    """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent.
+
+    Raises:
+        ImageError: it is too large for one.
+    """
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    content: Sequence[Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    made: Tuple[bool, Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not made[0]:
+        height, width = rgb.shape[:2]
+        raise ImageError(f"no JPEG holds a picture of {width}x{height}; 65500 is the longest side")
     message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
-    message.data = array.array("B", content[1].tobytes())
+    message.data = array.array("B", made[1].tobytes())
     return message

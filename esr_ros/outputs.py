@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from esr_core.draw import annotate
+from esr_core.event import Event
 from esr_core.metadata import Metadata
 from esr_core.pipeline import Answer
 from esr_ros import detections, messages
@@ -57,16 +58,24 @@ class Outputs:
         )
 
     def publish(self, header: Header, rgb: NDArray[np.uint8], answer: Answer) -> None:
-        """Tell what an image (h, w, 3) uint8 shows, under its own header."""
+        """Tell what an image (h, w, 3) uint8 shows, under its own header.
+
+        Raises:
+            ImageError: the annotated image cannot be compressed; all else has been told.
+        """
         faces, shape = answer.faces, rgb.shape
         self._publishers["emotions"].publish(messages.emotion_array(header, faces, shape))
-        for event in answer.events:
-            self._publishers["events"].publish(messages.emotion_event(header, event))
+        self.publish_events(header, answer.events)
         if self._is_heard("detections"):
             array = detections.detection_array(header, faces, shape)
             self._publishers["detections"].publish(array)
         if self._is_heard("image"):
             self._publish_image(header, annotate(rgb, faces))
+
+    def publish_events(self, header: Header, events: Sequence[Event]) -> None:
+        """Tell what happened to faces."""
+        for event in events:
+            self._publishers["events"].publish(messages.emotion_event(header, event))
 
     def _publish_image(self, header: Header, picture: NDArray[np.uint8]) -> None:
         publisher = self._publishers["image"]
@@ -78,9 +87,3 @@ class Outputs:
     def _is_heard(self, name: str) -> bool:
         publisher = self._publishers.get(name)
         return publisher is not None and publisher.get_subscription_count() > 0
-
-    def close(self) -> None:
-        """Take all topics back."""
-        for publisher in self._publishers.values():
-            self._node.destroy_publisher(publisher)
-        self._publishers.clear()

@@ -92,8 +92,9 @@ def declare(node: Node) -> NodeOptions:
             f"known are {', '.join(sorted(names))}"
         )
     for o in known:
-        if isinstance(o.default, float) and isinstance(given.get(o.name), int):
-            raise OptionError(f"{o.name} must be a float: write {given[o.name]}.0")
+        value = given.get(o.name)
+        if isinstance(o.default, float) and type(value) is int:
+            raise OptionError(f"{o.name} must be a float: write {value}.0")
     for name in given:
         # What ROS declared from the file has no bounds; it is declared again with them.
         node.undeclare_parameter(name)

@@ -82,6 +82,8 @@ def test_faces_of_a_recording_that_starts_over_are_others(
 def test_reset_tells_that_all_have_gone(model: Model, rgb: NDArray[np.uint8]) -> None:
     pipeline = EmotionPipeline(model=model)
     pipeline.step(rgb, 0.0)
-    pipeline.reset()
+    (event,) = pipeline.stream.reset()
+    assert (event.kind, event.face.face_id) == ("disappeared", 1)
+    assert pipeline.stream.reset() == []
     (answer,) = pipeline.answer([View(pipeline.stream, rgb, 0.1)])
-    assert [event.kind for event in answer.events] == ["disappeared", "appeared"]
+    assert [(event.kind, event.face.face_id) for event in answer.events] == [("appeared", 2)]

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from esr_core.errors import OptionError
 from esr_ros.camera import bases
 
 Photo = NDArray[np.uint8]
@@ -19,7 +20,7 @@ TOPICS = 'image_topics:=["left/image_raw", "right/image_raw"]'
 def test_each_camera_has_answers_and_ids_of_its_own(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start("-p", TOPICS)
+    node = start("-p", TOPICS, "-p", "reliability:=reliable")
     left = robot(image_topic="left/image_raw", emotion_topic="left/emotion")
     right = robot(image_topic="right/image_raw", emotion_topic="right/emotion")
     left.meet(to_image(photograph))
@@ -63,23 +64,55 @@ def test_quality_of_service_can_be_overridden(
 @pytest.mark.parametrize(
     ("topics", "expected"),
     [
-        (["image_raw"], {"image_raw": "emotion"}),
-        (["/a/image_raw"], {"/a/image_raw": "emotion"}),
-        (["a/x", "b/x"], {"a/x": "a/emotion", "b/x": "b/emotion"}),
-        (
-            ["/a/x/compressed", "image_raw"],
-            {"/a/x/compressed": "/a/emotion", "image_raw": "emotion"},
-        ),
+        (["image_raw"], ["emotion"]),
+        (["/a/image_raw"], ["emotion"]),
+        (["a/x", "b/x"], ["a/emotion", "b/emotion"]),
+        (["/a/x/compressed", "image_raw"], ["/a/emotion", "emotion"]),
     ],
 )
-def test_where_answers_go(topics: list[str], expected: dict[str, str]) -> None:
-    assert bases(topics) == expected
+def test_where_answers_go(topics: list[str], expected: list[str]) -> None:
+    assert bases(topics, topics) == expected
 
 
-def test_two_cameras_must_not_answer_on_one_topic(start: Any) -> None:
-    with pytest.raises(OptionError, match="would both be answered on head/emotion"):
-        bases(["head/left", "head/right"])
-    node = start("-p", 'image_topics:=["head/left", "head/right"]')
-    assert node.exit_code() == 2
-    assert "each needs a namespace of its own" in node.said
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('["head/left", "head/right"]', "would both be answered on head/emotion"),
+        ('["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
+        ('["left image"]', "cannot configure: failed to resolve name: topic name must not"),
+        ('["left//image_raw"]', "cannot configure: failed to resolve name: topic name must not"),
+        ("[]", "a parameter was given an empty list, such as image_topics: []"),
+    ],
+)
+def test_topics_that_cannot_be(start: Any, value: str, said: str) -> None:
+    node = start("-p", f"image_topics:={value}")
+    assert node.exit_code() == 2, node.said
+    assert said in node.said
     assert "Traceback" not in node.said
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "image_raw.subscription.reliability:=bogus",
+        "image_raw.subscription.depth:=hello",
+        "emotion.publisher.reliability:=bogus",
+    ],
+)
+def test_quality_of_service_that_cannot_be(start: Any, override: str) -> None:
+    node = start("-p", f"qos_overrides./{override}")
+    assert node.exit_code() == 2, node.said
+    assert "] [emotion_node]: cannot " in node.said
+    assert "Traceback" not in node.said
+
+
+def test_failed_transitions_leave_nothing_behind(start: Any, robot: Any) -> None:
+    bad = "qos_overrides./emotion/events.publisher.reliability:=bogus"
+    node = start("-p", "autostart:=false", "-p", bad)
+    me = robot()
+    for _ in range(3):
+        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
+        assert not me.call(ChangeState, "/emotion_node/change_state", request).success
+        assert "cannot configure" in node.said
+    assert me.spin_until(lambda: me.node.count_publishers("emotion") == 0, 10)
+    assert node.stop() == 0

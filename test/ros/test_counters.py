@@ -52,6 +52,13 @@ def test_dropped_images_count_since_the_last_report() -> None:
     assert told(counters, dropped_error=0.85).level == ERROR
 
 
+@pytest.mark.parametrize("why", ["unpaired", "undecodable", "stale"])
+def test_whatever_keeps_images_from_being_answered_counts(why: str) -> None:
+    counters = Counters()
+    counters.add(received=10, answered=1, **{why: 9})
+    assert told(counters).message == "90% of the images are not answered"
+
+
 def test_undecodable_images_in_a_row_are_an_error() -> None:
     counters = Counters(received=9, undecodable=3, undecodable_in_a_row=3)
     assert told(counters).level == ERROR

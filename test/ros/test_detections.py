@@ -74,6 +74,56 @@ def test_faces_of_another_detector_are_judged_at_their_stamp(
     assert me.spin_until(lambda: number in me.answers)
 
 
+def test_detections_that_overtake_each_other_do_not_end_tracks(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start("-p", "reliability:=reliable", "-p", "detections_topic:=faces")
+    me = robot()
+    publisher = me.node.create_publisher(Detection2DArray, "faces", 10)
+    here = Detection2DArray(detections=[detection(64 + 222, 119, 89, 112, 0.9)])
+
+    def find_in(number: int) -> None:
+        here.header.stamp.sec, here.header.stamp.nanosec = number // 10, number % 10 * 100_000_000
+        publisher.publish(here)
+
+    message = to_image(photograph)
+    while not me.answers:
+        find_in(me.send(message))
+        me.spin_until(lambda: bool(me.answers), 0.3)
+    me.spin_until(lambda: False, 0.3)
+    numbers = []
+    for _ in range(3):
+        numbers.append(me.send(message))
+        me.spin_until(lambda: False, 0.3)
+    first, second, third = numbers
+    for number in (first, third, second):
+        find_in(number)
+        me.spin_until(lambda: False, 0.3)
+    fourth = me.send(message)
+    find_in(fourth)
+    assert me.spin_until(lambda: fourth in me.answers)
+    assert second not in me.answers
+    ids = {me.answers[number].emotions[0].face_id for number in (first, third, fourth)}
+    assert len(ids) == 1
+
+
+def test_images_without_stamps_have_no_counterpart(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start("-p", "reliability:=reliable", "-p", "detections_topic:=faces")
+    me = robot()
+    message = to_image(np.ascontiguousarray(photograph[::8, ::8]))
+
+    def told() -> bool:
+        me._images.publish(message)
+        me.spin_until(lambda: False, 0.1)
+        return int(me.diagnostics.get("unpaired", 0)) > 3
+
+    assert me.spin_until(told)
+    assert me.answers == {}
+    assert me.spin_until(lambda: "not answered" in me.diagnostics["message"])
+
+
 def test_stamps_that_never_fit_are_told(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hri_msgs.msg import IdsList
 from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -155,3 +156,55 @@ def test_reset_forgets_the_faces(start: Any, robot: Any, photograph: Photo, to_i
     assert me.ask(to_image(photograph)).emotions[0].face_id == before
     assert me.call(Trigger, "/emotion_node/reset", Trigger.Request()).success
     assert me.ask(to_image(photograph)).emotions[0].face_id > before
+
+
+def test_picture_that_no_jpeg_holds_is_left_out(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE, "-p", "annotated_image:=compressed")
+    me = robot()
+    me.meet(to_image(photograph))
+    heard = me.hear(CompressedImage, "emotion/image/compressed")
+    me.show_until(lambda: bool(heard), to_image(photograph))
+    assert me.ask(to_image(np.zeros((3, 70000, 3), np.uint8))).emotions == []
+    node.wait_until(lambda: "no JPEG holds a picture of 70000x3" in node.said, "the warning")
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+
+
+def test_images_that_were_ignored_are_not_missed(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    small = to_image(np.ascontiguousarray(photograph[::8, ::8]))
+    assert me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=False)).success
+    for _ in range(50):
+        me.send(small)
+    assert me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True)).success
+    me.answers.clear()
+    me.meet(small)
+    me.ask(small)
+    me.diagnostics.clear()
+    assert me.spin_until(lambda: "missed" in me.diagnostics)
+    assert me.diagnostics["missed"] == "0", node.said
+
+
+def test_faces_are_gone_when_images_are_ignored(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE, "-p", "humans:=true")
+    me = robot()
+    events = me.hear(EmotionEvent, "emotion/events")
+    tracked = me.hear(IdsList, "/humans/faces/tracked")
+    me.meet(to_image(photograph))
+    me.show_until(lambda: bool(tracked and tracked[-1].ids), to_image(photograph))
+    assert me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=False)).success
+    assert me.spin_until(lambda: tracked[-1].ids == [])
+    assert me.spin_until(lambda: events[-1].type == EmotionEvent.DISAPPEARED)
+
+
+def test_diagnostics_go_on_while_the_clock_stands_still(start: Any, robot: Any) -> None:
+    start("-p", "use_sim_time:=true")
+    me = robot()
+    assert me.spin_until(lambda: me.diagnostics.get("message") == "no images yet")
