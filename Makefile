@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup setup-test demo test check weights clean
 
 # What 'make weights' trains, from what, and where.
-CONFIG ?= configs/esr-9-cpu.yaml
+CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
 DATA ?= data/ferplus
 DEVICE ?= cpu
 
@@ -49,7 +49,7 @@ check: setup-test ## Lint and type-check
 		vermin --quiet --no-tips --violations -t=3.8- esr_core esr_ros scripts
 
 weights: setup-test ## Train and measure anew what ships; see docs/training.md
-	@source env.sh && tools/weights.sh $(CONFIG) $(DATA) $(DEVICE)
+	@source env.sh && tools/weights.sh "$(CONFIG)" $(DATA) $(DEVICE)
 
 clean: ## Remove what was built and installed
 	rm -rf .venv build install log demo

@@ -10,7 +10,7 @@ setup(
     python_requires=">=3.8",
     packages=["esr_core", "esr_core.cli", "esr_core.data", "esr_core.models"],
     package_dir={"esr_core.models": "models"},
-    package_data={"esr_core": ["py.typed"], "esr_core.models": ["*.onnx", "*.md"]},
+    package_data={"esr_core": ["py.typed"], "esr_core.models": ["*.onnx", "*.md", "*.png"]},
     install_requires=[
         "numpy>=1.21",
         "opencv-python-headless>=4.5.4,<5",

@@ -145,7 +145,7 @@ def _facts(model: Path, metadata: Metadata) -> str:
         rows.append(("Trained on", f"{record['data']}, {record['training_images']} faces"))
     if "minutes" in record:
         device = f" on {record['device']}" if "device" in record else ""
-        rows.append(("Time", f"{record['minutes']:.0f} minutes{device}"))
+        rows.append(("Last run", f"{record['minutes']:.0f} minutes{device}"))
     return _table(("", ""), rows)
 
 
@@ -211,9 +211,12 @@ def _recipe(record: Dict[str, Any], file: str) -> str:
     if not isinstance(recipe, dict):
         return ""
     stages = " ".join(map(str, recipe["stages"]))
+    started = ""
+    if record.get("start"):
+        started = "It went on from other weights; `docs/training.md` tells of the runs before. "
     return (
         f"## Recipe\n\nStages {stages}, seed {recipe['seed']}; epoch {record['epochs_done']} was "
-        "the best. The file holds all options:\n\n"
+        f"the best. {started}The file holds all options:\n\n"
         "    python -c 'import json, esr_core; "
         f'print(json.dumps(esr_core.load_model("{file}").metadata.record, indent=2))\'\n'
     )

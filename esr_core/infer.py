@@ -21,7 +21,7 @@ METADATA_KEY = "esr"
 #: :mod:`esr_core.anytime`.
 INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
 #: The weights that ship with the package.
-DEFAULT_MODEL = "esr-4-ferplus-int8.onnx"
+DEFAULT_MODEL = "esr-9-ferplus-int8.onnx"
 
 _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",

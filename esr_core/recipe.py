@@ -89,7 +89,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train; the defaults made the weights that ship."""
+    """How to train; ``configs/`` has what made the weights that ship."""
 
     method: str = option(
         "joint",

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # From images to what ships: train, calibrate, export, measure.  See 'make weights'.
-# Run again after a kill it goes on with the training.
+# Of several configs each goes on from the one before, and what ships is that of the last. Run again
+# after a kill it goes on where it was.
 set -euo pipefail
 if [ $# -lt 2 ]; then
-    echo "usage: tools/weights.sh CONFIG.yaml DATA [DEVICE]    DATA holds train.npz.xz, valid.npz.xz" >&2
+    echo "usage: tools/weights.sh 'CONFIG.yaml ...' DATA [DEVICE]    DATA holds train.npz.xz, valid.npz.xz" >&2
     exit 2
 fi
-config=$1 data=$2 device=${3:-cpu}
-name=$(basename "$config" .yaml)
-trained=checkpoints/$name
+configs=$1 data=$2 device=${3:-cpu} before=()
+for config in $configs; do
+    trained=checkpoints/$(basename "$config" .yaml)
+    esr train --config "$config" --data "$data" --out "$trained" --device "$device" "${before[@]}"
+    before=(--start "$trained")
+done
 release=$trained/release
 mkdir -p "$release"
-esr train --config "$config" --data "$data" --out "$trained" --device "$device"
 esr calibrate "$trained" --data "$data"
 net=$(basename "$trained"/*.json .json)
 esr export "$trained" "$release/$net" --fp16

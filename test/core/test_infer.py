@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from esr_core import LABELS, Model, ModelError, load_model
 from esr_core.crop import InputSpec, crop, whole
-from esr_core.infer import METADATA_KEY, default_model
+from esr_core.infer import ADAPTIVE, METADATA_KEY, default_model
 
 
 def noise(count: int) -> NDArray[np.float32]:
@@ -41,6 +41,20 @@ def test_answers_have_their_shapes_types_and_ranges(model: Model) -> None:
     assert probabilities.min() >= 0
     assert np.abs(affect).max() <= 1
     assert set(votes.ravel().tolist()) <= set(range(8))
+
+
+def test_branches_of_the_model_that_ships_take_turns(model: Model) -> None:
+    batch = noise(6)
+    assert model.takes_turns
+    assert 0 < model.metadata.lead < 1
+    assert (model.predict(batch, 2).votes[:, 2:] == -1).all()
+    everyone, adaptive = model.predict(batch), model.predict(batch, ADAPTIVE)
+    asked = (adaptive.votes >= 0).sum(axis=1)
+    assert asked.min() >= 1
+    for row in np.flatnonzero(asked == model.metadata.branches):
+        np.testing.assert_allclose(
+            adaptive.probabilities[row], everyone.probabilities[row], atol=1e-3
+        )
 
 
 def test_nobody_gets_an_empty_answer(model: Model) -> None:
