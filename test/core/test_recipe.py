@@ -120,4 +120,13 @@ def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
 def test_recipes_that_ship_are_valid(path: Path) -> None:
     recipe = from_dict(read(path), str(path))
     assert path.stem.startswith(f"esr-{recipe.branches}-")
-    assert recipe.stages[-1].size_px == 96
+    assert list(recipe.sizes) == sorted(recipe.sizes)
+
+
+def test_what_ships_ends_at_the_size_in_use() -> None:
+    root = Path(__file__).parents[2]
+    lines = (root / "Makefile").read_text(encoding="utf-8").splitlines()
+    (made_by,) = (line.split("?=")[1].split() for line in lines if line.startswith("CONFIG ?="))
+    runs = [from_dict(read(root / config), config) for config in made_by]
+    assert {run.branches for run in runs} == {9}
+    assert runs[-1].stages[-1].size_px == 96
