@@ -28,6 +28,14 @@ def mean_probabilities(
     return probable
 
 
+def summed_probabilities(
+    logits: NDArray[np.float32], temperature: float = 1.0
+) -> NDArray[np.float64]:
+    """Return the sums over the first 1, 2, … branches of their softmax, (n, branches, 8)."""
+    summed: NDArray[np.float64] = np.exp(log_softmax(logits, temperature)).cumsum(axis=1)
+    return summed
+
+
 def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the logarithm of the softmax over the last axis."""
     scaled = logits.astype(np.float64) / temperature
@@ -102,7 +110,7 @@ def _nested(
 ) -> Tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the mean probabilities of the first 1, 2, … branches, and by how much one leads."""
     counts = np.arange(1, logits.shape[1] + 1)[:, None]
-    means = np.exp(log_softmax(logits, temperature)).cumsum(axis=1) / counts  # (n, branches, 8)
+    means = summed_probabilities(logits, temperature) / counts  # (n, branches, 8)
     second, first = np.moveaxis(np.sort(means, axis=2)[:, :, -2:], 2, 0)
     return means, first - second
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Protocol, Seque
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.calibration import log_softmax, mean_probabilities
+from esr_core.calibration import log_softmax, mean_probabilities, summed_probabilities
 from esr_core.crop import InputSpec, whole
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
@@ -206,8 +206,7 @@ def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> T
 
     logits: (n, branches, 8). target: (n,) labels.
     """
-    sums = np.exp(log_softmax(logits)).cumsum(axis=1)  # (n, branches, 8)
-    right = sums.argmax(axis=2) == target[:, None]
+    right = summed_probabilities(logits).argmax(axis=2) == target[:, None]
     return tuple(float(share) for share in right.mean(axis=0))
 
 

@@ -11,7 +11,6 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from esr_core.digest import digest
 from esr_core.errors import ImageError, ModelError
 from esr_core.metadata import Metadata
 
@@ -96,7 +95,6 @@ class Model:
                 f"but takes {given} and gives {sorted(self._answers)}"
             )
         self.path = path
-        self.sha256 = digest(path)
         self.provider = self._session.get_providers()[0]
         self._input = inputs[0].name
         optional = {i.name for i in self._session.get_overridable_initializers()}

@@ -21,6 +21,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
+from esr_core.digest import digest
 from esr_core.errors import EsrError, ImageError, OptionError
 from esr_core.metadata import Metadata
 from esr_core.pipeline import Answer, EmotionPipeline, View
@@ -84,6 +85,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.pipeline = EmotionPipeline(self.options)
         self.pipeline.warm_up()
         model = self.pipeline.model
+        self._model_sha256 = digest(model.path)
         self._offer(model.metadata)
         self.get_logger().info(
             f"{model.metadata.name} ready on {model.provider}, faces by "
@@ -315,7 +317,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         model = self.pipeline.model
         details = {
             "model": model.metadata.name,
-            "model sha256": model.sha256[:16],
+            "model sha256": self._model_sha256[:16],
             "provider": model.provider,
             "detector": self.pipeline.detector.name,
             **{f"{zone} C": f"{degrees:.1f}" for zone, degrees in temperatures_c().items()},

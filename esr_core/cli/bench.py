@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -130,8 +131,7 @@ def _contestants(model: Model, arguments: argparse.Namespace, folder: Path) -> L
         )
         chosen.append(here)
         if faces and model.takes_turns:
-            turns = {"name": "ONNX, adaptive", "branches": ADAPTIVE}
-            chosen.append(Contestant(**{**here.__dict__, **turns}))
+            chosen.append(replace(here, name="ONNX, adaptive", branches=ADAPTIVE))
     return chosen
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -177,6 +179,11 @@ class Robot:
             self.spin_until(lambda: bool(self.answers), 0.3)
         # What was sent meanwhile must not be taken for an answer to what comes next.
         self.spin_until(lambda: self._number in self.answers, 2.0)
+
+    def change_state(self, number: int) -> bool:
+        """Ask the node for a lifecycle transition; returns whether it was made."""
+        request = ChangeState.Request(transition=Transition(id=number))
+        return bool(self.call(ChangeState, "/emotion_node/change_state", request).success)
 
     def show_until(self, condition: Callable[[], bool], message: Any) -> Optional[EmotionArray]:
         """Publish an image until others have met too, then once more; return that answer."""

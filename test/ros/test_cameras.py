@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
@@ -111,8 +110,7 @@ def test_failed_transitions_leave_nothing_behind(start: Any, robot: Any) -> None
     node = start("-p", "autostart:=false", "-p", bad)
     me = robot()
     for _ in range(3):
-        request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
-        assert not me.call(ChangeState, "/emotion_node/change_state", request).success
+        assert not me.change_state(Transition.TRANSITION_CONFIGURE)
         assert "cannot configure" in node.said
     assert me.spin_until(lambda: me.node.count_publishers("emotion") == 0, 10)
     assert node.stop() == 0

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from ament_index_python.packages import get_package_share_directory
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
@@ -164,25 +163,20 @@ def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
     assert "unknown parameter smothing_s" in node.said
 
 
-def transition(me: Any, number: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=number))
-    return bool(me.call(ChangeState, "/emotion_node/change_state", request).success)
-
-
 def test_lifecycle_by_a_manager(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
     node = start(*RELIABLE, "-p", "autostart:=false")
     me = robot()
     for _ in range(2):
-        assert transition(me, Transition.TRANSITION_CONFIGURE)
-        assert transition(me, Transition.TRANSITION_ACTIVATE)
+        assert me.change_state(Transition.TRANSITION_CONFIGURE)
+        assert me.change_state(Transition.TRANSITION_ACTIVATE)
         me.answers.clear()
         me.meet(to_image(photograph))
         assert len(me.ask(to_image(photograph)).emotions) == 1
-        assert transition(me, Transition.TRANSITION_DEACTIVATE)
+        assert me.change_state(Transition.TRANSITION_DEACTIVATE)
         before = len(me.answers)
         me.send(to_image(photograph))
         assert not me.spin_until(lambda n=before: len(me.answers) > n, 1.0)
-        assert transition(me, Transition.TRANSITION_CLEANUP)
+        assert me.change_state(Transition.TRANSITION_CLEANUP)
     assert node.stop() == 0, node.said
 
 

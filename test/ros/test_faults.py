@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
@@ -146,17 +145,13 @@ def test_model_file_that_is_overwritten_meanwhile(
     path.write_bytes(b"no network any more")
     assert len(me.ask(to_image(photograph)).emotions) == 1
 
-    def change(number: int) -> bool:
-        request = ChangeState.Request(transition=Transition(id=number))
-        return bool(me.call(ChangeState, "/emotion_node/change_state", request).success)
-
-    assert change(Transition.TRANSITION_DEACTIVATE)
-    assert change(Transition.TRANSITION_CLEANUP)
-    assert not change(Transition.TRANSITION_CONFIGURE)
+    assert me.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert me.change_state(Transition.TRANSITION_CLEANUP)
+    assert not me.change_state(Transition.TRANSITION_CONFIGURE)
     assert "ONNX Runtime does not load it" in node.said
     shutil.copy(load_model().path, path)
-    assert change(Transition.TRANSITION_CONFIGURE), node.said
-    assert change(Transition.TRANSITION_ACTIVATE)
+    assert me.change_state(Transition.TRANSITION_CONFIGURE), node.said
+    assert me.change_state(Transition.TRANSITION_ACTIVATE)
     me.answers.clear()
     me.meet(to_image(photograph))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import GetState
 from numpy.typing import NDArray
 
 Photo = NDArray[np.uint8]
@@ -16,11 +16,6 @@ CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
 DEACTIVATE = Transition.TRANSITION_DEACTIVATE
 CLEANUP = Transition.TRANSITION_CLEANUP
-
-
-def change(me: Any, number: int) -> bool:
-    request = ChangeState.Request(transition=Transition(id=number))
-    return bool(me.call(ChangeState, "/emotion_node/change_state", request).success)
 
 
 def state(me: Any) -> int:
@@ -44,13 +39,13 @@ def test_a_hundred_rounds_leak_nothing(
     pid = node.process.pid
     before: tuple[float, int, int] | None = None
     for number in range(100):
-        assert change(me, CONFIGURE), node.said
-        assert change(me, ACTIVATE)
+        assert me.change_state(CONFIGURE), node.said
+        assert me.change_state(ACTIVATE)
         if number % 10 == 0:
             me.answers.clear()
             me.meet(to_image(photograph))
-        assert change(me, DEACTIVATE)
-        assert change(me, CLEANUP)
+        assert me.change_state(DEACTIVATE)
+        assert me.change_state(CLEANUP)
         if number == 19:
             before = resident_mb(pid), counted(pid, "fd"), counted(pid, "task")
     assert before is not None
@@ -78,7 +73,7 @@ def test_transitions_that_do_not_fit_are_refused(start: Any, robot: Any) -> None
             now = state(me)
             seen.add((now, number))
             expected = allowed.get((now, number))
-            assert change(me, number) is (expected is not None), node.said
+            assert me.change_state(number) is (expected is not None), node.said
             assert state(me) == (now if expected is None else expected)
     assert set(allowed) <= seen
     assert node.stop() == 0

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from hri_msgs.msg import IdsList
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
@@ -140,9 +140,7 @@ def test_enable_stops_answers_and_goes_on(
 def test_enable_says_that_the_node_is_not_active(start: Any, robot: Any) -> None:
     node = start("-p", "autostart:=false")
     me = robot()
-    configure = ChangeState.Request()
-    configure.transition.id = 1
-    assert me.call(ChangeState, "/emotion_node/change_state", configure).success, node.said
+    assert me.change_state(Transition.TRANSITION_CONFIGURE), node.said
     told = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
     assert not told.success
     assert told.message == "the node is not active; activate it first"
