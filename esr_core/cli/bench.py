@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_core.benchmark import Contestant, Timing, measure
+from esr_core.cli import node_bench
 from esr_core.cli.command import command
 from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
@@ -33,8 +34,9 @@ def add(commands: Any) -> None:
     bench = command(
         commands,
         "bench",
-        "Time a network on this machine, beside PyTorch running the same one.",
-        "esr bench\n  esr bench --faces 1,4,16 --threads 2\n  esr bench --data valid.npz.xz --json",
+        "Time a network on this machine, beside PyTorch running the same one; or the ROS node.",
+        "esr bench\n  esr bench --faces 1,4,16 --threads 2\n  esr bench --data valid.npz.xz --json"
+        "\n  esr bench --node\n  esr bench --node --only '30 Hz 1 face' --seconds 1800",
         run,
     )
     bench.add_argument("--model", default="", help=".onnx file; default: the one that ships")
@@ -52,6 +54,7 @@ def add(commands: Any) -> None:
     bench.add_argument("--rounds", type=int, default=10, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, default=10, help="calls in a turn (default: 10)")
     bench.add_argument("--json", action="store_true")
+    node_bench.add(bench)
 
 
 def _counts(text: str) -> List[int]:
@@ -67,6 +70,9 @@ def _counts(text: str) -> List[int]:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.node:
+        node_bench.run(arguments)
+        return
     for name in ("rounds", "calls"):
         if getattr(arguments, name) < 1:
             raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")

@@ -1,0 +1,155 @@
+"""How the node keeps up: what ``esr bench --node`` measures, with camera and node as processes.
+
+Latency is from an image's stamp to the answer's arrival in another process. Camera and listener
+run on the same cores; what they take is not the node's, but it is time that the node lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import numpy as np
+
+from esr_core.errors import EsrError, OptionError
+from esr_core.progress import bar
+from esr_ros.photo_camera import Play
+from esr_ros.stage import Stage, stage
+
+#: How often the node's memory is looked at.
+TICK_S = 0.5
+#: In so many parts a run is told over time.
+PARTS = 60
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is asked of the node."""
+
+    name: str
+    faces: int = 1
+    rate_hz: float = 30.0
+    width_px: int = 640
+    height_px: int = 480
+
+    def play(self, seconds: float) -> Play:
+        return Play(((seconds, self.faces),), self.rate_hz, self.width_px, self.height_px)
+
+
+SCENARIOS = (
+    Scenario("640x480 30 Hz 0 faces", faces=0),
+    Scenario("640x480 30 Hz 1 face"),
+    Scenario("640x480 30 Hz 4 faces", faces=4),
+    Scenario("1920x1080 30 Hz 1 face", width_px=1920, height_px=1080),
+    Scenario("640x480 120 Hz 1 face", rate_hz=120.0),
+    Scenario("640x480 120 Hz 4 faces", faces=4, rate_hz=120.0),
+)
+
+
+@dataclass
+class Usage:
+    """What a process takes, as Linux tells."""
+
+    pid: int
+    resident_mb: List[float] = field(default_factory=list)
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all its threads since it began."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
+        user, system = stat.rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def look(self) -> None:
+        """Note its memory."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        self.resident_mb.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
+
+
+def measure(scenario: Scenario, seconds: float, arguments: Sequence[str], said: Path) -> Any:
+    """Run one scenario; return its figures as plain JSON values.
+
+    arguments: of the node, as ROS takes them. said: file for what the node says.
+
+    Raises:
+        StageError: the node does not answer, or a process ended.
+    """
+    with stage(scenario.play(seconds), said, arguments) as on_stage:
+        start_s = on_stage.wait_for_first_answer()
+        figures = _measured(on_stage, scenario.name, seconds)
+        return {"scenario": scenario.name, **figures, "start_s": round(start_s, 1)}
+
+
+def _measured(on_stage: Stage, name: str, seconds: float) -> Dict[str, Any]:
+    node, listener = Usage(on_stage.node.pid), on_stage.listener
+    cpu_s = node.cpu_s()
+    with bar("s") as progress:
+        task = progress.add_task(name, total=seconds)
+
+        def on_tick() -> None:
+            node.look()
+            progress.advance(task, TICK_S)
+
+        sent = on_stage.run(on_tick, TICK_S)
+    cpu_s = node.cpu_s() - cpu_s
+    elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9
+    stamps = [stamp for stamp, _ in sent if stamp in listener.answers]
+    latency_ms = np.array([listener.latency_s[stamp] for stamp in stamps]) * 1e3
+    seen = [len(listener.answers[stamp].emotions) for stamp in stamps]
+    p50, p99, most = np.percentile(latency_ms, [50, 99, 100])
+    return {
+        "sent_hz": round(len(sent) / elapsed_s, 1),
+        "answered_hz": round(len(stamps) / elapsed_s, 1),
+        "sent": len(sent),
+        "dropped": len(sent) - len(stamps),
+        "faces": round(float(np.mean(seen)), 2),
+        "p50_ms": round(float(p50), 1),
+        "p99_ms": round(float(p99), 1),
+        "max_ms": round(float(most), 1),
+        "cores": round(cpu_s / elapsed_s, 2),
+        "resident_mb": round(node.resident_mb[-1]),
+        "over_time": {
+            "seconds": round(elapsed_s, 1),
+            "p50_ms": _medians(latency_ms),
+            "resident_mb": _medians(node.resident_mb),
+        },
+        "node_says": {
+            name: int(listener.diagnostics[name]) for name in ("received", "stale", "missed")
+        },
+    }
+
+
+def _medians(values: Any) -> List[float]:
+    """The medians of parts of equal length, in order."""
+    parts = np.array_split(np.asarray(values), min(PARTS, len(values)))
+    return [round(float(np.median(part)), 2) for part in parts]
+
+
+def main() -> int:
+    """Run the scenarios; print the figures of each, or what was wrong, as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--only", default="", metavar="TEXT")
+    parsed, arguments = parser.parse_known_args()
+    chosen = [scenario for scenario in SCENARIOS if parsed.only in scenario.name]
+    said = Path("node.log").absolute()
+    try:
+        if not chosen:
+            names = "; ".join(scenario.name for scenario in SCENARIOS)
+            raise OptionError(f"--only {parsed.only!r} is part of no scenario: {names}")
+        for scenario in chosen:
+            print(json.dumps(measure(scenario, parsed.seconds, arguments, said)), flush=True)
+    except EsrError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

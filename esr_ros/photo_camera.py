@@ -1,0 +1,154 @@
+"""A camera for demo and benchmark: publishes a photograph that moves, as a driver would.
+
+The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain). On stdout it
+says when it begins to publish. Until a line comes on stdin it shows an empty room, so that
+everybody can find each other first; then it plays what it was told on its command line and says
+what it sent: one JSON list of [stamp_ns, faces].
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import math
+import select
+import sys
+import time
+from dataclasses import dataclass
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+
+#: Where the face is in the photograph: centre and width, in pixels.
+FACE_X, FACE_Y, FACE_PX = 162.0, 120.0, 89.0
+#: Where faces are in a picture of 640x480, by how many there are: centre and width, in pixels.
+PLACES = {
+    1: ((320, 210, 110),),
+    2: ((165, 200, 85), (475, 230, 85)),
+    4: ((150, 105, 60), (470, 105, 60), (150, 345, 60), (470, 345, 60)),
+}
+#: After so long they are back where they began.
+PERIOD_S = 2.0
+
+
+@dataclass(frozen=True)
+class Play:
+    """What the camera shows, in how many pixels, and how often."""
+
+    scenes: Tuple[Tuple[float, int], ...]  # seconds, and how many faces are in view: 0, 1, 2 or 4
+    rate_hz: float = 30.0
+    width_px: int = 640
+    height_px: int = 480
+
+    @property
+    def frames(self) -> int:
+        return round(sum(seconds for seconds, _ in self.scenes) * self.rate_hz)
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate_hz
+
+    def faces_at(self, frame: int) -> int:
+        """How many faces the scene of this frame has."""
+        end_s = 0.0
+        for seconds, faces in self.scenes:
+            end_s += seconds
+            if frame < round(end_s * self.rate_hz):
+                return faces
+        return 0
+
+
+class Painter:
+    """Draws frame after frame; the same number always gives the same picture."""
+
+    def __init__(self, play: Play) -> None:
+        # Here, since the node of a robot does without it.
+        from skimage import data
+
+        self.play = play
+        # The upper left part: head and shoulders, without the flag's hard edge.
+        self._photograph = data.astronaut()[:330, 60:400]
+        size = (play.height_px, play.width_px, 3)
+        ramp = np.linspace(90, 130, play.height_px, dtype=np.float32)[:, None, None]
+        self.room = np.broadcast_to(ramp, size).astype(np.uint8)
+
+    def draw(self, frame: int) -> NDArray[np.uint8]:
+        """Return a frame, RGB (height, width, 3) uint8."""
+        rgb = self.room.copy()
+        turn = 2 * math.pi * frame / self.play.rate_hz / PERIOD_S
+        places = PLACES.get(self.play.faces_at(frame), ())
+        for number, (x, y, face_px) in enumerate(places):
+            # Others mirrored, and the other way: from left to right, nearer and farther.
+            sign = -1.0 if number % 2 else 1.0
+            reach = sign * math.sin(turn) * face_px
+            self._paste(rgb, x + 0.4 * reach, y + 0.1 * reach, face_px + 0.15 * reach, sign)
+        return rgb
+
+    def _paste(
+        self, rgb: NDArray[np.uint8], x: float, y: float, face_px: float, sign: float
+    ) -> None:
+        """Put the photograph so that its face has this centre and width in 640x480."""
+        width, height = self.play.width_px, self.play.height_px
+        scale = face_px / FACE_PX * height / 480
+        x, y = x * width / 640, y * height / 480
+        matrix = np.array(
+            [[sign * scale, 0, x - sign * scale * FACE_X], [0, scale, y - scale * FACE_Y]]
+        )
+        cv2.warpAffine(
+            self._photograph, matrix, (width, height), dst=rgb, borderMode=cv2.BORDER_TRANSPARENT
+        )
+
+
+def image(rgb: NDArray[np.uint8]) -> Image:
+    """Return the message of one frame, without a stamp."""
+    height, width = rgb.shape[:2]
+    message = Image(height=height, width=width, encoding="rgb8", step=width * 3, is_bigendian=0)
+    # As array.array: bytes would be checked one by one.
+    message.data = array.array("B", rgb.tobytes())
+    message.header.frame_id = "camera"
+    return message
+
+
+def main() -> None:
+    """Publish on ``image_raw`` until the play is over."""
+    play = Play(**json.loads(sys.argv[1]))
+    rclpy.init()
+    node = rclpy.create_node("camera")
+    publisher = node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
+    painter = Painter(play)
+    # Drawn beforehand, since drawing would take the cores on which the node is to be measured;
+    # a scene that is longer than the movement shows the same messages again.
+    period = round(PERIOD_S * play.rate_hz)
+    drawn: Dict[Tuple[int, int], Image] = {}
+    for frame in range(play.frames):
+        shown = play.faces_at(frame), frame % period
+        if shown not in drawn:
+            drawn[shown] = image(painter.draw(frame))
+    empty = image(painter.room)
+    print("ready", flush=True)
+    sent: List[List[int]] = []
+    playing, due_s = False, time.monotonic()
+    while len(sent) < play.frames:
+        playing = playing or bool(select.select([sys.stdin], [], [], 0)[0])
+        faces = play.faces_at(len(sent)) if playing else 0
+        message = drawn[faces, len(sent) % period] if playing else empty
+        stamp = node.get_clock().now()
+        message.header.stamp = stamp.to_msg()
+        publisher.publish(message)
+        if playing:
+            sent.append([stamp.nanoseconds, faces])
+        due_s += 1 / play.rate_hz
+        time.sleep(max(due_s - time.monotonic(), 0))
+    print(json.dumps(sent), flush=True)
+    sys.stdin.read()  # stay, until the listener has heard all and closes the pipe
+    node.destroy_node()
+    rclpy.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""A camera, the node and a listener, each in a process of its own, that meet over DDS only."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+
+from esr_core.errors import EsrError
+from esr_ros.msg import EmotionArray
+from esr_ros.photo_camera import Play
+
+#: How long the node may take until its first answer.
+START_DEADLINE_S = 60.0
+#: How long answers may still come when the camera has sent its last image.
+PATIENCE_S = 2.0
+
+Process = Union["subprocess.Popen[bytes]", "subprocess.Popen[str]"]
+
+
+class StageError(EsrError):
+    """A process that ended or did not answer."""
+
+
+class Listener:
+    """Keeps every answer by the stamp of its image, and when it came."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("stage_listener")
+        self.answers: Dict[int, EmotionArray] = {}
+        self.latency_s: Dict[int, float] = {}
+        self.diagnostics: Dict[str, str] = {}
+        self.node.create_subscription(EmotionArray, "emotion", self._on_answer, 30)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+
+    def _on_answer(self, message: EmotionArray) -> None:
+        now_ns = self.node.get_clock().now().nanoseconds
+        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        self.answers[stamp_ns] = message
+        self.latency_s[stamp_ns] = (now_ns - stamp_ns) * 1e-9
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics = {pair.key: pair.value for pair in message.status[0].values}
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.answers.clear()
+        self.latency_s.clear()
+
+    def spin_for(self, seconds: float) -> None:
+        end_s = time.monotonic() + seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left_s)
+
+
+class Stage:
+    """What is running; made by :func:`stage`."""
+
+    def __init__(
+        self,
+        node: Process,
+        camera: subprocess.Popen[str],
+        listener: Listener,
+        play: Play,
+        log: Path,
+        began_s: float,
+    ) -> None:
+        self.node = node
+        self.listener = listener
+        self._camera = camera
+        self._play = play
+        self._log = log
+        self._began_s = began_s
+
+    def wait_for_first_answer(self) -> float:
+        """Listen until the node has answered one image; return after how many seconds.
+
+        Raises:
+            StageError: it does not, or it has ended.
+        """
+        deadline_s = time.monotonic() + START_DEADLINE_S
+        while not self.listener.answers:
+            if self.node.poll() is not None or time.monotonic() > deadline_s:
+                raise StageError(f"the node did not answer; it said:\n{self.said}")
+            self.listener.spin_for(0.02)
+        return time.monotonic() - self._began_s
+
+    @property
+    def said(self) -> str:
+        """What the node said."""
+        return self._log.read_text(encoding="utf-8").strip()
+
+    def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[List[int]]:
+        """Let the camera play; return [stamp_ns, faces] of all images that it sent.
+
+        on_tick: called every ``tick_s`` meanwhile.
+        """
+        self.listener.forget()
+        _pipe(self._camera.stdin).write("go\n")
+        _pipe(self._camera.stdin).flush()
+        end_s = time.monotonic() + self._play.seconds
+        while (left_s := end_s - time.monotonic()) > 0:
+            self.listener.spin_for(min(tick_s, left_s))
+            on_tick()
+        sent: List[List[int]] = json.loads(_line(self._camera))
+        deadline_s = time.monotonic() + PATIENCE_S
+        while sent[-1][0] not in self.listener.answers and time.monotonic() < deadline_s:
+            self.listener.spin_for(0.05)
+        return sent
+
+
+@contextmanager
+def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stage]:
+    """Start camera and node, in a domain of their own, and end them.
+
+    log: where the node's words go. arguments: of the node, as ROS takes them.
+    """
+    # Nothing of another robot on this network is heard, or hears this.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"
+    camera = subprocess.Popen(
+        [sys.executable, "-m", "esr_ros.photo_camera", json.dumps(asdict(play))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=log.parent,  # in a clone, a folder here has the name of the package
+    )
+    rclpy.init(args=[])
+    node: Optional[Process] = None
+    listener = Listener()
+    try:
+        _line(camera)
+        began_s = time.monotonic()
+        with open(log, "wb") as said:
+            node = subprocess.Popen(
+                [sys.executable, str(executable), "--ros-args", *arguments],
+                stdout=said,
+                stderr=subprocess.STDOUT,
+            )
+        yield Stage(node, camera, listener, play, log, began_s)
+    finally:
+        _pipe(camera.stdin).close()
+        _end(camera)
+        if node:
+            node.send_signal(signal.SIGINT)
+            _end(node)
+        listener.node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _line(camera: subprocess.Popen[str]) -> str:
+    line: str = _pipe(camera.stdout).readline()
+    if not line:
+        raise StageError(f"the camera ended with exit code {camera.wait()}")
+    return line
+
+
+def _pipe(stream: Optional[IO[Any]]) -> IO[Any]:
+    assert stream is not None
+    return stream
+
+
+def _end(process: Process) -> None:
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
