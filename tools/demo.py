@@ -5,136 +5,47 @@ Exits 1 if an image with a face went unanswered.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
-from typing import IO, Dict, List
+from typing import List
 
 import cv2
 import numpy as np
-import rclpy
-from camera import FRAMES, RATE_HZ, Scene
-from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from esr_core.draw import annotate
 from esr_core.face import FaceEmotion
-from esr_ros.msg import Emotion, EmotionArray
+from esr_ros.msg import Emotion
+from esr_ros.photo_camera import Painter, Play
+from esr_ros.stage import Listener, StageError, stage
 
 ROOT = Path(__file__).resolve().parent.parent
-START_DEADLINE_S = 60.0
-
-
-class Listener:
-    """Keeps every answer by the stamp of its image, and when it came."""
-
-    def __init__(self) -> None:
-        self.node = rclpy.create_node("demo_listener")
-        self.answers: Dict[int, EmotionArray] = {}
-        self.latency_s: Dict[int, float] = {}
-        self.node.create_subscription(EmotionArray, "emotion", self._on_answer, 30)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-
-    def _on_answer(self, message: EmotionArray) -> None:
-        now_ns = self.node.get_clock().now().nanoseconds
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
-        self.answers[stamp_ns] = message
-        self.latency_s[stamp_ns] = (now_ns - stamp_ns) * 1e-9
-
-    def spin_for(self, seconds: float) -> None:
-        end_s = time.monotonic() + seconds
-        while (left_s := end_s - time.monotonic()) > 0:
-            self.executor.spin_once(timeout_sec=left_s)
+PLAY = Play(scenes=((3.5, 1), (3.0, 2), (1.5, 0), (2.0, 1)))
 
 
 def main() -> int:
     """Run the demo and report."""
     console = Console()
-    # A domain of its own: nothing of another robot on this network is heard, or hears this.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     config = ROOT / "install" / "esr_ros" / "share" / "esr_ros" / "config" / "default.yaml"
     logs = ROOT / "demo"
     logs.mkdir(exist_ok=True)
-    with open(logs / "node.log", "w", encoding="utf-8") as log:
-        node = subprocess.Popen(
-            ["emotion_node", "--ros-args", "--params-file", str(config)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        camera = subprocess.Popen(
-            [sys.executable, str(ROOT / "tools" / "camera.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        rclpy.init()
-        listener = Listener()
-        try:
-            with console.status("waiting for the node"):
-                if not _wait_for_first_answer(listener, node, camera):
-                    console.print(f"the node did not answer; see {logs / 'node.log'}")
-                    return 1
-            sent = _play(listener, camera, console)
-        finally:
-            _pipe(camera.stdin).close()
-            _end(camera)
-            node.send_signal(signal.SIGINT)
-            _end(node)
-            listener.node.destroy_node()
-            rclpy.shutdown()
-    picture = logs / "annotated.png"
-    _save_picture(picture, sent, listener.answers)
-    return _report(console, sent, listener, picture)
-
-
-def _wait_for_first_answer(
-    listener: Listener, node: subprocess.Popen[bytes], camera: subprocess.Popen[str]
-) -> bool:
-    deadline_s = time.monotonic() + START_DEADLINE_S
-    while not listener.answers:
-        if node.poll() is not None or camera.poll() is not None or time.monotonic() > deadline_s:
-            return False
-        listener.spin_for(0.1)
-    return True
-
-
-def _play(listener: Listener, camera: subprocess.Popen[str], console: Console) -> List[List[int]]:
-    """Let the camera play its scenes; returns [stamp_ns, faces] of all that it sent."""
-    stdin, stdout = _pipe(camera.stdin), _pipe(camera.stdout)
-    listener.answers.clear()
-    stdin.write("go\n")
-    stdin.flush()
-    end_s = time.monotonic() + FRAMES / RATE_HZ
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        while time.monotonic() < end_s:
-            listener.spin_for(0.25)
-            live.update(_table(listener))
-    sent: List[List[int]] = json.loads(stdout.readline())
-    with_face = {stamp for stamp, faces in sent if faces}
-    deadline_s = time.monotonic() + 2.0
-    while not with_face <= set(listener.answers) and time.monotonic() < deadline_s:
-        listener.spin_for(0.05)
-    return sent
-
-
-def _pipe(stream: IO[str] | None) -> IO[str]:
-    assert stream is not None
-    return stream
-
-
-def _end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
     try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        with stage(PLAY, logs / "node.log", ["--params-file", str(config)]) as on_stage:
+            listener = on_stage.listener
+            with console.status("waiting for the node"):
+                on_stage.wait_for_first_answer()
+            with Live(console=console, refresh_per_second=4, transient=True) as live:
+                sent = on_stage.run(lambda: live.update(_table(listener)))
+    except StageError as error:
+        console.print(str(error), markup=False)
+        return 1
+    picture = logs / "annotated.png"
+    _save_picture(picture, sent, listener)
+    return _report(console, sent, listener, picture)
 
 
 def _table(listener: Listener) -> Table:
@@ -198,15 +109,15 @@ def _counts(counter: Counter[int]) -> str:
     return ", ".join(f"{faces}: {n}" for faces, n in sorted(counter.items()))
 
 
-def _save_picture(path: Path, sent: List[List[int]], answers: Dict[int, EmotionArray]) -> None:
+def _save_picture(path: Path, sent: List[List[int]], listener: Listener) -> None:
     """Draw the last answered frame with one face and the last with two, side by side."""
-    scene, pictures = Scene(), []
+    painter, pictures, answers = Painter(PLAY), [], listener.answers
     for wanted in (1, 2):
         frames = [i for i, (s, faces) in enumerate(sent) if faces == wanted and s in answers]
         if frames:
-            message = answers[sent[frames[-1]][0]]
-            rgb, _ = scene.draw(frames[-1])
-            pictures.append(annotate(rgb, [_face(emotion) for emotion in message.emotions]))
+            emotions = answers[sent[frames[-1]][0]].emotions
+            faces = [_face(emotion) for emotion in emotions]
+            pictures.append(annotate(painter.draw(frames[-1]), faces))
     if pictures:
         cv2.imwrite(str(path), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
 
