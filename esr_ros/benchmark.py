@@ -12,14 +12,15 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from esr_core.errors import EsrError, OptionError
 from esr_core.progress import bar
 from esr_ros.photo_camera import Play
-from esr_ros.stage import Stage, stage
+from esr_ros.stage import Listener, Sent, Stage, stage
 
 #: How often the node's memory is looked at.
 TICK_S = 0.5
@@ -80,11 +81,17 @@ def measure(scenario: Scenario, seconds: float, arguments: Sequence[str], said: 
     """
     with stage(scenario.play(seconds), said, arguments) as on_stage:
         start_s = on_stage.wait_for_first_answer()
-        figures = _measured(on_stage, scenario.name, seconds)
-        return {"scenario": scenario.name, **figures, "start_s": round(start_s, 1)}
+        sent, figures = _watched(on_stage, scenario.name, seconds)
+        return {
+            "scenario": scenario.name,
+            **figures,
+            **_faces(sent, on_stage.listener, scenario.play(seconds)),
+            "start_s": round(start_s, 1),
+        }
 
 
-def _measured(on_stage: Stage, name: str, seconds: float) -> Dict[str, Any]:
+def _watched(on_stage: Stage, name: str, seconds: float) -> Tuple[List[Sent], Dict[str, Any]]:
+    """Let the camera play; return what it sent and how the node kept up."""
     node, listener = Usage(on_stage.node.pid), on_stage.listener
     cpu_s = node.cpu_s()
     with bar("s") as progress:
@@ -99,14 +106,12 @@ def _measured(on_stage: Stage, name: str, seconds: float) -> Dict[str, Any]:
     elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9
     stamps = [stamp for stamp, _ in sent if stamp in listener.answers]
     latency_ms = np.array([listener.latency_s[stamp] for stamp in stamps]) * 1e3
-    seen = [len(listener.answers[stamp].emotions) for stamp in stamps]
     p50, p99, most = np.percentile(latency_ms, [50, 99, 100])
-    return {
+    return sent, {
         "sent_hz": round(len(sent) / elapsed_s, 1),
         "answered_hz": round(len(stamps) / elapsed_s, 1),
         "sent": len(sent),
         "dropped": len(sent) - len(stamps),
-        "faces": round(float(np.mean(seen)), 2),
         "p50_ms": round(float(p50), 1),
         "p99_ms": round(float(p99), 1),
         "max_ms": round(float(most), 1),
@@ -120,6 +125,36 @@ def _measured(on_stage: Stage, name: str, seconds: float) -> Dict[str, Any]:
         "node_says": {
             name: int(listener.diagnostics[name]) for name in ("received", "stale", "missed")
         },
+    }
+
+
+def _faces(sent: List[Sent], listener: Listener, play: Play) -> Dict[str, Any]:
+    """How many faces were overlooked or made up, and how far off the others' boxes are."""
+    shown = found = missed = 0
+    offsets: List[NDArray[np.float32]] = []
+    for frame, (stamp, _) in enumerate(sent):
+        if stamp not in listener.answers:
+            continue
+        places = play.places(frame)
+        rois = [emotion.roi for emotion in listener.answers[stamp].emotions]
+        centres = np.array(
+            [(r.x_offset + r.width / 2, r.y_offset + r.height / 2) for r in rois], np.float32
+        ).reshape(-1, 2)
+        shown, found = shown + len(places), found + len(rois)
+        for x, y, width in places:
+            away = (centres - (x, y)) / width
+            near = away[np.abs(away).max(axis=1, initial=0) < 0.5]
+            missed += len(near) == 0
+            offsets += list(near[:1])
+    if not offsets:
+        return {"shown": shown, "missed": missed, "made_up": found - shown + missed, "off": None}
+    # A detector's boxes lie a little beside what we call the centre; how steadily, counts.
+    off = np.linalg.norm(np.array(offsets) - np.median(offsets, axis=0), axis=1)
+    return {
+        "shown": shown,
+        "missed": missed,
+        "made_up": found - shown + missed,
+        "off": round(float(np.percentile(off, 95)), 3),
     }
 
 

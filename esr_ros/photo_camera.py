@@ -62,6 +62,17 @@ class Play:
                 return faces
         return 0
 
+    def places(self, frame: int) -> NDArray[np.float32]:
+        """Where the faces of this frame are: (n, 3) centre x and y, and width, in pixels."""
+        places = np.array(PLACES.get(self.faces_at(frame), ()), np.float32).reshape(-1, 3)
+        turn = 2 * math.pi * frame / self.rate_hz / PERIOD_S
+        # Every second one goes the other way: from left to right, nearer and farther.
+        signs = np.where(np.arange(len(places)) % 2, -1.0, 1.0)
+        reach = signs * math.sin(turn) * places[:, 2]
+        places += reach[:, None] * (0.4, 0.1, 0.15)
+        places *= self.width_px / 640, self.height_px / 480, self.height_px / 480
+        return places
+
 
 class Painter:
     """Draws frame after frame; the same number always gives the same picture."""
@@ -80,28 +91,14 @@ class Painter:
     def draw(self, frame: int) -> NDArray[np.uint8]:
         """Return a frame, RGB (height, width, 3) uint8."""
         rgb = self.room.copy()
-        turn = 2 * math.pi * frame / self.play.rate_hz / PERIOD_S
-        places = PLACES.get(self.play.faces_at(frame), ())
-        for number, (x, y, face_px) in enumerate(places):
-            # Others mirrored, and the other way: from left to right, nearer and farther.
-            sign = -1.0 if number % 2 else 1.0
-            reach = sign * math.sin(turn) * face_px
-            self._paste(rgb, x + 0.4 * reach, y + 0.1 * reach, face_px + 0.15 * reach, sign)
+        for number, (x, y, face_px) in enumerate(self.play.places(frame).tolist()):
+            scale = face_px / FACE_PX
+            across = -scale if number % 2 else scale  # mirrored, for another face
+            matrix = np.array([[across, 0, x - across * FACE_X], [0, scale, y - scale * FACE_Y]])
+            size = self.play.width_px, self.play.height_px
+            border = cv2.BORDER_TRANSPARENT
+            cv2.warpAffine(self._photograph, matrix, size, dst=rgb, borderMode=border)
         return rgb
-
-    def _paste(
-        self, rgb: NDArray[np.uint8], x: float, y: float, face_px: float, sign: float
-    ) -> None:
-        """Put the photograph so that its face has this centre and width in 640x480."""
-        width, height = self.play.width_px, self.play.height_px
-        scale = face_px / FACE_PX * height / 480
-        x, y = x * width / 640, y * height / 480
-        matrix = np.array(
-            [[sign * scale, 0, x - sign * scale * FACE_X], [0, scale, y - scale * FACE_Y]]
-        )
-        cv2.warpAffine(
-            self._photograph, matrix, (width, height), dst=rgb, borderMode=cv2.BORDER_TRANSPARENT
-        )
 
 
 def image(rgb: NDArray[np.uint8]) -> Image:

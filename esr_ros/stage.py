@@ -27,6 +27,8 @@ START_DEADLINE_S = 60.0
 #: How long answers may still come when the camera has sent its last image.
 PATIENCE_S = 2.0
 
+#: Stamp of an image in ns, and how many faces it shows.
+Sent = List[int]
 Process = Union["subprocess.Popen[bytes]", "subprocess.Popen[str]"]
 
 
@@ -95,16 +97,12 @@ class Stage:
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self.listener.answers:
             if self.node.poll() is not None or time.monotonic() > deadline_s:
-                raise StageError(f"the node did not answer; it said:\n{self.said}")
+                said = self._log.read_text(encoding="utf-8").strip() or "nothing"
+                raise StageError(f"the node did not answer; it said {said.splitlines()[-1]}")
             self.listener.spin_for(0.02)
         return time.monotonic() - self._began_s
 
-    @property
-    def said(self) -> str:
-        """What the node said."""
-        return self._log.read_text(encoding="utf-8").strip()
-
-    def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[List[int]]:
+    def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
         """Let the camera play; return [stamp_ns, faces] of all images that it sent.
 
         on_tick: called every ``tick_s`` meanwhile.
@@ -116,7 +114,7 @@ class Stage:
         while (left_s := end_s - time.monotonic()) > 0:
             self.listener.spin_for(min(tick_s, left_s))
             on_tick()
-        sent: List[List[int]] = json.loads(_line(self._camera))
+        sent: List[Sent] = json.loads(_line(self._camera))
         deadline_s = time.monotonic() + PATIENCE_S
         while sent[-1][0] not in self.listener.answers and time.monotonic() < deadline_s:
             self.listener.spin_for(0.05)
@@ -132,6 +130,8 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    # With LOCALHOST, ROS chooses the transports itself, and large images are lost again.
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"
     camera = subprocess.Popen(
         [sys.executable, "-m", "esr_ros.photo_camera", json.dumps(asdict(play))],

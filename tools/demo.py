@@ -41,7 +41,7 @@ def main() -> int:
             with Live(console=console, refresh_per_second=4, transient=True) as live:
                 sent = on_stage.run(lambda: live.update(_table(listener)))
     except StageError as error:
-        console.print(str(error), markup=False)
+        console.print(f"{error}\nAll that it said is in {logs / 'node.log'}", markup=False)
         return 1
     picture = logs / "annotated.png"
     _save_picture(picture, sent, listener)

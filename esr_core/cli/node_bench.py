@@ -16,7 +16,7 @@ from rich.table import Table
 
 from esr_core.errors import EsrError, OptionError
 
-_COLUMNS = {
+_ANSWERS = {
     "scenario": "camera",
     "answered_hz": "per s",
     "dropped": "dropped",
@@ -25,6 +25,13 @@ _COLUMNS = {
     "max_ms": "max",
     "cores": "cores",
     "resident_mb": "MB",
+}
+_FACES = {
+    "scenario": "camera",
+    "shown": "shown",
+    "missed": "missed",
+    "made_up": "made up",
+    "off": "p95 off",
 }
 
 
@@ -71,16 +78,26 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows))
         return
     starts = [row["start_s"] for row in rows]
-    table = Table(
-        title="Answers of emotion_node; from image stamp to answer, ms",
-        caption=f"from start to first answer: {min(starts)} to {max(starts)} s",
-    )
-    for key, column in _COLUMNS.items():
+    for table in (
+        _table(
+            "Answers of emotion_node; from image stamp to answer, ms",
+            f"from start to first answer: {min(starts)} to {max(starts)} s",
+            _ANSWERS,
+            rows,
+        ),
+        _table("Faces in them", "off: of the usual place, in widths of the face", _FACES, rows),
+    ):
+        Console().print(table)
+
+
+def _table(title: str, caption: str, columns: Dict[str, str], rows: List[Dict[str, Any]]) -> Table:
+    table = Table(title=title, caption=caption)
+    for key, column in columns.items():
         left = key == "scenario"
         table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for row in rows:
-        table.add_row(*(str(row[key]) for key in _COLUMNS))
-    Console().print(table)
+        table.add_row(*("-" if row[key] is None else str(row[key]) for key in columns))
+    return table
 
 
 def _measured(arguments: argparse.Namespace) -> List[Dict[str, Any]]:

@@ -224,3 +224,41 @@ def test_options_reach_the_model_and_the_detector(model: Model) -> None:
         EmotionPipeline(PipelineOptions(model="gone.onnx"))
     with pytest.raises(DetectorError, match=r"gone\.onnx: no such file"):
         EmotionPipeline(PipelineOptions(detector_model="gone.onnx"), model)
+
+
+def test_faces_are_followed_between_detections(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    looked_at: list[int] = []
+    detect = pipeline.detector.detect
+
+    def counting(image: NDArray[np.uint8], size_px: int) -> Any:
+        looked_at.append(number)
+        return detect(image, size_px)
+
+    pipeline.detector.detect = counting  # type: ignore[method-assign]
+    pipeline.options = replace(pipeline.options, detect_every=4)
+    boxes = []
+    for number in range(8):
+        (face,) = pipeline.step(np.roll(rgb, 3 * number, axis=1), number / 30)
+        assert (face.face_id, face.label) == (1, "happy")
+        boxes.append(face.box)
+    assert looked_at == [0, 4]
+    centres = np.array([(box[0] + box[2]) / 2 for box in boxes])
+    np.testing.assert_allclose(centres - centres[0], 3 * np.arange(8), atol=4)
+
+    number = 8
+    assert pipeline.step(GREY, 8 / 30) == []
+    assert looked_at == [0, 4, 8], "another scene is looked at at once"
+
+
+def test_camera_with_faces_found_by_others_is_not_followed(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    pipeline.options = replace(pipeline.options, detect_every=5)
+    pipeline.step(rgb, 0.0)
+    faces = pipeline.detector.detect(rgb, 256)
+    for number in range(1, 4):
+        shifted = replace(faces, boxes=faces.boxes + np.float32(number))
+        (answer,) = pipeline.answer([View(pipeline.stream, rgb, number / 30, shifted)])
+        np.testing.assert_array_equal(answer.faces[0].box, shifted.boxes[0])

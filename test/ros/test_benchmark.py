@@ -1,0 +1,121 @@
+"""The node's benchmark, and a short form of the long run that it is for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from esr_core.detect import find_faces, open_detector
+from esr_ros.benchmark import SCENARIOS, Usage
+from esr_ros.photo_camera import Painter, Play
+
+SECONDS = 30.0
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["esr", "bench", "--node", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def row(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("bench")
+    done = bench(folder, "--only", "640x480 30 Hz 1 face", "--seconds", str(SECONDS), "--json")
+    assert done.returncode == 0, done.stderr
+    (only,) = json.loads(done.stdout)
+    return only
+
+
+def test_node_keeps_up_with_a_camera(row: Any) -> None:
+    assert row["sent"] == SECONDS * 30
+    # A busy machine may drop some; that it keeps up is what the benchmark is for, not this.
+    assert row["dropped"] < row["sent"] / 10
+    assert row["missed"] == row["made_up"] == 0
+    assert row["shown"] == row["sent"] - row["dropped"]
+    assert 0 < row["p50_ms"] <= row["p99_ms"] <= row["max_ms"]
+    assert 0 < row["cores"] < 2
+    assert row["off"] < 0.15
+
+
+def test_memory_of_a_long_run_is_flat(row: Any) -> None:
+    resident_mb = np.array(row["over_time"]["resident_mb"])
+    third = len(resident_mb) // 3
+    assert third > 10
+    early, late = np.median(resident_mb[third : 2 * third]), np.median(resident_mb[2 * third :])
+    assert late <= 1.02 * early
+    assert resident_mb.max() <= 350
+
+
+def test_latency_of_a_long_run_does_not_drift(row: Any) -> None:
+    p50_ms = np.array(row["over_time"]["p50_ms"])
+    third = len(p50_ms) // 3
+    # What piles up somewhere would be many frames late by now.
+    assert np.median(p50_ms[2 * third :]) < 3 * np.median(p50_ms[third : 2 * third])
+
+
+def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> None:
+    done = bench(
+        tmp_path, "--only", "30 Hz 4 faces", "--seconds", "3", "--set", "detect_every:=3", "--json"
+    )
+    (row,) = json.loads(done.stdout)
+    assert row["missed"] == row["made_up"] == 0
+    assert row["shown"] == 4 * (row["sent"] - row["dropped"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "8K"], "part of no scenario: 640x480 30 Hz 0 faces"),
+        (["--seconds", "0"], "--seconds must be from 1 to 86400, but got 0"),
+        (["--only", "30 Hz 1", "--set", "min_score:=7.0"], "min_score: "),
+        (["--only", "30 Hz 1", "--model", "none.onnx"], "none.onnx: no such model file"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    done = bench(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("esr bench: ")
+
+
+def test_usage_is_what_the_process_takes() -> None:
+    busy = subprocess.Popen(["python", "-c", "while True: pass"])
+    try:
+        usage, ticks = Usage(busy.pid), 0
+        while usage.cpu_s() < 0.3:
+            ticks += 1
+            assert ticks < 10_000_000
+        usage.look()
+        assert 1 < usage.resident_mb[0] < 200
+    finally:
+        busy.kill()
+        busy.wait()
+
+
+@pytest.mark.parametrize("faces", [1, 2, 4])
+def test_camera_shows_faces_where_it_says(faces: int) -> None:
+    play = Play(((2.0, faces),))
+    painter, detector = Painter(play), open_detector()
+    for frame in range(0, play.frames, 12):
+        places = play.places(frame)
+        found = find_faces(detector, painter.draw(frame), 640)
+        found = found[found.scores > 0.6]
+        assert len(found) == len(places) == faces
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        for x, y, width in places:
+            assert np.linalg.norm(centres - (x, y), axis=1).min() < 0.2 * width
+
+
+def test_scenarios_have_names_of_their_own() -> None:
+    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
