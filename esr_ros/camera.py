@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import time
 from typing import (
@@ -53,6 +54,12 @@ SILENCE_S = 5.0
 LARGE_IMAGES = (
     "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
     "the camera and of this node (the launch file sets it here), or reliability: reliable on both"
+)
+#: What to do when nobody seems to be there.
+ALONE = (
+    "nobody publishes there; FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA is set here, and who has it "
+    "meets only those who have it too: set it for the camera, or unset it here (large_data:=false "
+    "of the launch file)"
 )
 
 
@@ -174,7 +181,11 @@ class Camera:
             f"{p.node_name} sends {p.topic_type} {p.qos_profile.reliability.name.lower()}"
             for p in self._node.get_publishers_info_by_topic(self.topic)
         )
-        there = f"there: {offers}. {LARGE_IMAGES}" if offers else "nobody publishes there"
+        large_data = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA")
+        nobody = ALONE if large_data else "nobody publishes there"
+        there = f"there: {offers}" if offers else nobody
+        if offers and not heard_before:
+            there += f". {LARGE_IMAGES}"
         return f"no images {since} on {self.topic}; this node wants {self}; {there}"
 
     def _lone_images(self) -> Optional[str]:

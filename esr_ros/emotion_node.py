@@ -155,8 +155,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop to listen and finish the frame in hand; the model stays loaded."""
         self._stop()
-        for camera in self.cameras:
-            self.get_logger().info(f"stopped; {_totals(camera)} from {camera.topic}")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -204,6 +202,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = None
         if rclpy.ok():
             self._ignore()
+            for camera in self.cameras:
+                self.get_logger().info(f"stopped; {_totals(camera)} from {camera.topic}")
 
     def _release(self) -> None:
         """Let go of the model, and of all that was offered since the node began."""

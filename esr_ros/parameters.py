@@ -68,6 +68,16 @@ class NodeOptions(PipelineOptions):
         5.0, "The same warning is given at most once in so many seconds.", (0.1, 3600.0), live=True
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for what in ("latency_{}_s", "dropped_{}"):
+            warn, error = what.format("warn"), what.format("error")
+            if getattr(self, warn) > getattr(self, error):
+                raise OptionError(
+                    f"{warn} must be at most {error}, but got {getattr(self, warn):g} and "
+                    f"{getattr(self, error):g}"
+                )
+
 
 def declare(node: Node) -> NodeOptions:
     """Declare all parameters on a node and return their values.

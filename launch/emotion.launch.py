@@ -51,6 +51,13 @@ def generate_launch_description() -> LaunchDescription:
                 "Empty: as the parameter files say.",
             ),
             DeclareLaunchArgument(
+                "large_data",
+                default_value="true",
+                choices=["true", "false"],
+                description="Fast DDS in its mode for large images, unless "
+                "FASTDDS_BUILTIN_TRANSPORTS is set. Whatever talks to the node must have it too.",
+            ),
+            DeclareLaunchArgument(
                 "log_level",
                 default_value="info",
                 choices=["debug", "info", "warn", "error", "fatal"],
@@ -70,8 +77,12 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     )
     # What is read later wins: the platform, a file of the user's, an argument that was given.
     parameters: list[str | dict[str, bool]] = [config]
-    if value("params_file"):
-        parameters.append(value("params_file"))
+    params_file = value("params_file")
+    if params_file and not os.path.isfile(params_file):
+        # launch_ros would warn, and start the node with other parameters than were asked for.
+        raise FileNotFoundError(f"params_file: there is no file {params_file}")
+    if params_file:
+        parameters.append(params_file)
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
     logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
@@ -88,6 +99,6 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         )
     ]
     # Fast DDS loses large images over its default transports; other middlewares ignore this.
-    if "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ:
+    if value("large_data") == "true" and "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ:
         started.insert(0, SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA"))
     return started

@@ -220,6 +220,8 @@ def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
     robot(image_topic="elsewhere")
     node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
     assert "this node wants Image, best_effort, depth 1; nobody publishes there" in node.said
+    # As env.sh sets it; who has it and who has not do not meet.
+    assert "LARGE_DATA is set here" in node.said
 
 
 def test_impossible_stamps_are_answered(

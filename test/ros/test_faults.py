@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from esr_core import load_model
@@ -54,6 +59,25 @@ def test_ten_thousand_images_that_lie_are_decoded_or_refused() -> None:
             assert rgb.shape == (image.height, image.width, 3)
             outcomes["decoded"] += 1
     assert min(outcomes.values()) > 100, outcomes
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(
+    height=st.integers(0, 40) | st.integers(0, 2**32 - 1),
+    width=st.integers(0, 40) | st.integers(0, 2**32 - 1),
+    step=st.integers(0, 200) | st.integers(0, 2**32 - 1),
+    encoding=st.sampled_from(ENCODINGS) | st.text(),
+    is_bigendian=st.integers(0, 255),
+    content=st.binary(max_size=8000),
+)
+def test_no_field_of_an_image_breaks_the_decoder(
+    height: int, width: int, step: int, encoding: str, is_bigendian: int, content: bytes
+) -> None:
+    image = Image(height=height, width=width, step=step, is_bigendian=is_bigendian)
+    image.encoding = encoding.replace("\0", "")
+    image.data = array.array("B", content)
+    with contextlib.suppress(ImageError):  # any other error is a defect
+        assert decode(image).shape == (height, width, 3)
 
 
 def test_images_that_lie_are_followed_by_one_that_does_not(
@@ -118,6 +142,73 @@ def test_time_that_jumps_back(start: Any, robot: Any, photograph: Photo, to_imag
     (face,) = me.ask(to_image(photograph)).emotions
     assert face.face_id > before
     assert me.ask(to_image(photograph)).emotions[0].face_id == face.face_id
+
+
+def test_sensor_that_stalls(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+    node = start(*RELIABLE)
+    me = robot()
+    me.meet(to_image(photograph))
+    assert me.spin_until(lambda: me.diagnostics.get("message", "").startswith("no images"), 15)
+    node.wait_until(lambda: "no images for " in node.said, "a warning")
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    assert me.spin_until(lambda: not me.diagnostics["message"].startswith("no images"), 15)
+
+
+def test_camera_that_was_there_long_before(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    me = robot()
+    for _ in range(20):
+        me.send(to_image(photograph))
+        me.spin_until(lambda: False, 0.1)
+    start(*RELIABLE)
+    me.meet(to_image(photograph))
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+
+
+def test_bag_that_loops_with_its_clock(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    node = start(*RELIABLE, "-p", "use_sim_time:=true")
+    me = robot()
+    clock = me.node.create_publisher(Clock, "/clock", 10)
+
+    def tick() -> None:
+        now = Clock()
+        now.clock.sec, tenth = divmod(me._number, 10)
+        now.clock.nanosec = tenth * 100_000_000
+        clock.publish(now)
+
+    me.meet(to_image(photograph))
+    ids = []
+    for _ in range(3):
+        me._number = 100
+        me.answers.clear()
+        for _ in range(5):
+            (face,) = me.ask(to_image(photograph)).emotions
+            tick()
+            ids.append(face.face_id)
+    # One face a round: it is followed within each, and the jump back ends the track.
+    assert [len(set(ids[i : i + 5])) for i in (0, 5, 10)] == [1, 1, 1]
+    assert len(set(ids)) == 3
+    assert "Traceback" not in node.said
+
+
+def test_disk_that_is_full_costs_words_only(
+    robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+) -> None:
+    with open("/dev/full", "wb") as full:
+        node = subprocess.Popen(["emotion_node", "--ros-args", *RELIABLE], stdout=full, stderr=full)
+    try:
+        me = robot()
+        me.meet(to_image(photograph))
+        me.send(lying_image(np.random.default_rng(3)))  # which it would warn of
+        assert len(me.ask(to_image(photograph)).emotions) == 1
+        node.send_signal(signal.SIGINT)
+        assert node.wait(timeout=10) == 0
+    finally:
+        node.kill()
+        node.wait()
 
 
 def test_node_that_is_killed_and_started_again(

@@ -85,3 +85,9 @@ def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: s
     said = launched(f"{platform}.launch.py")
     # Their detector's model does not ship; that the node asks for it shows whose file it read.
     assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in said.read_text())
+
+
+def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
+    said = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
+    assert robot().spin_until(lambda: "there is no file" in said.read_text())
+    assert "emotion_node-1" not in said.read_text()

@@ -52,6 +52,13 @@ def test_refused_change(name: str, value: object, said: str) -> None:
         changed(NodeOptions(), [Parameter(name, value=value)])
 
 
+def test_warning_comes_before_the_error() -> None:
+    with pytest.raises(OptionError, match="latency_warn_s must be at most latency_error_s, but"):
+        NodeOptions(latency_warn_s=2.0)
+    with pytest.raises(OptionError, match="dropped_warn must be at most dropped_error, but"):
+        changed(NodeOptions(), [Parameter("dropped_error", value=0.1)])
+
+
 def test_descriptors_carry_bounds_and_text() -> None:
     described = {o.name: descriptor(o) for o in options(NodeOptions)}
     assert described["min_score"].floating_point_range[0].to_value == 1.0
