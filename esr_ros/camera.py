@@ -24,15 +24,16 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from esr_core.detect import Faces
 from esr_core.errors import OptionError
 from esr_core.metadata import Metadata
 from esr_core.stream import Stream
 from esr_ros import detections
 from esr_ros.counters import Counters
+from esr_ros.detections import Found
 from esr_ros.outputs import Outputs
-from esr_ros.pairs import Pairs, Stamp
+from esr_ros.pairs import Pairs, Stamp, stamp_of
 from esr_ros.parameters import NodeOptions
+from esr_ros.tracked import SUFFIX, TrackedFaces
 
 AnyImage = Union[Image, CompressedImage]
 
@@ -41,7 +42,7 @@ class Heard(NamedTuple):
     """An image, and the faces in it if another detector has found them."""
 
     image: AnyImage
-    faces: Optional[Faces] = None
+    found: Optional[Found] = None
 
 
 _COMPRESSED = "/compressed"
@@ -78,7 +79,14 @@ class Camera:
         self.outputs = Outputs(node, base, options, model)
         self._reliability = options.reliability
         self._detections_topic = options.detections_topic
-        if self._detections_topic and not detections.INSTALLED:
+        self._tracked: Optional[TrackedFaces] = None
+        if self._detections_topic.endswith(SUFFIX):
+            if options.humans:
+                raise OptionError(
+                    f"detections_topic {self._detections_topic} takes faces that others track, but "
+                    "humans is true: this node would track them too"
+                )
+        elif self._detections_topic and not detections.INSTALLED:
             raise OptionError("detections_topic needs vision_msgs, which is not installed")
         self._subscriptions: List[Any] = []
         self._frame_id = ""
@@ -93,27 +101,43 @@ class Camera:
         """Hand each image that arrives, and the faces in it where others find them, to
         ``on_image``."""
         self._on_image = on_image
-        self._pairs: Pairs[AnyImage, Faces] = Pairs()
+        self._pairs: Pairs[AnyImage, Found] = Pairs()
         self._last_sequence = 0
         self._last_pair: Stamp = (0, 0)
         self._heard_s = self._paired_s = time.monotonic()
         reliable = self._reliability == "reliable"
         self._subscribe(self.message_type, self.name, self._on_message, 1, reliable)
-        if self._detections_topic:
+        topic = self._detections_topic
+        if topic.endswith(SUFFIX):
+            self._tracked = TrackedFaces(topic, self._subscribe_to_faces, self._on_found)
+        elif topic:
             kind = detections.Detection2DArray
-            self._subscribe(kind, self._detections_topic, self._on_detections, 10, False)
+            self._subscribe(kind, topic, self._on_detections, 10, False)
+
+    def _subscribe_to_faces(
+        self, kind: Any, topic: str, callback: Callable[[Any], None]
+    ) -> Callable[[], None]:
+        subscription = self._subscribe(kind, topic, callback, 10, False)
+
+        def end() -> None:
+            self._subscriptions.remove(subscription)
+            self._node.destroy_subscription(subscription)
+
+        return end
 
     def _subscribe(
         self, kind: Any, topic: str, callback: Callable[..., None], depth: int, reliable: bool
-    ) -> None:
+    ) -> Any:
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth)
         qos.reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        overriding = QoSOverridingOptions.with_default_policies()
-        self._subscriptions.append(
-            self._node.create_subscription(
-                kind, topic, callback, qos, qos_overriding_options=overriding
-            )
+        # For a topic that comes and goes with a face, ROS would keep parameters for each.
+        lasts = topic in (self.name, self._detections_topic)
+        overriding = QoSOverridingOptions.with_default_policies() if lasts else None
+        subscription = self._node.create_subscription(
+            kind, topic, callback, qos, qos_overriding_options=overriding
         )
+        self._subscriptions.append(subscription)
+        return subscription
 
     def _on_message(self, message: AnyImage, info: Dict[str, Any]) -> None:
         self._count_missed(info.get("publication_sequence_number"))
@@ -122,21 +146,25 @@ class Camera:
         self.counters.add(received=1)
         if not self._detections_topic:
             self._on_image(self, Heard(message))
-        elif _stamp(message) == (0, 0):
+        elif stamp_of(message) == (0, 0):
             self.counters.add(unpaired=1)  # it says nothing about what belongs to it
         else:
             forgotten = self._pairs.forgotten
-            self._together(self._pairs.add_first(_stamp(message), message))
+            self._together(self._pairs.add_first(stamp_of(message), message))
             self.counters.add(unpaired=self._pairs.forgotten - forgotten)
 
     def _on_detections(self, message: Any) -> None:
-        self._together(self._pairs.add_second(_stamp(message), detections.faces(message)))
+        faces = detections.faces(message)
+        self._on_found(stamp_of(message), lambda shape: faces)
 
-    def _together(self, pair: Optional[Tuple[AnyImage, Faces]]) -> None:
+    def _on_found(self, stamp: Stamp, found: Found) -> None:
+        self._together(self._pairs.add_second(stamp, found))
+
+    def _together(self, pair: Optional[Tuple[AnyImage, Found]]) -> None:
         if not pair:
             return
         self._paired_s = time.monotonic()
-        stamp, last = _stamp(pair[0]), self._last_pair
+        stamp, last = stamp_of(pair[0]), self._last_pair
         if stamp < last and last[0] - stamp[0] <= LATE_S:
             self.counters.add(stale=1)  # detections that overtook each other; a newer one is told
             return
@@ -145,6 +173,9 @@ class Camera:
 
     def ignore(self) -> None:
         """Hear no more images."""
+        if self._tracked:
+            self._tracked.end()
+            self._tracked = None
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
@@ -214,11 +245,6 @@ class Camera:
                 f"{values['missed']} did not. {LARGE_IMAGES}",
                 once=True,
             )
-
-
-def _stamp(message: Any) -> Stamp:
-    stamp = message.header.stamp
-    return stamp.sec, stamp.nanosec
 
 
 def image_type(topic: str) -> Type[AnyImage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 import numpy as np
 from std_msgs.msg import Header
@@ -19,6 +19,9 @@ try:
     INSTALLED = True
 except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
     INSTALLED = False
+
+#: The faces that somebody has found in an image, when its shape is known.
+Found = Callable[[Tuple[int, ...]], Faces]
 
 
 def faces(array: Any) -> Faces:

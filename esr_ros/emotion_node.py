@@ -265,7 +265,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
                 self._warn(f"image on {camera.topic} ignored: {error}")
                 continue
-            views[camera] = View(camera.stream, rgb, self._stamp_s(heard.image.header), heard.faces)
+            faces = heard.found(rgb.shape) if heard.found else None
+            views[camera] = View(camera.stream, rgb, self._stamp_s(heard.image.header), faces)
         answers = self.pipeline.answer(list(views.values()))
         for (camera, view), answer in zip(views.items(), answers):
             self._tell(camera, waiting[camera].image.header, view, answer)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Dict, Generic, Optional, Tuple, TypeVar
+from typing import Any, Dict, Generic, Optional, Tuple, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
 Stamp = Tuple[int, int]  # seconds, nanoseconds
+
+
+def stamp_of(message: Any) -> Stamp:
+    """Return the stamp of a message that has a header."""
+    return message.header.stamp.sec, message.header.stamp.nanosec
 
 
 class Pairs(Generic[A, B]):

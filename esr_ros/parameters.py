@@ -33,8 +33,9 @@ class NodeOptions(PipelineOptions):
     )
     detections_topic: str = option(
         "",
-        "Where another detector says (vision_msgs/Detection2DArray) which faces are in each image, "
-        "under the image's own stamp; empty: faces are found here. For one image topic.",
+        "Where another detector says which faces are in each image, under the image's own stamp: "
+        "vision_msgs/Detection2DArray, or, if the name ends in /tracked, ROS4HRI's faces, such as "
+        "/humans/faces/tracked. Empty: faces are found here. For one image topic.",
     )
     annotated_image: str = option(
         "raw",
