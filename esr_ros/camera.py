@@ -78,7 +78,8 @@ class Camera:
         self.stream = Stream()
         self.outputs = Outputs(node, base, options, model)
         self._reliability = options.reliability
-        self._detections_topic = options.detections_topic
+        topic = options.detections_topic
+        self._detections_topic: str = node.resolve_topic_name(topic) if topic else ""
         self._tracked: Optional[TrackedFaces] = None
         if self._detections_topic.endswith(SUFFIX):
             if options.humans:
@@ -222,10 +223,9 @@ class Camera:
     def _lone_images(self) -> Optional[str]:
         if not self._detections_topic or time.monotonic() - self._paired_s < SILENCE_S:
             return None
-        topic = self._node.resolve_topic_name(self._detections_topic)
         return (
-            f"no detections on {topic} have the stamps of the images on {self.topic}; they must be "
-            "published with the header of their image"
+            f"no detections on {self._detections_topic} have the stamps of the images on "
+            f"{self.topic}; they must be published with the header of their image"
         )
 
     def _count_missed(self, sequence_number: Optional[int]) -> None:
