@@ -12,6 +12,7 @@ import array
 import json
 import math
 import select
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ import numpy as np
 import rclpy
 from numpy.typing import NDArray
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 #: Where the face is in the photograph: centre and width, in pixels.
@@ -114,7 +116,9 @@ def image(rgb: NDArray[np.uint8]) -> Image:
 def main() -> None:
     """Publish on ``image_raw`` until the play is over."""
     play = Play(**json.loads(sys.argv[1]))
-    rclpy.init()
+    # A Ctrl-C goes to all processes of a terminal; this one ends when its stdin is closed.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera")
     publisher = node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
     painter = Painter(play)
@@ -131,7 +135,10 @@ def main() -> None:
     sent: List[List[int]] = []
     playing, due_s = False, time.monotonic()
     while len(sent) < play.frames:
-        playing = playing or bool(select.select([sys.stdin], [], [], 0)[0])
+        if select.select([sys.stdin], [], [], 0)[0]:
+            playing = bool(sys.stdin.readline())
+            if not playing:
+                return  # nobody is there any more
         faces = play.faces_at(len(sent)) if playing else 0
         message = drawn[faces, len(sent) % period] if playing else empty
         stamp = node.get_clock().now()

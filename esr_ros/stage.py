@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import rclpy
 from ament_index_python.packages import get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
 
 from esr_core.errors import EsrError
 from esr_ros.msg import EmotionArray
@@ -126,7 +128,15 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     """Start camera and node, in a domain of their own, and end them.
 
     log: where the node's words go. arguments: of the node, as ROS takes them.
+
+    Raises:
+        StageError: the camera has no photograph, or ended.
     """
+    if importlib.util.find_spec("skimage") is None:
+        raise StageError(
+            "the camera shows a photograph of scikit-image, which is not installed; run 'make "
+            "setup' in a clone, or 'pip install scikit-image'"
+        )
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
@@ -140,7 +150,8 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
         text=True,
         cwd=log.parent,  # in a clone, a folder here has the name of the package
     )
-    rclpy.init(args=[])
+    # Python's own handlers: a Ctrl-C ends the measurement like any other error.
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node: Optional[Process] = None
     listener = Listener()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -108,16 +109,22 @@ def _measured(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
     # In a folder of its own: in a clone, the source folder has the name of the package.
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "esr_ros.benchmark", "--seconds", str(arguments.seconds)]
-        process = subprocess.run(
+        process = subprocess.Popen(
             [*command, "--only", arguments.only, *words],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,
-            check=False,
         )
+        try:
+            said, _ = process.communicate()
+        except KeyboardInterrupt:
+            # It ends the camera and the node; killed, it would leave them behind.
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
     if process.returncode == 130:
         raise KeyboardInterrupt
-    lines = [json.loads(line) for line in process.stdout.splitlines()]
+    lines = [json.loads(line) for line in said.splitlines()]
     if process.returncode:
         raise NodeBenchError(lines[-1]["error"] if lines else f"ended with {process.returncode}")
     return lines

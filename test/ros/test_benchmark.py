@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +90,40 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str],
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("esr bench: ")
+
+
+def running(folder: Path) -> list[str]:
+    """Processes that were started below a folder, or with it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes()
+        except OSError:
+            continue  # it has ended
+        if f"STARTED_BY={folder}".encode() in environment:
+            found.append((process / "cmdline").read_bytes().decode())
+    return found
+
+
+def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    with open(tmp_path / "said", "wb") as said:
+        process = subprocess.Popen(
+            ["esr", "bench", "--node", "--only", "30 Hz 1 face", "--seconds", "60"],
+            stderr=said,
+            start_new_session=True,
+            # Shells start what runs in the background with it ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env={**os.environ, "STARTED_BY": str(tmp_path)},
+        )
+    deadline_s = time.monotonic() + 60
+    while not any("emotion_node" in each for each in running(tmp_path)):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+    time.sleep(2.0)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(timeout=20) == 130
+    assert (tmp_path / "said").read_text() == "esr bench: stopped\n"
+    assert running(tmp_path) == []
 
 
 def test_usage_is_what_the_process_takes() -> None:
