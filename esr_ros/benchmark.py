@@ -123,7 +123,7 @@ def _watched(on_stage: Stage, name: str, seconds: float) -> Tuple[List[Sent], Di
             "resident_mb": _medians(node.resident_mb),
         },
         "node_says": {
-            name: int(listener.diagnostics[name]) for name in ("received", "stale", "missed")
+            name: int(listener.diagnostics.get(name, 0)) for name in ("received", "stale", "missed")
         },
     }
 

@@ -98,16 +98,27 @@ class Stage:
         """
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self.listener.answers:
-            if self.node.poll() is not None or time.monotonic() > deadline_s:
-                said = self._log.read_text(encoding="utf-8").strip() or "nothing"
-                raise StageError(f"the node did not answer; it said {said.splitlines()[-1]}")
+            self._check_node("did not answer")
+            if time.monotonic() > deadline_s:
+                raise StageError(f"the node did not answer; it said {self._last_words()}")
             self.listener.spin_for(0.02)
         return time.monotonic() - self._began_s
+
+    def _check_node(self, what: str) -> None:
+        if self.node.poll() is not None:
+            raise StageError(f"the node {what}; it said {self._last_words()}")
+
+    def _last_words(self) -> str:
+        said = self._log.read_text(encoding="utf-8").strip() or "nothing"
+        return said.splitlines()[-1]
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
         """Let the camera play; return [stamp_ns, faces] of all images that it sent.
 
         on_tick: called every ``tick_s`` meanwhile.
+
+        Raises:
+            StageError: the node or the camera ended, or no image was answered.
         """
         self.listener.forget()
         _pipe(self._camera.stdin).write("go\n")
@@ -115,11 +126,14 @@ class Stage:
         end_s = time.monotonic() + self._play.seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self.listener.spin_for(min(tick_s, left_s))
+            self._check_node("ended")
             on_tick()
         sent: List[Sent] = json.loads(_line(self._camera))
         deadline_s = time.monotonic() + PATIENCE_S
         while sent[-1][0] not in self.listener.answers and time.monotonic() < deadline_s:
             self.listener.spin_for(0.05)
+        if not self.listener.answers:
+            raise StageError(f"none of {len(sent)} images was answered")
         return sent
 
 
@@ -167,6 +181,7 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     finally:
         _pipe(camera.stdin).close()
         _end(camera)
+        _pipe(camera.stdout).close()
         if node:
             node.send_signal(signal.SIGINT)
             _end(node)

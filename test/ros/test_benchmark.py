@@ -16,6 +16,7 @@ import pytest
 from esr_core.detect import find_faces, open_detector
 from esr_ros.benchmark import SCENARIOS, Usage
 from esr_ros.photo_camera import Painter, Play
+from esr_ros.stage import StageError, stage
 
 SECONDS = 30.0
 
@@ -90,6 +91,13 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str],
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("esr bench: ")
+
+
+def test_node_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
+    with stage(Play(((20.0, 1),)), tmp_path / "node.log") as on_stage:
+        on_stage.wait_for_first_answer()
+        with pytest.raises(StageError, match="the node ended; it said"):
+            on_stage.run(on_stage.node.kill)
 
 
 def running(folder: Path) -> list[str]:
