@@ -16,7 +16,6 @@ import pytest
 from esr_core.detect import find_faces, open_detector
 from esr_ros.benchmark import SCENARIOS, Usage
 from esr_ros.photo_camera import Painter, Play
-from esr_ros.stage import StageError, stage
 
 SECONDS = 30.0
 
@@ -93,45 +92,55 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str],
     assert done.stderr.startswith("esr bench: ")
 
 
-def test_node_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
-    with stage(Play(((20.0, 1),)), tmp_path / "node.log") as on_stage:
-        on_stage.wait_for_first_answer()
-        with pytest.raises(StageError, match="the node ended; it said"):
-            on_stage.run(on_stage.node.kill)
-
-
-def running(folder: Path) -> list[str]:
-    """Processes that were started below a folder, or with it."""
-    found = []
+def running(folder: Path) -> dict[int, str]:
+    """Processes, by number, that were started with STARTED_BY set to a folder."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            environment = (process / "environ").read_bytes()
+            if f"STARTED_BY={folder}".encode() in (process / "environ").read_bytes():
+                found[int(process.name)] = (process / "cmdline").read_bytes().decode()
         except OSError:
             continue  # it has ended
-        if f"STARTED_BY={folder}".encode() in environment:
-            found.append((process / "cmdline").read_bytes().decode())
     return found
 
 
-def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    with open(tmp_path / "said", "wb") as said:
+def started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A benchmark that takes a minute, and the number of its node, which answers by now."""
+    with open(folder / "said", "wb") as said:
         process = subprocess.Popen(
             ["esr", "bench", "--node", "--only", "30 Hz 1 face", "--seconds", "60"],
             stderr=said,
             start_new_session=True,
             # Shells start what runs in the background with it ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            env={**os.environ, "STARTED_BY": str(tmp_path)},
+            env={**os.environ, "STARTED_BY": str(folder)},
         )
     deadline_s = time.monotonic() + 60
-    while not any("emotion_node" in each for each in running(tmp_path)):
+    while True:
+        nodes = [pid for pid, line in running(folder).items() if "emotion_node" in line]
+        if nodes:
+            time.sleep(2.0)
+            return process, nodes[0]
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
-    time.sleep(2.0)
+
+
+def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
+    process, _ = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    assert process.wait(timeout=20) == 130
+    assert process.wait(timeout=30) == 130
     assert (tmp_path / "said").read_text() == "esr bench: stopped\n"
-    assert running(tmp_path) == []
+    assert running(tmp_path) == {}
+
+
+def test_node_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
+    process, node = started(tmp_path)
+    os.kill(node, signal.SIGKILL)
+    assert process.wait(timeout=30) == 2
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("esr bench: the node ")
+    assert len(said.splitlines()) == 1
+    assert running(tmp_path) == {}
 
 
 def test_usage_is_what_the_process_takes() -> None:
