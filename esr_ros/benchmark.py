@@ -71,7 +71,9 @@ class Usage:
         self.resident_mb.append(int(status.split("VmRSS:")[1].split()[0]) / 1024)
 
 
-def measure(scenario: Scenario, seconds: float, arguments: Sequence[str], said: Path) -> Any:
+def measure(
+    scenario: Scenario, seconds: float, arguments: Sequence[str], said: Path
+) -> Dict[str, Any]:
     """Run one scenario; return its figures as plain JSON values.
 
     arguments: of the node, as ROS takes them. said: file for what the node says.
@@ -79,13 +81,14 @@ def measure(scenario: Scenario, seconds: float, arguments: Sequence[str], said: 
     Raises:
         StageError: the node does not answer, or a process ended.
     """
-    with stage(scenario.play(seconds), said, arguments) as on_stage:
+    play = scenario.play(seconds)
+    with stage(play, said, arguments) as on_stage:
         start_s = on_stage.wait_for_first_answer()
         sent, figures = _watched(on_stage, scenario.name, seconds)
         return {
             "scenario": scenario.name,
             **figures,
-            **_faces(sent, on_stage.listener, scenario.play(seconds)),
+            **_faces(sent, on_stage.listener, play),
             "start_s": round(start_s, 1),
         }
 

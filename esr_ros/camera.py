@@ -80,7 +80,6 @@ class Camera:
         self._reliability = options.reliability
         topic = options.detections_topic
         self._detections_topic: str = node.resolve_topic_name(topic) if topic else ""
-        self._tracked: Optional[TrackedFaces] = None
         if self._detections_topic.endswith(SUFFIX):
             if options.humans:
                 raise OptionError(
@@ -110,15 +109,16 @@ class Camera:
         self._subscribe(self.message_type, self.name, self._on_message, 1, reliable)
         topic = self._detections_topic
         if topic.endswith(SUFFIX):
-            self._tracked = TrackedFaces(topic, self._subscribe_to_faces, self._on_found)
+            TrackedFaces(topic, self._subscribe_to_faces, self._on_found)
         elif topic:
-            kind = detections.Detection2DArray
-            self._subscribe(kind, topic, self._on_detections, 10, False)
+            self._subscribe(detections.Detection2DArray, topic, self._on_detections)
 
     def _subscribe_to_faces(
         self, kind: Any, topic: str, callback: Callable[[Any], None]
     ) -> Callable[[], None]:
-        subscription = self._subscribe(kind, topic, callback, 10, False)
+        # For a topic that comes and goes with a face, ROS would keep parameters for each.
+        lasts = topic == self._detections_topic
+        subscription = self._subscribe(kind, topic, callback, overridable=lasts)
 
         def end() -> None:
             self._subscriptions.remove(subscription)
@@ -127,13 +127,17 @@ class Camera:
         return end
 
     def _subscribe(
-        self, kind: Any, topic: str, callback: Callable[..., None], depth: int, reliable: bool
+        self,
+        kind: Any,
+        topic: str,
+        callback: Callable[..., None],
+        depth: int = 10,
+        reliable: bool = False,
+        overridable: bool = True,
     ) -> Any:
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth)
         qos.reliability = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        # For a topic that comes and goes with a face, ROS would keep parameters for each.
-        lasts = topic in (self.name, self._detections_topic)
-        overriding = QoSOverridingOptions.with_default_policies() if lasts else None
+        overriding = QoSOverridingOptions.with_default_policies() if overridable else None
         subscription = self._node.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=overriding
         )
@@ -174,9 +178,6 @@ class Camera:
 
     def ignore(self) -> None:
         """Hear no more images."""
-        if self._tracked:
-            self._tracked.end()
-            self._tracked = None
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, List, Tuple
 
 import numpy as np
+from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from esr_core.detect import Faces
@@ -37,7 +38,11 @@ def faces(array: Any) -> Faces:
         half = [-box.size_x / 2, -box.size_y / 2, box.size_x / 2, box.size_y / 2]
         if np.isfinite([*corners, *half, score]).all() and box.size_x >= 1 and box.size_y >= 1:
             rows.append([*np.add(corners, half).clip(-1e5, 1e5), score])
-    table = np.array(rows, np.float32).reshape(-1, 5)
+    return without_landmarks(np.array(rows, np.float32).reshape(-1, 5))
+
+
+def without_landmarks(table: NDArray[np.float32]) -> Faces:
+    """Return faces of x1, y1, x2, y2 in px and score, (n, 5); where eyes are is not known."""
     unknown = np.full((len(table), 5, 2), np.nan, np.float32)
     return Faces(table[:, :4], table[:, 4].clip(0, 1), unknown)
 

@@ -8,7 +8,6 @@ what it sent: one JSON list of [stamp_ns, faces].
 
 from __future__ import annotations
 
-import array
 import json
 import math
 import select
@@ -25,6 +24,9 @@ from numpy.typing import NDArray
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from esr_ros.messages import image
 
 #: Where the face is in the photograph: centre and width, in pixels.
 FACE_X, FACE_Y, FACE_PX = 162.0, 120.0, 89.0
@@ -103,16 +105,6 @@ class Painter:
         return rgb
 
 
-def image(rgb: NDArray[np.uint8]) -> Image:
-    """Return the message of one frame, without a stamp."""
-    height, width = rgb.shape[:2]
-    message = Image(height=height, width=width, encoding="rgb8", step=width * 3, is_bigendian=0)
-    # As array.array: bytes would be checked one by one.
-    message.data = array.array("B", rgb.tobytes())
-    message.header.frame_id = "camera"
-    return message
-
-
 def main() -> None:
     """Publish on ``image_raw`` until the play is over."""
     play = Play(**json.loads(sys.argv[1]))
@@ -129,8 +121,8 @@ def main() -> None:
     for frame in range(play.frames):
         shown = play.faces_at(frame), frame % period
         if shown not in drawn:
-            drawn[shown] = image(painter.draw(frame))
-    empty = image(painter.room)
+            drawn[shown] = image(Header(frame_id="camera"), painter.draw(frame))
+    empty = image(Header(frame_id="camera"), painter.room)
     print("ready", flush=True)
     sent: List[List[int]] = []
     playing, due_s = False, time.monotonic()

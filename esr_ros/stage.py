@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import rclpy
 from ament_index_python.packages import get_package_prefix
@@ -31,7 +31,6 @@ PATIENCE_S = 2.0
 
 #: Stamp of an image in ns, and how many faces it shows.
 Sent = List[int]
-Process = Union["subprocess.Popen[bytes]", "subprocess.Popen[str]"]
 
 
 class StageError(EsrError):
@@ -76,7 +75,7 @@ class Stage:
 
     def __init__(
         self,
-        node: Process,
+        node: subprocess.Popen[bytes],
         camera: subprocess.Popen[str],
         listener: Listener,
         play: Play,
@@ -166,7 +165,7 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     )
     # Python's own handlers: a Ctrl-C ends the measurement like any other error.
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node: Optional[Process] = None
+    node: Optional[subprocess.Popen[bytes]] = None
     listener = Listener()
     try:
         _line(camera)
@@ -201,7 +200,7 @@ def _pipe(stream: Optional[IO[Any]]) -> IO[Any]:
     return stream
 
 
-def _end(process: Process) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     try:
         process.wait(timeout=10)
     except subprocess.TimeoutExpired:

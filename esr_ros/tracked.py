@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Set
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.detect import Faces
 from esr_core.errors import OptionError
-from esr_ros.detections import Found
+from esr_ros.detections import Found, without_landmarks
 from esr_ros.pairs import Stamp, stamp_of
 
 try:
@@ -38,7 +38,8 @@ class TrackedFaces:
     def __init__(
         self, topic: str, subscribe: Subscribe, on_faces: Callable[[Stamp, Found], None]
     ) -> None:
-        """topic: of the list; regions are beside it, on ``<id>/roi``.
+        """topic: of the list; regions are beside it, on ``<id>/roi``. Who ends all subscriptions
+        made by ``subscribe`` ends it.
 
         Raises:
             OptionError: hri_msgs is not installed.
@@ -48,16 +49,10 @@ class TrackedFaces:
         self._folder = posixpath.dirname(topic)
         self._subscribe, self._on_faces = subscribe, on_faces
         self._ends: Dict[str, Callable[[], None]] = {}
-        self._heard: Dict[str, bool] = {}  # whether a region of a face has come already
+        self._heard: Set[str] = set()  # of which a region has come already
         self._ids: Dict[Stamp, List[str]] = {}
         self._regions: Dict[Stamp, Dict[str, Any]] = {}
-        self._end = subscribe(hri.IdsList, topic, self._on_ids)
-
-    def end(self) -> None:
-        """Hear no more."""
-        self._end()
-        while self._ends:
-            self._ends.popitem()[1]()
+        subscribe(hri.IdsList, topic, self._on_ids)
 
     def _on_ids(self, message: Any) -> None:
         # An image whose regions are not all here by now is told of with those that are.
@@ -66,9 +61,8 @@ class TrackedFaces:
         ids = [name for name in message.ids if _NAME.fullmatch(name)][:MAX_FACES]
         for name in set(self._ends) - set(ids):
             self._ends.pop(name)()
-            self._heard.pop(name)
+            self._heard.discard(name)
         for name in set(ids) - set(self._ends):
-            self._heard[name] = False
             self._ends[name] = self._subscribe(
                 hri.NormalizedRegionOfInterest2D,
                 posixpath.join(self._folder, name, "roi"),
@@ -78,14 +72,14 @@ class TrackedFaces:
         self._tell_if_complete(stamp_of(message))
 
     def _on_region(self, name: str, region: Any) -> None:
-        self._heard[name] = True
+        self._heard.add(name)
         self._regions.setdefault(stamp_of(region), {})[name] = region
         while len(self._regions) > DEPTH:
             self._regions.pop(next(iter(self._regions)))
         self._tell_if_complete(stamp_of(region))
 
     def _tell_if_complete(self, stamp: Stamp) -> None:
-        wanted = {name for name in self._ids.get(stamp, ()) if self._heard.get(name)}
+        wanted = self._heard.intersection(self._ids.get(stamp, ()))
         if stamp in self._ids and wanted <= set(self._regions.get(stamp, ())):
             self._tell(stamp)
 
@@ -108,5 +102,4 @@ def _faces(table: NDArray[np.float32], shape: Any) -> Faces:
     height, width = shape[:2]
     scaled = table * np.array([width, height, width, height, 1], np.float32)
     scaled = scaled[((scaled[:, 2:4] - scaled[:, :2]) >= 1).all(axis=1)]  # in pixels
-    unknown = np.full((len(scaled), 5, 2), np.nan, np.float32)
-    return Faces(scaled[:, :4], scaled[:, 4].clip(0, 1), unknown)
+    return without_landmarks(scaled)

@@ -78,10 +78,10 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     # What is read later wins: the platform, a file of the user's, an argument that was given.
     parameters: list[str | dict[str, bool]] = [config]
     params_file = value("params_file")
-    if params_file and not os.path.isfile(params_file):
-        # launch_ros would warn, and start the node with other parameters than were asked for.
-        raise FileNotFoundError(f"params_file: there is no file {params_file}")
     if params_file:
+        if not os.path.isfile(params_file):
+            # launch_ros would warn, and start the node with other parameters than were asked for.
+            raise FileNotFoundError(f"params_file: there is no file {params_file}")
         parameters.append(params_file)
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})

@@ -10,15 +10,15 @@ import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from esr_core.benchmark import Contestant, Timing, measure
 from esr_core.cli import node_bench
 from esr_core.cli.command import command
+from esr_core.cli.table import figures
 from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import OptionError
@@ -148,7 +148,6 @@ def _rows(timings: Sequence[Timing]) -> List[Dict[str, Any]]:
 
 
 def _show(rows: Sequence[Dict[str, Any]], title: str) -> None:
-    table = Table(title=title)
     columns = {
         "name": "engine",
         "faces": "faces",
@@ -161,12 +160,11 @@ def _show(rows: Sequence[Dict[str, Any]], title: str) -> None:
     }
     if all(row["joules"] is None for row in rows):
         del columns["joules"]
-    for column in columns.values():
-        left = column == "engine"
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
-    for row in rows:
-        cells = ["-" if row.get(key) is None else str(row[key]) for key in columns]
-        if row.get("speed_up_spread"):
-            cells[-1] += " ({} to {})".format(*row["speed_up_spread"])
-        table.add_row(*cells)
-    Console().print(table)
+    Console().print(figures(title, columns, [{**row, "speed_up": _spread(row)} for row in rows]))
+
+
+def _spread(row: Dict[str, Any]) -> Optional[str]:
+    """The speed-up and its spread, in words."""
+    if "speed_up" not in row:
+        return None
+    return "{} ({} to {})".format(row["speed_up"], *row["speed_up_spread"])

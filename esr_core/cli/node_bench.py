@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from rich.console import Console
-from rich.table import Table
 
+from esr_core.cli.table import figures
 from esr_core.errors import EsrError, OptionError
 
 _ANSWERS = {
@@ -79,26 +79,11 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows))
         return
     starts = [row["start_s"] for row in rows]
-    for table in (
-        _table(
-            "Answers of emotion_node; from image stamp to answer, ms",
-            f"from start to first answer: {min(starts)} to {max(starts)} s",
-            _ANSWERS,
-            rows,
-        ),
-        _table("Faces in them", "off: of the usual place, in widths of the face", _FACES, rows),
-    ):
-        Console().print(table)
-
-
-def _table(title: str, caption: str, columns: Dict[str, str], rows: List[Dict[str, Any]]) -> Table:
-    table = Table(title=title, caption=caption)
-    for key, column in columns.items():
-        left = key == "scenario"
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
-    for row in rows:
-        table.add_row(*("-" if row[key] is None else str(row[key]) for key in columns))
-    return table
+    told = f"from start to first answer: {min(starts)} to {max(starts)} s"
+    answers = "Answers of emotion_node; from image stamp to answer, ms"
+    Console().print(figures(answers, _ANSWERS, rows, told))
+    told = "off: of the usual place, in widths of the face"
+    Console().print(figures("Faces in them", _FACES, rows, told))
 
 
 def _measured(arguments: argparse.Namespace) -> List[Dict[str, Any]]:

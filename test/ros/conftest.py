@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import os
 import signal
 import subprocess
 import time
@@ -55,13 +56,14 @@ def context() -> Iterator[rclpy.Context]:
 class NodeProcess:
     """An ``emotion_node`` that was started as users start it, and what it says."""
 
-    def __init__(self, log: Path, arguments: List[str]) -> None:
+    def __init__(self, log: Path, arguments: List[str], environment: Dict[str, str]) -> None:
         self._log = log
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 ["emotion_node", "--ros-args", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
             )
 
     @property
@@ -89,8 +91,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     """Start emotion_node processes; whatever still runs at the end is stopped."""
     started: List[NodeProcess] = []
 
-    def start_node(*arguments: str) -> NodeProcess:
-        node = NodeProcess(tmp_path / f"node{len(started)}.log", list(arguments))
+    def start_node(
+        *arguments: str, log: Optional[Path] = None, environment: Optional[Dict[str, str]] = None
+    ) -> NodeProcess:
+        log = log or tmp_path / f"node{len(started)}.log"
+        node = NodeProcess(log, list(arguments), environment or {})
         started.append(node)
         return node
 

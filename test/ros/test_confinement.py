@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -53,30 +52,27 @@ def test_a_connection_would_be_seen() -> None:
             assert len(connections(os.getpid()) - before) == 1
 
 
-def test_node_keeps_to_itself(robot: Any, photograph: Photo, to_image: Any, tmp_path: Path) -> None:
+def test_node_keeps_to_itself(
+    start: Any, robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     watched = tmp_path / "watched.txt"
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = {
-        **os.environ,
         "PYTHONPATH": path,
         "PYTHONDONTWRITEBYTECODE": "1",
         "WATCHED": str(watched),
     }
-    node = subprocess.Popen(
-        ["emotion_node", "--ros-args", "-p", "reliability:=reliable"], env=environment
-    )
-    try:
-        me = robot()
-        me.meet(to_image(photograph))
-        for _ in range(3):
-            assert len(me.ask(to_image(photograph)).emotions) == 1
-        time.sleep(1.5)  # diagnostics
-        # Nothing of the robot here speaks TCP, so whatever does is somebody else.
-        assert connections(node.pid) == set()
-    finally:
-        node.terminate()
-        node.wait(timeout=10)
+    node = start("-p", "reliability:=reliable", environment=environment)
+    me = robot()
+    me.meet(to_image(photograph))
+    for _ in range(3):
+        assert len(me.ask(to_image(photograph)).emotions) == 1
+    time.sleep(1.5)  # diagnostics
+    # Nothing of the robot here speaks TCP, so whatever does is somebody else.
+    assert connections(node.process.pid) == set()
+    node.process.terminate()
+    node.process.wait(timeout=10)
     did = watched.read_text("utf-8").splitlines()
     assert any("rclpy" in line for line in did), "the watch works"
     assert {line for line in did if line.startswith("write ")} <= {"write /dev/null"}

@@ -6,7 +6,6 @@ import array
 import contextlib
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -199,20 +198,15 @@ def test_bag_that_loops_with_its_clock(
 
 
 def test_disk_that_is_full_costs_words_only(
-    robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+    start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
-    with open("/dev/full", "wb") as full:
-        node = subprocess.Popen(["emotion_node", "--ros-args", *RELIABLE], stdout=full, stderr=full)
-    try:
-        me = robot()
-        me.meet(to_image(photograph))
-        me.send(lying_image(np.random.default_rng(3)))  # which it would warn of
-        assert len(me.ask(to_image(photograph)).emotions) == 1
-        node.send_signal(signal.SIGINT)
-        assert node.wait(timeout=10) == 0
-    finally:
-        node.kill()
-        node.wait()
+    node = start(*RELIABLE, log=Path("/dev/full"))
+    me = robot()
+    me.meet(to_image(photograph))
+    me.send(lying_image(np.random.default_rng(3)))  # which it would warn of
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    node.process.send_signal(signal.SIGINT)
+    assert node.process.wait(timeout=10) == 0
 
 
 def test_node_that_is_killed_and_started_again(
