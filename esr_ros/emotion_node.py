@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import sys
 import threading
 import traceback
@@ -18,12 +20,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 from rclpy.timer import Timer
+from rclpy.utilities import remove_ros_args
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from esr_core.digest import digest
 from esr_core.errors import EsrError, ImageError, OptionError
 from esr_core.metadata import Metadata
+from esr_core.options import options
 from esr_core.pipeline import Answer, EmotionPipeline, View
 from esr_ros import detections, parameters
 from esr_ros.camera import SILENCE_S, Camera, Heard, bases
@@ -361,6 +365,19 @@ def _reason(error: Exception) -> str:
     return said
 
 
+def _misread(said: str) -> str:
+    """What of an argument rcl did not understand: without its lexemes and its own source lines."""
+    if said.startswith("["):  # that is all it says of these
+        return f"unknown after --ros-args: {said}"
+    said = re.sub(r", at \S+:\d+", "", said.splitlines()[0])
+    said = re.sub(r"\. Error: Expected lexeme.*", "", said)
+    said = said.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
+    for flag, wanted in (("-p", "NAME:=VALUE"), ("-r", "FROM:=TO")):
+        if f"{flag} " in said:
+            return f"{said}; wanted is {flag} {wanted}"
+    return said
+
+
 def _totals(camera: Camera) -> str:
     return ", ".join(f"{count} {name}" for name, count in camera.counters.values().items())
 
@@ -372,10 +389,10 @@ def _state(camera: Camera) -> str:
     return "silent" if camera.silent_s >= SILENCE_S else "hearing"
 
 
-def main(args: Optional[List[str]] = None) -> int:
+def main() -> int:
     """Run the node until it is told to stop; returns the exit code."""
     try:
-        return _run(_start(args))
+        return _run(_start())
     except EsrError as error:
         print(f"emotion_node: {error}", file=sys.stderr)
         return 2
@@ -385,12 +402,29 @@ def main(args: Optional[List[str]] = None) -> int:
         rclpy.try_shutdown()
 
 
-def _start(args: Optional[List[str]]) -> EmotionNode:
+def _parser() -> argparse.ArgumentParser:
+    """The command line without what is ROS's: there is nothing but help."""
+    return argparse.ArgumentParser(
+        prog="emotion_node",
+        usage="%(prog)s [-h] [--ros-args ...]",
+        description="Camera images in, emotions out: a ROS 2 lifecycle node.",
+        epilog="examples:\n"
+        "  emotion_node --ros-args -r image_raw:=/camera/image_raw\n"
+        "  emotion_node --ros-args --params-file mine.yaml -p branches:=3\n\n"
+        "parameters:\n"
+        + "\n".join(f"  {o.name:20}{o.default}" for o in options(parameters.NodeOptions))
+        + "\n\nWhat they mean is in config/default.yaml of the package.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _start() -> EmotionNode:
     """Make the node; what rcl says about arguments and parameter files becomes one line."""
     try:
-        rclpy.init(args=args)
+        rclpy.init()
     except RuntimeError as error:
-        raise OptionError(str(error).splitlines()[0]) from error
+        raise OptionError(_misread(str(error))) from error
+    _parser().parse_args(remove_ros_args(sys.argv)[1:])
     try:
         return EmotionNode()
     except ROS_ERRORS as error:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Iterable, List, Sequence
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -106,14 +105,12 @@ def declare(node: Node) -> NodeOptions:
         value = given.get(o.name)
         if isinstance(o.default, float) and type(value) is int:
             raise OptionError(f"{o.name} must be a float: write {value}.0")
+    NodeOptions(**given)  # what is wrong is said better here than by ROS
     for name in given:
         # What ROS declared from the file has no bounds; it is declared again with them.
         node.undeclare_parameter(name)
     for declared in known:
-        try:
-            node.declare_parameter(declared.name, _ros_value(declared), descriptor(declared))
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            raise OptionError(f"parameter {declared.name}: {error}") from error
+        node.declare_parameter(declared.name, _ros_value(declared), descriptor(declared))
     return read(node)
 
 

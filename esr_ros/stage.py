@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from esr_core.errors import EsrError
+from esr_ros import fast_dds
 from esr_ros.msg import EmotionArray
 from esr_ros.photo_camera import Play
 
@@ -44,7 +45,7 @@ class Listener:
         self.node = rclpy.create_node("stage_listener")
         self.answers: Dict[int, EmotionArray] = {}
         self.latency_s: Dict[int, float] = {}
-        self.diagnostics: Dict[str, str] = {}
+        self._diagnostics: Dict[str, str] = {}
         self.node.create_subscription(EmotionArray, "emotion", self._on_answer, 30)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
@@ -57,7 +58,16 @@ class Listener:
         self.latency_s[stamp_ns] = (now_ns - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.diagnostics = {pair.key: pair.value for pair in message.status[0].values}
+        self._diagnostics = {pair.key: pair.value for pair in message.status[0].values}
+
+    def dropped(self) -> int:
+        """Wait for the next word of the node; return how many images it says it did not answer."""
+        self._diagnostics = {}
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not self._diagnostics and time.monotonic() < deadline_s:
+            self.spin_for(0.02)
+        reasons = ("stale", "missed", "unpaired", "undecodable")
+        return sum(int(self._diagnostics.get(reason, 0)) for reason in reasons)
 
     def forget(self) -> None:
         """Begin anew."""
@@ -152,7 +162,7 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
         )
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    os.environ.update(fast_dds.environment())
     # With LOCALHOST, ROS chooses the transports itself, and large images are lost again.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"

@@ -10,6 +10,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from esr_ros import fast_dds
+
 PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
 
 
@@ -54,8 +56,8 @@ def generate_launch_description() -> LaunchDescription:
                 "large_data",
                 default_value="true",
                 choices=["true", "false"],
-                description="Fast DDS in its mode for large images, unless "
-                "FASTDDS_BUILTIN_TRANSPORTS is set. Whatever talks to the node must have it too.",
+                description="Fast DDS in its mode for large images, and config/fastdds.xml, unless "
+                "its variables are set. Whatever talks to the node must have that mode too.",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -98,7 +100,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )
     ]
-    # Fast DDS loses large images over its default transports; other middlewares ignore this.
-    if value("large_data") == "true" and "FASTDDS_BUILTIN_TRANSPORTS" not in os.environ:
-        started.insert(0, SetEnvironmentVariable("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA"))
+    if value("large_data") == "true":
+        changes = fast_dds.environment().items()
+        started[:0] = [SetEnvironmentVariable(name, change) for name, change in changes]
     return started

@@ -81,17 +81,16 @@ install_detector() {
     "$(sed -n 's/^\(yuface==[^;]*\).*/\1/p' requirements/node.txt)"
 }
 
-# Beside a ROS of the machine's own NumPy stays as it is: ROS's messages are built against it.
+# Beside a ROS of the machine's own NumPy stays 1.x where it is that: ROS's messages are built against
+# it. The last 1.x, since Ubuntu 22.04's 1.21 is older than what the rest asks for.
 node_list() {
   if [ -e .venv/.ros_distro ]; then
     .venv/bin/python - <<'PYTHON' > .venv/node.txt
 import pathlib, numpy
+last = {"numpy": "1.26.4", "opencv-python-headless": "4.11.0.86"}  # for NumPy 1.x
 for line in pathlib.Path("requirements/node.txt").read_text().splitlines():
-    if line.startswith("numpy=="):
-        line = f"numpy=={numpy.__version__}"
-    elif numpy.__version__.startswith("1.") and line.startswith("opencv"):
-        line = "opencv-python-headless==4.11.0.86"
-    print(line)
+    name = line.split("==")[0]
+    print(f"{name}=={last[name]}" if name in last and numpy.__version__ < "2" else line)
 PYTHON
     echo .venv/node.txt
   else

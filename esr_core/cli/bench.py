@@ -10,7 +10,7 @@ import platform
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 from rich.console import Console
@@ -27,6 +27,15 @@ from esr_core.progress import bar
 
 #: Validation faces by which branches that take turns are timed.
 FACES = 200
+#: What holds where nothing is given; given options of the node's benchmark are an error here.
+DEFAULTS: Dict[str, Any] = {
+    "data": None,
+    "faces": [1],
+    "provider": "cpu",
+    "threads": 0,
+    "rounds": 10,
+    "calls": 10,
+}
 
 
 def add(commands: Any) -> None:
@@ -36,7 +45,7 @@ def add(commands: Any) -> None:
         "bench",
         "Time a network on this machine, beside PyTorch running the same one; or the ROS node.",
         "esr bench\n  esr bench --faces 1,4,16 --threads 2\n  esr bench --data valid.npz.xz --json"
-        "\n  esr bench --node\n  esr bench --node --only '30 Hz 1 face' --seconds 1800",
+        "\n  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800",
         run,
     )
     bench.add_argument("--model", default="", help=".onnx file; default: the one that ships")
@@ -47,12 +56,12 @@ def add(commands: Any) -> None:
         "depends on the faces)",
     )
     bench.add_argument(
-        "--faces", type=_counts, default=[1], metavar="N,N", help="faces in one call (default: 1)"
+        "--faces", type=_counts, metavar="N,N", help="faces in one call (default: 1)"
     )
-    bench.add_argument("--provider", default="cpu", choices=PROVIDERS)
-    bench.add_argument("--threads", type=int, default=0, help="0: as many as cores (default)")
-    bench.add_argument("--rounds", type=int, default=10, help="turns of each engine (default: 10)")
-    bench.add_argument("--calls", type=int, default=10, help="calls in a turn (default: 10)")
+    bench.add_argument("--provider", choices=PROVIDERS, help="default: cpu")
+    bench.add_argument("--threads", type=int, help="0: as many as cores (default)")
+    bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
+    bench.add_argument("--calls", type=int, help="calls in a turn (default: 10)")
     bench.add_argument("--json", action="store_true")
     node_bench.add(bench)
 
@@ -71,8 +80,13 @@ def _counts(text: str) -> List[int]:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.node:
+        _refuse(arguments, ("data", "faces", "rounds", "calls"), "is not for --node")
         node_bench.run(arguments)
         return
+    _refuse(arguments, node_bench.DEFAULTS, "is for --node only")
+    for name, default in DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
     for name in ("rounds", "calls"):
         if getattr(arguments, name) < 1:
             raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
@@ -103,6 +117,12 @@ def run(arguments: argparse.Namespace) -> None:
             if blocked
             else "Energy: this machine has no sensor that is known here"
         )
+
+
+def _refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    for name in names:
+        if getattr(arguments, name) is not None:
+            raise OptionError(f"--{name.replace('_', '-')} {why}")
 
 
 def _contestants(model: Model, arguments: argparse.Namespace, folder: Path) -> List[Contestant]:

@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import signal
+import os
+import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterator, List
 
 from rich.console import Console
 
 from esr_core.cli.table import figures
 from esr_core.errors import EsrError, OptionError
 
+#: What holds where nothing is given.
+DEFAULTS: Dict[str, Any] = {"seconds": 10.0, "only": "", "set": [], "params_file": None}
+
 _ANSWERS = {
     "scenario": "camera",
     "answered_hz": "per s",
     "dropped": "dropped",
+    "node_says": "it says",
     "p50_ms": "p50",
     "p99_ms": "p99",
     "max_ms": "max",
@@ -43,73 +48,102 @@ class NodeBenchError(EsrError):
 def add(bench: argparse.ArgumentParser) -> None:
     """Declare what only the node's benchmark has."""
     group = bench.add_argument_group(
-        "the node", "--model, --provider and --threads are handed on to it; the rest is not for it"
+        "the node", "--model, --provider and --threads are handed on to it if they are given"
     )
     group.add_argument(
         "--node",
         action="store_true",
         help="start a camera and emotion_node and measure from image stamp to answer; needs ROS",
     )
-    group.add_argument(
-        "--seconds", type=float, default=10.0, help="how long for each camera (default: 10)"
-    )
-    group.add_argument("--only", default="", metavar="TEXT", help="cameras with this in their name")
+    group.add_argument("--seconds", type=float, help="how long for each camera (default: 10)")
+    group.add_argument("--only", metavar="TEXT", help="cameras with this in their name")
+    group.add_argument("--params-file", type=Path, metavar="YAML", help="the node's parameters")
     group.add_argument(
         "--set",
         action="append",
-        default=[],
         metavar="NAME:=VALUE",
-        help="a parameter of the node, as often as needed",
+        help="a parameter of the node, as often as needed; stronger than the file",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, and show.
+    """Measure, and show; what was measured before an error is shown, too.
 
     Raises:
-        OptionError: a time that is none.
+        OptionError: a time, a file or a parameter that is none.
         NodeBenchError: there is no ROS, or the node does not answer.
     """
+    for name, default in DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
     if not 1 <= arguments.seconds <= 86_400:
         raise OptionError(f"--seconds must be from 1 to 86400, but got {arguments.seconds:g}")
     if importlib.util.find_spec("rclpy") is None:
         raise NodeBenchError("--node needs ROS 2; run 'source env.sh' in a clone, or source ROS")
-    rows = _measured(arguments)
-    if arguments.json:
-        print(json.dumps(rows))
-        return
-    starts = [row["start_s"] for row in rows]
-    told = f"from start to first answer: {min(starts)} to {max(starts)} s"
+    rows: List[Dict[str, Any]] = []
+    try:
+        for row in _measured(arguments):
+            rows.append(row)
+    finally:
+        if arguments.json:
+            print(json.dumps(rows))
+        elif rows:
+            _show(rows)
+
+
+def _show(rows: List[Dict[str, Any]]) -> None:
+    starts = sorted({row["start_s"] for row in rows})
+    told = f"from start to first answer: {' to '.join(map(str, starts[:1] + starts[1:][-1:]))} s"
     answers = "Answers of emotion_node; from image stamp to answer, ms"
     Console().print(figures(answers, _ANSWERS, rows, told))
     told = "off: of the usual place, in widths of the face"
     Console().print(figures("Faces in them", _FACES, rows, told))
 
 
-def _measured(arguments: argparse.Namespace) -> List[Dict[str, Any]]:
-    parameters = [f"provider:={arguments.provider}", f"threads:={arguments.threads}"]
-    if arguments.model:
-        parameters.append(f"model:={Path(arguments.model).absolute()}")
-    words = [word for each in parameters + arguments.set for word in ("-p", each)]
-    # In a folder of its own: in a clone, the source folder has the name of the package.
+def _node_words(arguments: argparse.Namespace) -> List[str]:
+    """What the node is started with, as ROS takes it.
+
+    Raises:
+        OptionError: a file or a parameter that is none.
+    """
+    words = []
+    if arguments.params_file:
+        if not arguments.params_file.is_file():
+            raise OptionError(f"--params-file: there is no file {arguments.params_file}")
+        words += ["--params-file", str(arguments.params_file)]
+    given = {name: getattr(arguments, name) for name in ("model", "provider", "threads")}
+    parameters = [f"{name}:={value}" for name, value in given.items() if value not in (None, "")]
+    for parameter in parameters + arguments.set:
+        if not re.fullmatch(r"[^:=\s]+:=.+", parameter):
+            raise OptionError(f"--set wants NAME:=VALUE, but got {parameter!r}")
+        words += ["-p", parameter]
+    return words
+
+
+def _measured(arguments: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+    words = _node_words(arguments)
+    # Started in a folder of its own: in a clone, the source folder has the name of the package.
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "esr_ros.benchmark", "--seconds", str(arguments.seconds)]
         process = subprocess.Popen(
-            [*command, "--only", arguments.only, *words],
+            [*command, "--only", arguments.only, "--folder", os.getcwd(), *words],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # a Ctrl-C of the terminal is for this process alone
         )
+        assert process.stdout is not None
         try:
-            said, _ = process.communicate()
-        except KeyboardInterrupt:
+            for line in process.stdout:
+                row = json.loads(line)
+                if "error" in row:
+                    process.wait()  # it has cleared the stage, and is about to end
+                    raise NodeBenchError(row["error"])
+                yield row
+            if process.wait():
+                raise NodeBenchError(f"the benchmark ended with exit code {process.returncode}")
+        finally:
             # It ends the camera and the node; killed, it would leave them behind.
-            process.send_signal(signal.SIGINT)
+            process.terminate()
             process.wait()
-            raise
-    if process.returncode == 130:
-        raise KeyboardInterrupt
-    lines = [json.loads(line) for line in said.splitlines()]
-    if process.returncode:
-        raise NodeBenchError(lines[-1]["error"] if lines else f"ended with {process.returncode}")
-    return lines
+            process.stdout.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
@@ -17,10 +18,9 @@ def figures(
 
     columns: keys of the rows, and what stands above them. A value that is None is shown as ``-``.
     """
-    table = Table(title=title, caption=caption)
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False)
     for number, column in enumerate(columns.values()):
-        left = number == 0
-        table.add_column(column, justify="left" if left else "right", no_wrap=left)
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*("-" if row.get(key) is None else str(row[key]) for key in columns))
     return table

@@ -519,6 +519,7 @@ def test_bench(tmp_path: Path) -> None:
         (("--faces", "0"), "must be numbers from 1 to 4096 such as 1,4,16"),
         (("--model", "no.onnx"), "no.onnx: no such model file"),
         (("--data", "no.npz"), "no.npz: no such file"),
+        (("--seconds", "3"), "--seconds is for --node only"),
     ],
 )
 def test_bench_that_cannot_be(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from esr_core.detect import find_faces, open_detector
+from esr_core.infer import default_model
 from esr_ros.benchmark import SCENARIOS, Usage
 from esr_ros.photo_camera import Painter, Play
 
@@ -66,6 +67,12 @@ def test_latency_of_a_long_run_does_not_drift(row: Any) -> None:
     assert np.median(p50_ms[2 * third :]) < 3 * np.median(p50_ms[third : 2 * third])
 
 
+def test_camera_and_node_count_the_same(row: Any) -> None:
+    assert row["sent_hz"] == pytest.approx(30, rel=0.01)
+    assert row["answered_hz"] == pytest.approx(30 * (1 - row["dropped"] / row["sent"]), rel=0.01)
+    assert row["node_says"] == row["dropped"]
+
+
 def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> None:
     done = bench(
         tmp_path, "--only", "30 Hz 4 faces", "--seconds", "3", "--set", "detect_every:=3", "--json"
@@ -75,12 +82,27 @@ def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> No
     assert row["shown"] == 4 * (row["sent"] - row["dropped"])
 
 
+def test_parameter_file_and_what_is_stronger_than_it(tmp_path: Path) -> None:
+    # One face of the four, and a path that begins in the user's folder.
+    (tmp_path / "net.onnx").write_bytes(default_model().read_bytes())
+    (tmp_path / "mine.yaml").write_text(
+        "/**/emotion_node:\n  ros__parameters:\n    max_faces: 2\n    model: net.onnx\n"
+    )
+    words = ("--only", "30 Hz 4 faces", "--seconds", "1", "--json", "--params-file", "mine.yaml")
+    for more, faces in (((), 2), (("--set", "max_faces:=1"), 1)):
+        (row,) = json.loads(bench(tmp_path, *words, *more).stdout)
+        assert row["shown"] - row["missed"] == faces * (row["sent"] - row["dropped"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--only", "8K"], "part of no scenario: 640x480 30 Hz 0 faces"),
+        (["--faces", "3"], "--faces is not for --node"),
+        (["--set", "nonsense"], "--set wants NAME:=VALUE, but got 'nonsense'"),
+        (["--params-file", "none.yaml"], "--params-file: there is no file none.yaml"),
         (["--seconds", "0"], "--seconds must be from 1 to 86400, but got 0"),
-        (["--only", "30 Hz 1", "--set", "min_score:=7.0"], "min_score: "),
+        (["--only", "30 Hz 1", "--set", "min_score:=7.0"], "min_score must be from 0.3 to 1"),
         (["--only", "30 Hz 1", "--model", "none.onnx"], "none.onnx: no such model file"),
     ],
 )
@@ -125,9 +147,14 @@ def started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
         time.sleep(0.1)
 
 
-def test_ctrl_c_ends_all_of_it(tmp_path: Path) -> None:
-    process, _ = started(tmp_path)
+def ctrl_c(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, subprocess.Popen.terminate])
+def test_told_to_stop_it_ends_all_of_it(tmp_path: Path, stop: Any) -> None:
+    process, _ = started(tmp_path)
+    stop(process)
     assert process.wait(timeout=30) == 130
     assert (tmp_path / "said").read_text() == "esr bench: stopped\n"
     assert running(tmp_path) == {}

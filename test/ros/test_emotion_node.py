@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import CompressedImage, Image
+
+from esr_core.options import options
+from esr_ros.parameters import NodeOptions
 
 Photo = NDArray[np.uint8]
 DEFAULT = str(Path(get_package_share_directory("esr_ros")) / "config" / "default.yaml")
@@ -139,10 +143,15 @@ def test_images_faster_than_work_are_dropped_not_queued(
     ("arguments", "said"),
     [
         (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
-        (["-p", "min_score:=7.0"], "min_score"),
-        (["-p", "min_score:=high"], "min_score"),
+        (["-p", "min_score:=7.0"], "min_score must be from 0.3 to 1, but got 7.0"),
+        (["-p", "min_score:=high"], "min_score must be a float, but got 'high'"),
         (["-p", "smoothing_s:=1"], "smoothing_s must be a float: write 1.0"),
-        (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--params-file", "/nowhere.yaml"], "/nowhere.yaml'. Error: Error opening YAML file\n"),
+        (["-p", "nonsense"], "'-p nonsense'; wanted is -p NAME:=VALUE\n"),
+        (["-r", "nonsense"], "'-r nonsense'; wanted is -r FROM:=TO\n"),
+        (["--log-level", "loud"], "'--log-level loud'. Error: Argument does not use a valid"),
+        (["--nonsense"], "emotion_node: unknown after --ros-args: ['--nonsense']\n"),
+        (["--", "nonsense"], "emotion_node: error: unrecognized arguments: nonsense\n"),
         (["-p", "reliability:=sometimes"], "reliability must be one of best_effort, reliable"),
         (["-p", "model:=/nowhere/x.onnx"], "/nowhere/x.onnx: no such model file"),
         (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),
@@ -153,6 +162,13 @@ def test_wrong_start_ends_with_what_was_wrong(start: Any, arguments: list[str], 
     assert node.exit_code() == 2
     assert said in node.said
     assert "Traceback" not in node.said
+    assert ".c:" not in node.said.splitlines()[-1]
+
+
+def test_help_names_every_parameter() -> None:
+    done = subprocess.run(["emotion_node", "--help"], capture_output=True, text=True, check=True)
+    for o in options(NodeOptions):
+        assert f"  {o.name} " in done.stdout
 
 
 def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
