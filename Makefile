@@ -32,7 +32,7 @@ setup-test: setup
 
 install/.built: $(SOURCES) install/.interfaces
 	@echo "setup: building the package"
-	@rm -rf install/esr_ros/lib/python*/site-packages/esr_*  # or removed modules would stay
+	@rm -rf install/esr_ros/{,local/}lib/python*/*-packages/esr_*  # or removed modules would stay
 	@source env.sh && colcon --log-level error build --event-handlers console_cohesion- \
 		--cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1 \
 		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }

@@ -9,7 +9,7 @@
 FROM ros:humble-ros-base-jammy
 
 RUN apt-get update && apt-get install --no-install-recommends -y \
-      git make g++ python3-venv python3-pip ros-humble-vision-msgs \
+      git make g++ python3-venv python3-pip ros-humble-vision-msgs ros-humble-hri-msgs \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /esr_ros

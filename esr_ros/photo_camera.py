@@ -1,13 +1,11 @@
-"""A camera for demo and benchmark: publishes a photograph that moves, as a driver would.
+"""A camera that needs no camera: publishes a photograph that moves, as a driver would.
 
-The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain). On stdout it
-says when it begins to publish. Until a line comes on stdin it shows an empty room, so that
-everybody can find each other first; then it plays what it was told on its command line and says
-what it sent: one JSON list of [stamp_ns, faces].
+The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain).
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import select
@@ -15,17 +13,20 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Dict, List, Tuple
 
 import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from esr_core.errors import EsrError
 from esr_ros.messages import image
 
 #: Where the face is in the photograph: centre and width, in pixels.
@@ -78,11 +79,24 @@ class Play:
         return places
 
 
+class CameraError(EsrError):
+    """There is no photograph to show."""
+
+
+def check_photograph() -> None:
+    """Raise CameraError unless scikit-image is installed; the node of a robot does without it."""
+    if importlib.util.find_spec("skimage") is None:
+        raise CameraError(
+            "the camera shows a photograph of scikit-image, which is not installed; run 'make "
+            "setup' in a clone, or 'pip install scikit-image'"
+        )
+
+
 class Painter:
     """Draws frame after frame; the same number always gives the same picture."""
 
     def __init__(self, play: Play) -> None:
-        # Here, since the node of a robot does without it.
+        check_photograph()
         from skimage import data
 
         self.play = play
@@ -105,8 +119,42 @@ class Painter:
         return rgb
 
 
+def show() -> int:
+    """Show one face on ``image_raw`` until told to stop, for people to try the node with."""
+    try:
+        painter = Painter(Play(((PERIOD_S, 1),)))
+    except CameraError as error:
+        print(f"photo_camera: {error}", file=sys.stderr)
+        return 2
+    frames = range(painter.play.frames)
+    messages = cycle([image(Header(frame_id="camera"), painter.draw(frame)) for frame in frames])
+    rclpy.init()
+    node = rclpy.create_node("photo_camera")
+    publisher = node.create_publisher(Image, "image_raw", 1)  # reliable: viewers want that
+
+    def publish() -> None:
+        message = next(messages)
+        message.header.stamp = node.get_clock().now().to_msg()
+        publisher.publish(message)
+
+    node.create_timer(1 / painter.play.rate_hz, publish)
+    node.get_logger().info(f"showing a face on {publisher.topic_name}; Ctrl-C ends it")
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        rclpy.try_shutdown()
+    return 0
+
+
 def main() -> None:
-    """Publish on ``image_raw`` until the play is over."""
+    """Publish on ``image_raw`` as demo and benchmark want it, until the play is over.
+
+    On stdout it says when it begins to publish. Until a line comes on stdin it shows an empty room,
+    so that everybody can find each other first; then it plays what its command line tells, and
+    says what it sent: one JSON list of [stamp_ns, faces].
+    """
     play = Play(**json.loads(sys.argv[1]))
     # A Ctrl-C goes to all processes of a terminal; this one ends when its stdin is closed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

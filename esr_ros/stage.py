@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from esr_core.errors import EsrError
 from esr_ros import fast_dds
 from esr_ros.msg import EmotionArray
-from esr_ros.photo_camera import Play
+from esr_ros.photo_camera import Play, check_photograph
 
 #: How long the node may take until its first answer.
 START_DEADLINE_S = 60.0
@@ -153,13 +152,10 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     log: where the node's words go. arguments: of the node, as ROS takes them.
 
     Raises:
-        StageError: the camera has no photograph, or ended.
+        CameraError: there is no photograph.
+        StageError: the camera ended.
     """
-    if importlib.util.find_spec("skimage") is None:
-        raise StageError(
-            "the camera shows a photograph of scikit-image, which is not installed; run 'make "
-            "setup' in a clone, or 'pip install scikit-image'"
-        )
+    check_photograph()
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.update(fast_dds.environment())

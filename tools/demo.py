@@ -18,10 +18,11 @@ from rich.live import Live
 from rich.table import Table
 
 from esr_core.draw import annotate
+from esr_core.errors import EsrError
 from esr_core.face import FaceEmotion
 from esr_ros.msg import Emotion
 from esr_ros.photo_camera import Painter, Play
-from esr_ros.stage import Listener, StageError, stage
+from esr_ros.stage import Listener, stage
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = Play(scenes=((3.5, 1), (3.0, 2), (1.5, 0), (2.0, 1)))
@@ -40,7 +41,7 @@ def main() -> int:
                 on_stage.wait_for_first_answer()
             with Live(console=console, refresh_per_second=4, transient=True) as live:
                 sent = on_stage.run(lambda: live.update(_table(listener)))
-    except StageError as error:
+    except EsrError as error:
         console.print(f"{error}\nAll that it said is in {logs / 'node.log'}", markup=False)
         return 1
     picture = logs / "annotated.png"
