@@ -126,6 +126,7 @@ def _watched(on_stage: Stage, name: str, seconds: float) -> Tuple[List[Sent], Di
         "p50_ms": round(float(p50), 1),
         "p99_ms": round(float(p99), 1),
         "max_ms": round(float(most), 1),
+        "queued": _queued(np.array(stamps) / 1e6, latency_ms),
         "cores": round(cores, 2),
         "resident_mb": round(node.resident_mb[-1]),
         "over_time": {
@@ -164,6 +165,16 @@ def _faces(sent: List[Sent], listener: Listener, play: Play) -> Dict[str, Any]:
         "made_up": found - shown + missed,
         "off": round(float(np.percentile(off, 95)), 3),
     }
+
+
+def _queued(stamps_ms: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> int:
+    """How many answers took longer than two frames' work: the rest of one, and their own.
+
+    Between the answer before the last and this one the node did no more than these two, whatever
+    they took. An image that waited longer has stood in a queue.
+    """
+    arrived_ms = stamps_ms + latency_ms
+    return int(np.sum(latency_ms[2:] > arrived_ms[2:] - arrived_ms[:-2]))
 
 
 def _medians(values: Any) -> List[float]:

@@ -38,7 +38,10 @@ class StageError(EsrError):
 
 
 class Listener:
-    """Keeps every answer by the stamp of its image, and when it came."""
+    """Keeps every answer by the stamp of its image, and how long after it came.
+
+    When it came is what DDS says, so that this process's own work does not count.
+    """
 
     def __init__(self) -> None:
         self.node = rclpy.create_node("stage_listener")
@@ -50,11 +53,10 @@ class Listener:
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
 
-    def _on_answer(self, message: EmotionArray) -> None:
-        now_ns = self.node.get_clock().now().nanoseconds
+    def _on_answer(self, message: EmotionArray, info: Dict[str, int]) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         self.answers[stamp_ns] = message
-        self.latency_s[stamp_ns] = (now_ns - stamp_ns) * 1e-9
+        self.latency_s[stamp_ns] = (info["received_timestamp"] - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._diagnostics = {pair.key: pair.value for pair in message.status[0].values}
@@ -158,7 +160,7 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
     check_photograph()
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    os.environ.update(fast_dds.environment())
+    fast_dds.prefer_shared_memory()
     # With LOCALHOST, ROS chooses the transports itself, and large images are lost again.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"

@@ -21,24 +21,31 @@ from esr_core.errors import EsrError, OptionError
 #: What holds where nothing is given.
 DEFAULTS: Dict[str, Any] = {"seconds": 10.0, "only": "", "set": [], "params_file": None}
 
-_ANSWERS = {
-    "scenario": "camera",
-    "answered_hz": "per s",
-    "dropped": "dropped",
-    "node_says": "it says",
-    "p50_ms": "p50",
-    "p99_ms": "p99",
-    "max_ms": "max",
-    "cores": "cores",
-    "resident_mb": "MB",
-}
-_FACES = {
-    "scenario": "camera",
-    "shown": "shown",
-    "missed": "missed",
-    "made_up": "made up",
-    "off": "p95 off",
-}
+#: What is shown: title, columns, and what stands below.
+_TABLES = (
+    (
+        "From image stamp to answer, ms, and what emotion_node takes",
+        {
+            "answered_hz": "a second",
+            "p50_ms": "p50",
+            "p99_ms": "p99",
+            "max_ms": "max",
+            "cores": "cores",
+            "resident_mb": "MB",
+        },
+        "from start to first answer: {} s",
+    ),
+    (
+        "Images that were not answered, since a newer one had come",
+        {"sent": "sent", "dropped": "dropped", "node_says": "it says", "queued": "queued"},
+        "queued: answers that waited longer than two frames' work",
+    ),
+    (
+        "Faces in them",
+        {"shown": "shown", "missed": "missed", "made_up": "made up", "off": "p95 off"},
+        "off: of the usual place, in widths of the face",
+    ),
+)
 
 
 class NodeBenchError(EsrError):
@@ -93,11 +100,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _show(rows: List[Dict[str, Any]]) -> None:
     starts = sorted({row["start_s"] for row in rows})
-    told = f"from start to first answer: {' to '.join(map(str, starts[:1] + starts[1:][-1:]))} s"
-    answers = "Answers of emotion_node; from image stamp to answer, ms"
-    Console().print(figures(answers, _ANSWERS, rows, told))
-    told = "off: of the usual place, in widths of the face"
-    Console().print(figures("Faces in them", _FACES, rows, told))
+    range_s = " to ".join(map(str, starts[:1] + starts[1:][-1:]))
+    for title, columns, told in _TABLES:
+        columns = {"scenario": "camera", **columns}
+        Console().print(figures(title, columns, rows, told.format(range_s)))
 
 
 def _node_words(arguments: argparse.Namespace) -> List[str]:

@@ -32,6 +32,25 @@ def test_older_distributions_know_the_older_name(monkeypatch: pytest.MonkeyPatch
     assert set(fast_dds.environment()) == {TRANSPORTS, "FASTRTPS_DEFAULT_PROFILES_FILE"}
 
 
+@pytest.mark.parametrize(
+    ("distro", "before", "after"),
+    [
+        ("kilted", "", fast_dds.SHARED_MEMORY),
+        ("kilted", "LARGE_DATA", fast_dds.SHARED_MEMORY),
+        ("kilted", "UDPv4", "UDPv4"),
+        ("humble", "", "LARGE_DATA"),
+    ],
+)
+def test_shared_memory_where_it_is_known_and_nothing_else_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, distro: str, before: str, after: str
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "ROS_DISTRO": distro})
+    if before:
+        os.environ[TRANSPORTS] = before
+    fast_dds.prefer_shared_memory()
+    assert os.environ[TRANSPORTS] == after
+
+
 def test_fast_dds_takes_the_profile_without_a_word(tmp_path: Path) -> None:
     code = "import rclpy; rclpy.init(); rclpy.create_node('anybody'); rclpy.shutdown()"
     said = []
