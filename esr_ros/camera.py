@@ -54,8 +54,8 @@ SILENCE_S = 5.0
 #: What to do when images are sent and do not arrive.
 LARGE_IMAGES = (
     "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
-    "the camera and of this node (the launch file sets it here), DEFAULT?sockets_size=8MB in that of "
-    "the camera, or reliability: reliable on both"
+    "the camera and of this node (the launch file sets it here), DEFAULT?sockets_size=8MB in that "
+    "of the camera, or reliability: reliable on both"
 )
 #: What to do when nobody seems to be there.
 ALONE = (
