@@ -37,12 +37,14 @@ if [ "${_ESR_ENV:-}" != "$_esr_root" ]; then
     export PATH="$_esr_root/install/esr_ros/lib/esr_ros:$PATH"
     export _ESR_ENV="$_esr_root"
   fi
-  # Large images get lost over Fast DDS's default transports; and others are found late.
-  export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"
+  # As the launch file does: by default Fast DDS loses large images, and finds others late.
+  _esr_transports="DEFAULT?sockets_size=8MB"
+  if [ "$ROS_DISTRO" = humble ]; then _esr_transports=LARGE_DATA; fi
+  export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-$_esr_transports}"
   _esr_profile="$_esr_root/install/esr_ros/share/esr_ros/config/fastdds.xml"
   case $ROS_DISTRO in
     humble|iron|jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_esr_profile}" ;;
     *) export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_esr_profile}" ;;
   esac
 fi
-unset _esr_profile _esr_distro _esr_root _esr_shell _esr_site _esr_libs
+unset _esr_transports _esr_profile _esr_distro _esr_root _esr_shell _esr_site _esr_libs

@@ -53,15 +53,13 @@ LATE_S = 1
 SILENCE_S = 5.0
 #: What to do when images are sent and do not arrive.
 LARGE_IMAGES = (
-    "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA in the environment of "
-    "the camera and of this node (the launch file sets it here), DEFAULT?sockets_size=8MB in that "
-    "of the camera, or reliability: reliable on both"
+    "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=8MB' in the "
+    "environment of the camera, or reliability: reliable on both"
 )
 #: What to do when nobody seems to be there.
 ALONE = (
     "nobody publishes there; FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA is set here, and who has it "
-    "meets only those who have it too: set it for the camera, or DEFAULT?sockets_size=8MB for both "
-    "(the README compares them)"
+    "meets only those who have it too"
 )
 
 

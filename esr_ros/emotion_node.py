@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import threading
+import time
 import traceback
-from typing import Callable, Dict, List, Optional
+from math import inf
+from typing import Callable, Dict, List, Optional, Tuple
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -20,7 +21,6 @@ from rclpy.parameter import Parameter
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError, QoSOverridingOptions
 from rclpy.timer import Timer
-from rclpy.utilities import remove_ros_args
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -35,6 +35,7 @@ from esr_ros.counters import status
 from esr_ros.humans import Humans
 from esr_ros.images import decode
 from esr_ros.latest import Latest
+from esr_ros.program import begin, leave_soon
 from esr_ros.temperature import temperatures_c
 
 #: How long the executor may wait without looking whether it was told to stop.
@@ -42,6 +43,9 @@ WAKE_S = 0.5
 #: What is older than this was not taken now.
 LONGEST_LATENCY_S = 60.0
 
+
+#: Where this node tells of its own faces, with one camera.
+OWN_DETECTIONS = "emotion/detections"
 
 #: What rclpy raises for names, types and QoS that ROS does not take.
 ROS_ERRORS = (
@@ -70,6 +74,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         super().__init__("emotion_node", automatically_declare_parameters_from_overrides=True)
         self.options = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        parameters.guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
         self.cameras: List[Camera] = []
         self._humans: Optional[Humans] = None
@@ -77,6 +82,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker: Optional[threading.Thread] = None
         self._working = threading.Lock()  # held while a frame is answered
         self._clockwork: List[Timer] = []
+        self._warned_s: Dict[Tuple[str, str], float] = {}
         self._begun_with = {*self.publishers, *self.services}  # ROS's own
 
     # --- lifecycle -----------------------------------------------------------------------------
@@ -103,6 +109,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         topics = [self.resolve_topic_name(name) for name in self.options.image_topics]
         if self.options.detections_topic and len(topics) > 1:
             raise OptionError("detections_topic is for one image topic, but image_topics has more")
+        found = self.options.detections_topic
+        if found and self.resolve_topic_name(found) == self.resolve_topic_name(OWN_DETECTIONS):
+            raise OptionError(f"detections_topic {found} is what this node itself tells")
         for number, base in enumerate(bases(self.options.image_topics, topics)):
             name = self.options.image_topics[number]
             self.cameras.append(Camera(self, number, name, base, self.options, model))
@@ -129,6 +138,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
         self._worker.start()
         self._listen()
+        parameters.check_overrides(self)
         # Not the node's clock, which stands still where /clock does: a bag that pauses is worth
         # diagnostics too.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -267,7 +277,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 rgb = decode(heard.image)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
-                self._warn(f"image on {camera.topic} ignored: {error}")
+                self._warn(camera, "image", f"image on {camera.topic} ignored: {error}")
                 continue
             faces = heard.found(rgb.shape) if heard.found else None
             views[camera] = View(camera.stream, rgb, self._stamp_s(heard.image.header), faces)
@@ -279,7 +289,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         try:
             camera.outputs.publish(header, view.rgb, answer)
         except ImageError as error:
-            self._warn(f"{camera.topic}: {error}")
+            self._warn(camera, "outputs", f"{camera.topic}: {error}")
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, answer)
         camera.counters.add(answered=1, faces=len(answer.faces))
@@ -300,14 +310,18 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     # --- telling people ------------------------------------------------------------------------
 
-    def _warn(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=self.options.warning_period_s)
+    def _warn(self, camera: Camera, what: str, text: str) -> None:
+        """Warn; of each camera and what is wrong with it once in a while."""
+        now_s = time.monotonic()
+        if now_s - self._warned_s.get((camera.topic, what), -inf) >= self.options.warning_period_s:
+            self._warned_s[camera.topic, what] = now_s
+            self.get_logger().warning(text)
 
     def _on_silence(self) -> None:
         for camera in self.cameras:
             complaint = camera.complaint()
             if complaint:
-                self._warn(complaint)
+                self._warn(camera, "silence", complaint)
             if self._humans and camera.silent_s >= SILENCE_S:
                 with self._working:
                     self._humans.forget(camera.number)
@@ -365,19 +379,6 @@ def _reason(error: Exception) -> str:
     return said
 
 
-def _misread(said: str) -> str:
-    """What of an argument rcl did not understand: without its lexemes and its own source lines."""
-    if said.startswith("["):  # that is all it says of these
-        return f"unknown after --ros-args: {said}"
-    said = re.sub(r", at \S+:\d+", "", said.splitlines()[0])
-    said = re.sub(r"\. Error: Expected lexeme.*", "", said)
-    said = said.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
-    for flag, wanted in (("-p", "NAME:=VALUE"), ("-r", "FROM:=TO")):
-        if f"{flag} " in said:
-            return f"{said}; wanted is {flag} {wanted}"
-    return said
-
-
 def _totals(camera: Camera) -> str:
     return ", ".join(f"{count} {name}" for name, count in camera.counters.values().items())
 
@@ -420,11 +421,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start() -> EmotionNode:
     """Make the node; what rcl says about arguments and parameter files becomes one line."""
-    try:
-        rclpy.init()
-    except RuntimeError as error:
-        raise OptionError(_misread(str(error))) from error
-    _parser().parse_args(remove_ros_args(sys.argv)[1:])
+    begin(_parser())
     try:
         return EmotionNode()
     except ROS_ERRORS as error:
@@ -453,6 +450,8 @@ def _run(node: EmotionNode) -> int:
             raise
         return 0  # told to stop between two looks
     finally:
+        if not rclpy.ok():  # told to stop
+            leave_soon(0)
         node._stop()
         executor.shutdown()
         node.destroy_node()

@@ -6,6 +6,7 @@ Contempt has none and is published as the word ``contempt``.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, List, Tuple
 
 import cv2
@@ -112,7 +113,8 @@ class Humans:
         """Follow no face of a camera any more, and tell so."""
         if not self._seen.pop(camera, None):
             return
-        for human in [each for each in self._faces if each.startswith(_letters(camera))]:
+        own = re.compile(_letters(camera) + r"\d+")
+        for human in [each for each in self._faces if own.fullmatch(each)]:
             self._withdraw(human)
         self._tell_tracked(Header(stamp=self._node.get_clock().now().to_msg()))
 

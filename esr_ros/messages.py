@@ -17,6 +17,9 @@ from esr_core.event import KINDS, Event
 from esr_core.face import FaceEmotion
 from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
 
+#: JPEG counts pixels of a side in 16 bits; OpenCV's takes a little less.
+JPEG_LONGEST_PX = 65500
+
 
 class Region(NamedTuple):
     """A face's box in whole pixels, cut to the image."""
@@ -89,11 +92,13 @@ def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImag
     Raises:
         ImageError: it is too large for one.
     """
+    height, width = rgb.shape[:2]
+    if max(height, width) > JPEG_LONGEST_PX:
+        raise ImageError(
+            f"no JPEG holds a picture of {width}x{height}; {JPEG_LONGEST_PX} is the longest side"
+        )
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
     made: Tuple[bool, Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not made[0]:
-        height, width = rgb.shape[:2]
-        raise ImageError(f"no JPEG holds a picture of {width}x{height}; 65500 is the longest side")
     message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
     message.data = array.array("B", made[1].tobytes())
     return message

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, List, Sequence
+from typing import Any, Callable, Iterable, List, Sequence
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -16,6 +21,10 @@ from esr_core.pipeline import PipelineOptions
 
 #: Names that ROS itself declares on a node.
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
+#: Topics of every node, whose QoS is none of ours.
+_ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
+#: What can be overridden of a topic's QoS, and of which type that is.
+_POLICIES = {"depth": int, "history": str, "reliability": str}
 
 
 @dataclass(frozen=True)
@@ -106,12 +115,69 @@ def declare(node: Node) -> NodeOptions:
         if isinstance(o.default, float) and type(value) is int:
             raise OptionError(f"{o.name} must be a float: write {value}.0")
     NodeOptions(**given)  # what is wrong is said better here than by ROS
+    for name, parameter in node.get_parameters_by_prefix("qos_overrides").items():
+        wanted = _POLICIES.get(name.rpartition(".")[2])
+        if wanted and type(parameter.value) is not wanted:
+            raise OptionError(
+                f"qos_overrides.{name} must be a {wanted.__name__}, but got {parameter.value!r}"
+            )
+        if wanted is int and not 0 <= parameter.value < 2**31:
+            raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
     for name in given:
         # What ROS declared from the file has no bounds; it is declared again with them.
         node.undeclare_parameter(name)
     for declared in known:
         node.declare_parameter(declared.name, _ros_value(declared), descriptor(declared))
     return read(node)
+
+
+def guard_services(node: Node) -> None:
+    """Let requests with values of a type that does not exist be refused, as all others are.
+
+    rclpy raises then, in the executor, which would end the node.
+    """
+    for service in node.services:
+        if service.srv_name.endswith(("/set_parameters", "/set_parameters_atomically")):
+            service.callback = _guarded(service.callback)
+
+
+def _guarded(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    known = [kind.value for kind in Parameter.Type]
+
+    def guarded(request: Any, response: Any) -> Any:
+        wrong = {p.value.type for p in request.parameters} - set(known)
+        if not wrong:
+            return callback(request, response)
+        result = SetParametersResult(successful=False, reason=f"no type of parameter: {wrong}")
+        if hasattr(response, "results"):
+            response.results = [result] * len(request.parameters)
+        else:
+            response.result = result
+        return response
+
+    return guarded
+
+
+def check_overrides(node: Node) -> None:
+    """Check the QoS overrides, once all topics are offered and listened to.
+
+    Raises:
+        OptionError: one is for a topic or a policy that this node does not have.
+    """
+    topics = {("publisher", p.topic_name) for p in node.publishers}
+    topics |= {("subscription", s.topic_name) for s in node.subscriptions}
+    for name in sorted(node.get_parameters_by_prefix("qos_overrides")):
+        topic, _, rest = name.partition(".")
+        kind, _, policy = rest.partition(".")
+        if topic in _ROS_TOPICS:
+            continue
+        if (kind, topic) not in topics:
+            has = ", ".join(f"{topic}.{own}" for own, topic in sorted(topics))
+            raise OptionError(f"qos_overrides.{name} is for none of this node's topics: {has}")
+        if policy not in _POLICIES:
+            raise OptionError(
+                f"qos_overrides.{name}: {policy} cannot be overridden, only {', '.join(_POLICIES)}"
+            )
 
 
 def read(node: Node) -> NodeOptions:

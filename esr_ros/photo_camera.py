@@ -5,6 +5,7 @@ The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public dom
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import math
@@ -28,6 +29,7 @@ from std_msgs.msg import Header
 
 from esr_core.errors import EsrError
 from esr_ros.messages import image
+from esr_ros.program import begin, leave_soon
 
 #: Where the face is in the photograph: centre and width, in pixels.
 FACE_X, FACE_Y, FACE_PX = 162.0, 120.0, 89.0
@@ -122,13 +124,13 @@ class Painter:
 def show() -> int:
     """Show one face on ``image_raw`` until told to stop, for people to try the node with."""
     try:
+        begin(_parser())
         painter = Painter(Play(((PERIOD_S, 1),)))
-    except CameraError as error:
+    except EsrError as error:
         print(f"photo_camera: {error}", file=sys.stderr)
         return 2
     frames = range(painter.play.frames)
     messages = cycle([image(Header(frame_id="camera"), painter.draw(frame)) for frame in frames])
-    rclpy.init()
     node = rclpy.create_node("photo_camera")
     publisher = node.create_publisher(Image, "image_raw", 1)  # reliable: viewers want that
 
@@ -138,14 +140,27 @@ def show() -> int:
         publisher.publish(message)
 
     node.create_timer(1 / painter.play.rate_hz, publish)
-    node.get_logger().info(f"showing a face on {publisher.topic_name}; Ctrl-C ends it")
+    node.get_logger().info(
+        f"a face on {publisher.topic_name}, rgb8 640x480 at 30 Hz, reliable; Ctrl-C ends it"
+    )
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        leave_soon(0)
         rclpy.try_shutdown()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog="photo_camera",
+        usage="%(prog)s [-h] [--ros-args ...]",
+        description="A camera that needs no camera: publishes a photograph that moves.",
+        epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def main() -> None:

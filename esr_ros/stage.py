@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import rclpy
-from ament_index_python.packages import get_package_prefix
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -23,6 +23,7 @@ from esr_core.errors import EsrError
 from esr_ros import fast_dds
 from esr_ros.msg import EmotionArray
 from esr_ros.photo_camera import Play, check_photograph
+from esr_ros.program import check_domain
 
 #: How long the node may take until its first answer.
 START_DEADLINE_S = 60.0
@@ -108,15 +109,17 @@ class Stage:
         """
         deadline_s = time.monotonic() + START_DEADLINE_S
         while not self.listener.answers:
-            self._check_node("did not answer")
+            self._check_processes("did not answer")
             if time.monotonic() > deadline_s:
                 raise StageError(f"the node did not answer; it said {self._last_words()}")
             self.listener.spin_for(0.02)
         return time.monotonic() - self._began_s
 
-    def _check_node(self, what: str) -> None:
+    def _check_processes(self, what: str) -> None:
         if self.node.poll() is not None:
             raise StageError(f"the node {what}; it said {self._last_words()}")
+        if self._camera.poll() is not None:
+            raise StageError(f"the camera ended with exit code {self._camera.poll()}")
 
     def _last_words(self) -> str:
         said = self._log.read_text(encoding="utf-8").strip() or "nothing"
@@ -136,7 +139,7 @@ class Stage:
         end_s = time.monotonic() + self._play.seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self.listener.spin_for(min(tick_s, left_s))
-            self._check_node("ended")
+            self._check_processes("ended")
             on_tick()
         sent: List[Sent] = json.loads(_line(self._camera))
         deadline_s = time.monotonic() + PATIENCE_S
@@ -155,15 +158,27 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
 
     Raises:
         CameraError: there is no photograph.
-        StageError: the camera ended.
+        StageError: the camera ended, or ROS does not start.
     """
     check_photograph()
+    check_domain()
     # Nothing of another robot on this network is heard, or hears this.
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    fast_dds.prefer_shared_memory()
+    try:
+        os.environ.update(fast_dds.environment())
+        executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"
+    except (OSError, PackageNotFoundError) as error:
+        raise StageError(
+            "esr_ros is not on AMENT_PREFIX_PATH; source env.sh, or the workspace's setup"
+        ) from error
     # With LOCALHOST, ROS chooses the transports itself, and large images are lost again.
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
-    executable = Path(get_package_prefix("esr_ros")) / "lib" / "esr_ros" / "emotion_node"
+    # Python's own handlers: a Ctrl-C ends the measurement like any other error.
+    try:
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    except RuntimeError as error:
+        raise StageError(f"ROS does not start: {str(error).splitlines()[0]}") from error
+    listener = Listener()
     camera = subprocess.Popen(
         [sys.executable, "-m", "esr_ros.photo_camera", json.dumps(asdict(play))],
         stdin=subprocess.PIPE,
@@ -171,10 +186,7 @@ def stage(play: Play, log: Path, arguments: Sequence[str] = ()) -> Iterator[Stag
         text=True,
         cwd=log.parent,  # in a clone, a folder here has the name of the package
     )
-    # Python's own handlers: a Ctrl-C ends the measurement like any other error.
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node: Optional[subprocess.Popen[bytes]] = None
-    listener = Listener()
     try:
         _line(camera)
         began_s = time.monotonic()

@@ -25,6 +25,8 @@ SUFFIX = "/tracked"
 DEPTH = 20
 #: Nobody tracks more; what says so is broken.
 MAX_FACES = 256
+#: Longer names ROS does not take.
+LONGEST_TOPIC = 247
 #: What may be a part of a topic's name.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
@@ -58,7 +60,9 @@ class TrackedFaces:
         # An image whose regions are not all here by now is told of with those that are.
         for stamp in [each for each in self._ids if each != stamp_of(message)]:
             self._tell(stamp)
-        ids = [name for name in message.ids if _NAME.fullmatch(name)][:MAX_FACES]
+        longest = LONGEST_TOPIC - len(posixpath.join(self._folder, "", "roi"))
+        names = [name for name in message.ids if _NAME.fullmatch(name) and len(name) < longest]
+        ids = list(dict.fromkeys(names))[:MAX_FACES]
         for name in set(self._ends) - set(ids):
             self._ends.pop(name)()
             self._heard.discard(name)

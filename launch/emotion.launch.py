@@ -53,11 +53,10 @@ def generate_launch_description() -> LaunchDescription:
                 "Empty: as the parameter files say.",
             ),
             DeclareLaunchArgument(
-                "large_data",
-                default_value="true",
-                choices=["true", "false"],
-                description="Fast DDS in its mode for large images, and config/fastdds.xml, unless "
-                "its variables are set. Whatever talks to the node must have that mode too.",
+                "transports",
+                default_value=fast_dds.environment().get("FASTDDS_BUILTIN_TRANSPORTS", ""),
+                description="FASTDDS_BUILTIN_TRANSPORTS of the node; if that is set, this is empty "
+                "and leaves it as it is. LARGE_DATA for images from another machine.",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -100,7 +99,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         )
     ]
-    if value("large_data") == "true":
-        changes = fast_dds.environment().items()
-        started[:0] = [SetEnvironmentVariable(name, change) for name, change in changes]
-    return started
+    environment = fast_dds.environment()
+    environment["FASTDDS_BUILTIN_TRANSPORTS"] = value("transports")
+    changes = [SetEnvironmentVariable(name, set_) for name, set_ in environment.items() if set_]
+    return [*changes, *started]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,22 +128,37 @@ def _node_words(arguments: argparse.Namespace) -> List[str]:
     return words
 
 
+def _end_with_parent() -> None:
+    """Let Linux tell a child to stop when this process is gone, however it went."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of linux/prctl.h
+
+
+def _row(line: str) -> Dict[str, Any]:
+    try:
+        row: Dict[str, Any] = json.loads(line)
+    except ValueError:  # ROS had something to say
+        row = {"error": line.strip()}
+    return row
+
+
 def _measured(arguments: argparse.Namespace) -> Iterator[Dict[str, Any]]:
     words = _node_words(arguments)
     # Started in a folder of its own: in a clone, the source folder has the name of the package.
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "esr_ros.benchmark", "--seconds", str(arguments.seconds)]
         process = subprocess.Popen(
-            [*command, "--only", arguments.only, "--folder", os.getcwd(), *words],
+            [*command, f"--only={arguments.only}", f"--folder={os.getcwd()}", *words],
             cwd=folder,
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a Ctrl-C of the terminal is for this process alone
+            preexec_fn=_end_with_parent,
         )
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                row = json.loads(line)
+                row = _row(line)
                 if "error" in row:
                     process.wait()  # it has cleared the stage, and is about to end
                     raise NodeBenchError(row["error"])

@@ -97,6 +97,7 @@ def test_parameter_file_and_what_is_stronger_than_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--only=--help"], "--only '--help' is part of no scenario"),
         (["--only", "8K"], "part of no scenario: 640x480 30 Hz 0 faces"),
         (["--faces", "3"], "--faces is not for --node"),
         (["--set", "nonsense"], "--set wants NAME:=VALUE, but got 'nonsense'"),
@@ -157,6 +158,31 @@ def test_told_to_stop_it_ends_all_of_it(tmp_path: Path, stop: Any) -> None:
     stop(process)
     assert process.wait(timeout=30) == 130
     assert (tmp_path / "said").read_text() == "esr bench: stopped\n"
+    assert running(tmp_path) == {}
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.7, 3.0])
+def test_killed_it_leaves_nobody_behind(tmp_path: Path, seconds: float) -> None:
+    process = subprocess.Popen(
+        ["esr", "bench", "--node", "--only", "30 Hz 1 face", "--seconds", "60"],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "STARTED_BY": str(tmp_path)},
+    )
+    time.sleep(seconds)
+    process.kill()
+    process.wait()
+    deadline_s = time.monotonic() + 30
+    while running(tmp_path):
+        assert time.monotonic() < deadline_s, running(tmp_path)
+        time.sleep(0.1)
+
+
+def test_camera_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
+    process, _ = started(tmp_path)
+    (camera,) = [pid for pid, line in running(tmp_path).items() if "photo_camera" in line]
+    os.kill(camera, signal.SIGKILL)
+    assert process.wait(timeout=30) == 2
+    assert (tmp_path / "said").read_text() == "esr bench: the camera ended with exit code -9\n"
     assert running(tmp_path) == {}
 
 

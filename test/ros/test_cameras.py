@@ -91,18 +91,31 @@ def test_topics_that_cannot_be(start: Any, value: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "override",
+    ("override", "said"),
     [
-        "image_raw.subscription.reliability:=bogus",
-        "image_raw.subscription.depth:=hello",
-        "emotion.publisher.reliability:=bogus",
+        ("/image_raw.subscription.reliability:=bogus", "] [emotion_node]: cannot activate: "),
+        ("/emotion.publisher.reliability:=bogus", "] [emotion_node]: cannot configure: "),
+        ("/image_raw.subscription.depth:=hello", "must be a int, but got 'hello'"),
+        ("/image_raw.subscription.reliability:=3", "must be a str, but got 3"),
+        ("/image_raw.subscription.depth:=99999999999", "is out of bounds: 99999999999"),
+        ("/image_raw.subscription.deadline:=5", "only depth, history, reliability"),
+        ("/imag_raw.subscription.depth:=5", "is for none of this node's topics: /diagnostics.pub"),
+        ("/imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
 )
-def test_quality_of_service_that_cannot_be(start: Any, override: str) -> None:
-    node = start("-p", f"qos_overrides./{override}")
+def test_quality_of_service_that_cannot_be(start: Any, override: str, said: str) -> None:
+    node = start("-p", f"qos_overrides.{override}")
     assert node.exit_code() == 2, node.said
-    assert "] [emotion_node]: cannot " in node.said
+    assert said in node.said
     assert "Traceback" not in node.said
+
+
+def test_each_silent_camera_is_named(start: Any) -> None:
+    node = start("-p", 'image_topics:=["left/image_raw", "right/image_raw"]')
+    for camera in ("left", "right"):
+        node.wait_until(
+            lambda camera=camera: f"no images yet on /{camera}/image_raw" in node.said, camera
+        )
 
 
 def test_failed_transitions_leave_nothing_behind(start: Any, robot: Any) -> None:

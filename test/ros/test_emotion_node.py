@@ -14,7 +14,7 @@ from ament_index_python.packages import get_package_share_directory
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from sensor_msgs.msg import CompressedImage, Image
 
 from esr_core.options import options
@@ -171,6 +171,32 @@ def test_help_names_every_parameter() -> None:
         assert f"  {o.name} " in done.stdout
 
 
+def test_parameter_of_a_type_that_does_not_exist_is_refused(start: Any, robot: Any) -> None:
+    node, me = start(), robot()
+    odd = Parameter(name="min_score", value=ParameterValue(type=99))
+    request = SetParameters.Request(parameters=[odd, odd])
+    response = me.call(SetParameters, "/emotion_node/set_parameters", request)
+    assert [result.successful for result in response.results] == [False, False]
+    assert response.results[0].reason == "no type of parameter: {99}"
+    atomic = SetParametersAtomically.Request(parameters=[odd])
+    name = "/emotion_node/set_parameters_atomically"
+    assert not me.call(SetParametersAtomically, name, atomic).result.successful
+    assert node.stop() == 0
+
+
+def test_own_detections_are_not_those_of_another(start: Any) -> None:
+    node = start("-p", "detections_topic:=emotion/detections")
+    assert node.exit_code() == 2
+    assert "detections_topic emotion/detections is what this node itself tells" in node.said
+
+
+@pytest.mark.parametrize("domain", ["999", "abc", "-1"])
+def test_domain_that_cannot_be(start: Any, domain: str) -> None:
+    node = start(environment={"ROS_DOMAIN_ID": domain})
+    assert node.exit_code() == 2
+    assert node.said == f"emotion_node: ROS_DOMAIN_ID must be from 0 to 232, but is '{domain}'\n"
+
+
 def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("/**/emotion_node:\n  ros__parameters:\n    smothing_s: 0.1\n")
@@ -232,11 +258,11 @@ def test_interrupt_ends_it_cleanly(
 
 
 def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
-    node = start()
+    node = start(environment={"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"})
     robot(image_topic="elsewhere")
     node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
     assert "this node wants Image, best_effort, depth 1; nobody publishes there" in node.said
-    # As env.sh sets it; who has it and who has not do not meet.
+    # Who has it and who has not do not meet.
     assert "LARGE_DATA is set here" in node.said
 
 

@@ -23,6 +23,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(fast_dds.environment()) == {TRANSPORTS, PROFILES}
+    assert fast_dds.environment()[TRANSPORTS] == fast_dds.SHARED_MEMORY
     monkeypatch.setenv(TRANSPORTS, "UDPv4")
     assert set(fast_dds.environment()) == {PROFILES}
 
@@ -30,25 +31,7 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_older_distributions_know_the_older_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROS_DISTRO", "humble")
     assert set(fast_dds.environment()) == {TRANSPORTS, "FASTRTPS_DEFAULT_PROFILES_FILE"}
-
-
-@pytest.mark.parametrize(
-    ("distro", "before", "after"),
-    [
-        ("kilted", "", fast_dds.SHARED_MEMORY),
-        ("kilted", "LARGE_DATA", fast_dds.SHARED_MEMORY),
-        ("kilted", "UDPv4", "UDPv4"),
-        ("humble", "", "LARGE_DATA"),
-    ],
-)
-def test_shared_memory_where_it_is_known_and_nothing_else_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch, distro: str, before: str, after: str
-) -> None:
-    monkeypatch.setattr(os, "environ", {**os.environ, "ROS_DISTRO": distro})
-    if before:
-        os.environ[TRANSPORTS] = before
-    fast_dds.prefer_shared_memory()
-    assert os.environ[TRANSPORTS] == after
+    assert fast_dds.environment()[TRANSPORTS] == fast_dds.LARGE_DATA
 
 
 def test_fast_dds_takes_the_profile_without_a_word(tmp_path: Path) -> None:

@@ -251,6 +251,18 @@ def catches(pid: int, number: int) -> bool:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_again_and_again_it_ends_with_0(start: Any, stop: signal.Signals) -> None:
+    for delay_s in (0.0, 0.02, 0.05, 0.1):
+        node = start()
+        node.wait_until(lambda node=node: "listening" in node.said, "start")
+        while node.process.poll() is None:
+            node.process.send_signal(stop)
+            time.sleep(delay_s)
+        assert node.process.returncode == 0, node.said
+        assert "Traceback" not in node.said
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_at_any_moment_it_ends_with_0(start: Any, stop: signal.Signals) -> None:
     for delay_s in np.arange(0.0, 1.2, 0.1):
         node = start()

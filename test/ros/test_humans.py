@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from hri_msgs.msg import Expression, IdsList, NormalizedRegionOfInterest2D
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
-from esr_core import LABELS
-from esr_ros.humans import EXPRESSIONS, name
+from esr_core import LABELS, EmotionPipeline
+from esr_core.pipeline import View
+from esr_core.stream import Stream
+from esr_ros.humans import EXPRESSIONS, Humans, name
 
 Photo = NDArray[np.uint8]
 
@@ -55,6 +59,24 @@ def test_faces_are_told_while_they_are_there(
     assert tracked[-1].ids == []
     assert me.spin_until(lambda: me.node.count_publishers(below + "roi") == 0), node.said
     assert me.node.count_publishers("/humans/faces/tracked") == 1
+
+
+def test_camera_that_falls_silent_takes_only_its_own_faces_along(
+    photograph: Photo, context: rclpy.Context
+) -> None:
+    node = rclpy.create_node("anybody", context=context)
+    humans, pipeline = Humans(node), EmotionPipeline()
+    (answer,) = pipeline.answer([View(Stream(), photograph, 0.0)])
+    for camera in (0, 21):  # f0001 and fz0001
+        humans.publish(camera, Header(), photograph, answer)
+
+    def topics() -> set[str]:
+        return {p.topic_name for p in node.publishers if "/faces/f" in p.topic_name}
+
+    assert len(topics()) == 6
+    humans.forget(0)
+    assert topics() == {f"/humans/faces/fz0001/{what}" for what in ("roi", "expression", "cropped")}
+    node.destroy_node()
 
 
 def test_each_label_has_its_word() -> None:

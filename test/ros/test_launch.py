@@ -15,6 +15,8 @@ import pytest
 from ament_index_python.packages import get_package_share_directory
 from numpy.typing import NDArray
 
+from esr_ros import fast_dds
+
 # `launch` on PyPI is another project; launch_ros is what tells ROS's own.
 if importlib.util.find_spec("launch_ros") is None:
     pytest.skip(
@@ -85,6 +87,23 @@ def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: s
     said = launched(f"{platform}.launch.py")
     # Their detector's model does not ship; that the node asks for it shows whose file it read.
     assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in said.read_text())
+
+
+@pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
+def test_fast_dds_is_told_how_to_take_images(
+    launched: Any, robot: Any, tmp_path: Path, transports: str
+) -> None:
+    me, words = robot(), [f"transports:={transports}"] if transports else []
+    said = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
+    assert me.spin_until(lambda: "listening to" in said.read_text())
+    told = [
+        (process / "environ").read_bytes().decode().split("\0")
+        for process in Path("/proc").glob("[0-9]*")
+        if b"emotion_node\0" in (process / "cmdline").read_bytes()
+    ]
+    (mine,) = [each for each in told if f"LAUNCHED_BY={tmp_path}" in each]
+    assert f"FASTDDS_BUILTIN_TRANSPORTS={transports or fast_dds.SHARED_MEMORY}" in mine
+    assert any(each.endswith("/config/fastdds.xml") for each in mine)
 
 
 def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
