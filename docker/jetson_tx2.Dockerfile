@@ -19,6 +19,7 @@ RUN source /opt/ros/humble/setup.bash && make setup \
     && source env.sh && esr download face_detector --to /opt/esr_ros
 
 ENV RMW_IMPLEMENTATION=rmw_fastrtps_cpp
-# exec, so that Ctrl-C and docker stop reach ros2.
-ENTRYPOINT ["/bin/bash", "-c", "source /opt/ros/humble/setup.bash && source env.sh && exec \"$@\"", "--"]
+# ros2 launch ends its nodes on SIGINT only; exec, so that it is the one that gets it.
+STOPSIGNAL SIGINT
+ENTRYPOINT ["/bin/bash", "-c", "source /opt/ros/humble/setup.bash && source /esr_ros/env.sh && exec \"$@\"", "--"]
 CMD ["ros2", "launch", "esr_ros", "jetson_tx2.launch.py", "image_topic:=/camera/image_raw"]

@@ -32,5 +32,7 @@ RUN source environment.bash && colcon build --packages-select esr_ros --cmake-ar
     && source environment.bash && esr download face_detector --to /opt/esr_ros
 
 ENV RMW_IMPLEMENTATION=rmw_fastrtps_cpp
+# ros2 launch ends its nodes on SIGINT only; exec, so that it is the one that gets it.
+STOPSIGNAL SIGINT
 ENTRYPOINT ["/bin/bash", "-c", "source /ws/environment.bash && exec \"$@\"", "--"]
 CMD ["ros2", "launch", "esr_ros", "jetson_xavier.launch.py", "image_topic:=/camera/image_raw"]

@@ -47,7 +47,8 @@ class Option:
         fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
         if not fits or (isinstance(value, bool) and kind is not bool):
             raise OptionError(
-                f"{self.name} must be a {kind.__name__}, but got {value!r} ({type(value).__name__})"
+                f"{self.name} must be {'an' if kind is int else 'a'} {kind.__name__}, but got "
+                f"{value!r} ({type(value).__name__})"
             )
         if self.choices and value not in self.choices:
             raise OptionError(

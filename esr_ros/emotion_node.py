@@ -413,8 +413,10 @@ def _parser() -> argparse.ArgumentParser:
         "  emotion_node --ros-args -r image_raw:=/camera/image_raw\n"
         "  emotion_node --ros-args --params-file mine.yaml -p branches:=3\n\n"
         "parameters:\n"
-        + "\n".join(f"  {o.name:20}{o.default}" for o in options(parameters.NodeOptions))
-        + "\n\nWhat they mean is in config/default.yaml of the package.",
+        + "\n".join(
+            f"  {o.name:20}{parameters.yaml_value(o)}" for o in options(parameters.NodeOptions)
+        )
+        + "\n\nWhat they mean is in share/esr_ros/config/default.yaml of the package.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 

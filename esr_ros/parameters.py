@@ -119,7 +119,8 @@ def declare(node: Node) -> NodeOptions:
         wanted = _POLICIES.get(name.rpartition(".")[2])
         if wanted and type(parameter.value) is not wanted:
             raise OptionError(
-                f"qos_overrides.{name} must be a {wanted.__name__}, but got {parameter.value!r}"
+                f"qos_overrides.{name} must be of type {wanted.__name__}, but got "
+                f"{parameter.value!r}"
             )
         if wanted is int and not 0 <= parameter.value < 2**31:
             raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
@@ -254,11 +255,12 @@ def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
         allowed = f"{choices}, or{bounds}." if choices and bounds else f"{choices}{bounds}."
         allowed = "" if allowed == "." else allowed
         live = " Can change live." if o.live else ""
-        lines += [f"    # {o.description}{allowed}{live}", f"    {o.name}: {_yaml(o)}", ""]
+        lines += [f"    # {o.description}{allowed}{live}", f"    {o.name}: {yaml_value(o)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _yaml(declared: Option) -> str:
+def yaml_value(declared: Option) -> str:
+    """Return the default as a parameter file has it."""
     value = declared.default
     if isinstance(value, bool):
         return str(value).lower()

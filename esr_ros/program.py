@@ -77,7 +77,9 @@ def begin(parser: argparse.ArgumentParser) -> None:
         rclpy.init()
     except RuntimeError as error:
         raise OptionError(_misread(str(error))) from error
-    parser.parse_args(remove_ros_args(sys.argv)[1:])
+    _, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])
+    if unknown:
+        raise OptionError(f"unknown: {' '.join(unknown)}; ROS's arguments come after --ros-args")
 
 
 def check_domain() -> None:

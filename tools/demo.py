@@ -92,7 +92,7 @@ def _report(console: Console, sent: List[List[int]], listener: Listener, picture
         some_ms = [
             listener.latency_s[s] * 1e3 for s, faces in sent if faces == wanted and s in answers
         ]
-        table.add_row(f"  images with {wanted} faces", _percentiles(some_ms))
+        table.add_row(f"  faces in view: {wanted}", _percentiles(some_ms))
     table.add_row("picture", os.path.relpath(picture))
     console.print(table)
     if unanswered:

@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
     bench.add_argument("--threads", type=int, help="0: as many as cores (default)")
     bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, help="calls in a turn (default: 10)")
-    bench.add_argument("--json", action="store_true")
+    bench.add_argument("--json", action="store_true", help="all figures, as JSON on stdout")
     node_bench.add(bench)
 
 

@@ -95,8 +95,8 @@ def test_topics_that_cannot_be(start: Any, value: str, said: str) -> None:
     [
         ("/image_raw.subscription.reliability:=bogus", "] [emotion_node]: cannot activate: "),
         ("/emotion.publisher.reliability:=bogus", "] [emotion_node]: cannot configure: "),
-        ("/image_raw.subscription.depth:=hello", "must be a int, but got 'hello'"),
-        ("/image_raw.subscription.reliability:=3", "must be a str, but got 3"),
+        ("/image_raw.subscription.depth:=hello", "must be of type int, but got 'hello'"),
+        ("/image_raw.subscription.reliability:=3", "must be of type str, but got 3"),
         ("/image_raw.subscription.depth:=99999999999", "is out of bounds: 99999999999"),
         ("/image_raw.subscription.deadline:=5", "only depth, history, reliability"),
         ("/imag_raw.subscription.depth:=5", "is for none of this node's topics: /diagnostics.pub"),

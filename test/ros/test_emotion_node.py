@@ -151,7 +151,7 @@ def test_images_faster_than_work_are_dropped_not_queued(
         (["-r", "nonsense"], "'-r nonsense'; wanted is -r FROM:=TO\n"),
         (["--log-level", "loud"], "'--log-level loud'. Error: Argument does not use a valid"),
         (["--nonsense"], "emotion_node: unknown after --ros-args: ['--nonsense']\n"),
-        (["--", "nonsense"], "emotion_node: error: unrecognized arguments: nonsense\n"),
+        (["--", "nonsense"], "emotion_node: unknown: nonsense; ROS's arguments come after --ros"),
         (["-p", "reliability:=sometimes"], "reliability must be one of best_effort, reliable"),
         (["-p", "model:=/nowhere/x.onnx"], "/nowhere/x.onnx: no such model file"),
         (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),

@@ -42,7 +42,7 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(stop: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nonsense"], "photo_camera: error: unrecognized arguments: nonsense"),
+        (["nonsense"], "photo_camera: unknown: nonsense; ROS's arguments come after"),
         (["--ros-args", "-r", "x"], "photo_camera: cannot read remap rule: '-r x'"),
     ],
 )
