@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from esr_core.errors import OptionError
 
@@ -32,24 +32,39 @@ def run(module: str, name: str) -> NoReturn:
     for stop in STOPS:
         signal.signal(stop, lambda number, frame: os._exit(0))
     main: Any = getattr(import_module(module), name)
-    code = 0
     try:
         for stop in STOPS:
-            signal.signal(stop, signal.default_int_handler)
-        code = main()
+            signal.signal(stop, _interrupt)
+        code = _exit_code(main)
+        # Not sys.exit(): while Python takes itself apart, another signal would kill it, and threads
+        # of ROS that are still there could abort it.
+        leave(code)
     except KeyboardInterrupt:
-        pass
+        leave(0)
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    """Once is enough: a second KeyboardInterrupt would fall into what the first has set off."""
+    _ignore_stops()
+    raise KeyboardInterrupt
+
+
+def _ignore_stops() -> None:
+    for stop in STOPS:
+        # Not SIG_IGN: of a signal that has come already Python would say that it lost it.
+        signal.signal(stop, lambda number, frame: None)
+
+
+def _exit_code(main: Callable[[], int]) -> int:
+    try:
+        return main()
     except SystemExit as end:  # of argparse
-        code = end.code if isinstance(end.code, int) else 1
-    # Not sys.exit(): while Python takes itself apart, another signal would kill it, and threads of
-    # ROS that are still there could abort it.
-    leave(code)
+        return end.code if isinstance(end.code, int) else 1
 
 
 def leave(code: int) -> NoReturn:
     """End at once; what was printed is not lost."""
-    for stop in STOPS:
-        signal.signal(stop, signal.SIG_IGN)
+    _ignore_stops()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a full disk, a closed pipe
             stream.flush()

@@ -175,7 +175,7 @@ def test_training_sees_what_use_sees(size_px: int) -> None:
         ({"margin": 0.4}, "margin must be from 0.5 to 4, but got 0.4"),
         ({"margin": float("nan")}, "margin must be"),
         ({"detail_px": -1}, "detail_px must be from 0"),
-        ({"size_px": 96.5}, "size_px must be a int, but got 96.5"),
+        ({"size_px": 96.5}, "size_px must be an int, but got 96.5"),
         ({"grey": "no"}, "grey must be a bool"),
         ({"shift_y": float("inf")}, "shift_y must be from"),
     ],

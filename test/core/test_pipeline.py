@@ -211,7 +211,7 @@ def test_what_is_no_image_is_refused(
         ({"detection_size_px": 20}, "detection_size_px must be from 64 to 4096"),
         ({"detector": "dlib"}, "detector must be one of auto, yuface, opencv"),
         ({"provider": "gpu"}, "provider must be one of"),
-        ({"threads": 2.0}, r"threads must be a int, but got 2\.0 \(float\)"),
+        ({"threads": 2.0}, r"threads must be an int, but got 2\.0 \(float\)"),
     ],
 )
 def test_options_out_of_range(wrong: dict[str, Any], text: str) -> None:

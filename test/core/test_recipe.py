@@ -88,7 +88,7 @@ def test_file_of_options(tmp_path: Path) -> None:
         ({"stages": "56x2"}, "stages must be a list"),
         ({"stages": []}, "stages must hold one stage or more"),
         ({"branches": 0}, "branches must be from 1 to 64, but got 0"),
-        ({"branches": "many"}, "branches must be a int, but got 'many'"),
+        ({"branches": "many"}, "branches must be an int, but got 'many'"),
         ({"method": "magic"}, "method must be one of joint, branch_by_branch, affect"),
         ({"diversity": "volume"}, "diversity must be one of none, direct, logdet"),
         ({"momentum": 1.5}, "momentum must be from 0 to 0.9999"),
