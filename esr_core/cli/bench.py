@@ -80,13 +80,12 @@ def _counts(text: str) -> List[int]:
 
 def run(arguments: argparse.Namespace) -> None:
     if arguments.node:
-        _refuse(arguments, ("data", "faces", "rounds", "calls"), "is not for --node")
+        _refuse(arguments, set(DEFAULTS) - set(node_bench.HANDED_ON), "is not for --node")
+        _fill(arguments, node_bench.DEFAULTS)
         node_bench.run(arguments)
         return
     _refuse(arguments, node_bench.DEFAULTS, "is for --node only")
-    for name, default in DEFAULTS.items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, default)
+    _fill(arguments, DEFAULTS)
     for name in ("rounds", "calls"):
         if getattr(arguments, name) < 1:
             raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
@@ -120,9 +119,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
-    for name in names:
+    for name in sorted(names):
         if getattr(arguments, name) is not None:
             raise OptionError(f"--{name.replace('_', '-')} {why}")
+
+
+def _fill(arguments: argparse.Namespace, defaults: Dict[str, Any]) -> None:
+    for name, default in defaults.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
 
 
 def _contestants(model: Model, arguments: argparse.Namespace, folder: Path) -> List[Contestant]:

@@ -22,6 +22,8 @@ from esr_core.errors import EsrError, OptionError
 
 #: What holds where nothing is given.
 DEFAULTS: Dict[str, Any] = {"seconds": 10.0, "only": "", "set": [], "params_file": None}
+#: Options of the learner's benchmark that the node has as parameters too.
+HANDED_ON = ("model", "provider", "threads")
 
 #: What is shown: title, columns, and what stands below.
 _TABLES = (
@@ -82,9 +84,6 @@ def run(arguments: argparse.Namespace) -> None:
         OptionError: a time, a file or a parameter that is none.
         NodeBenchError: there is no ROS, or the node does not answer.
     """
-    for name, default in DEFAULTS.items():
-        if getattr(arguments, name) is None:
-            setattr(arguments, name, default)
     if not 1 <= arguments.seconds <= 86_400:
         raise OptionError(f"--seconds must be from 1 to 86400, but got {arguments.seconds:g}")
     if importlib.util.find_spec("rclpy") is None:
@@ -119,7 +118,7 @@ def _node_words(arguments: argparse.Namespace) -> List[str]:
         if not arguments.params_file.is_file():
             raise OptionError(f"--params-file: there is no file {arguments.params_file}")
         words += ["--params-file", str(arguments.params_file)]
-    given = {name: getattr(arguments, name) for name in ("model", "provider", "threads")}
+    given = {name: getattr(arguments, name) for name in HANDED_ON}
     parameters = [f"{name}:={value}" for name, value in given.items() if value not in (None, "")]
     for parameter in parameters + arguments.set:
         if not re.fullmatch(r"[^:=\s]+:=.+", parameter):

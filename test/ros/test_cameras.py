@@ -74,37 +74,46 @@ def test_where_answers_go(topics: list[str], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("parameter", "said"),
     [
-        ('["head/left", "head/right"]', "would both be answered on head/emotion"),
-        ('["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
-        ('["left image"]', "cannot configure: failed to resolve name: topic name must not"),
-        ('["left//image_raw"]', "cannot configure: failed to resolve name: topic name must not"),
-        ("[]", "a parameter was given an empty list, such as image_topics: []"),
+        ('image_topics:=["head/left", "head/right"]', "would both be answered on head/emotion"),
+        ('image_topics:=["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
+        (
+            'image_topics:=["left image"]',
+            "cannot configure: failed to resolve name: topic name must not",
+        ),
+        (
+            'image_topics:=["left//image_raw"]',
+            "cannot configure: failed to resolve name: topic name must not",
+        ),
+        ("image_topics:=[]", "a parameter was given an empty list, such as image_topics: []"),
+        (
+            "qos_overrides./image_raw.subscription.reliability:=bogus",
+            "] [emotion_node]: cannot activate: ",
+        ),
+        (
+            "qos_overrides./emotion.publisher.reliability:=bogus",
+            "] [emotion_node]: cannot configure: ",
+        ),
+        (
+            "qos_overrides./image_raw.subscription.depth:=hello",
+            "must be of type int, but got 'hello'",
+        ),
+        ("qos_overrides./image_raw.subscription.reliability:=3", "must be of type str, but got 3"),
+        (
+            "qos_overrides./image_raw.subscription.depth:=99999999999",
+            "is out of bounds: 99999999999",
+        ),
+        ("qos_overrides./image_raw.subscription.deadline:=5", "only depth, history, reliability"),
+        (
+            "qos_overrides./imag_raw.subscription.depth:=5",
+            "is for none of this node's topics: /diagnostics.pub",
+        ),
+        ("qos_overrides./imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
 )
-def test_topics_that_cannot_be(start: Any, value: str, said: str) -> None:
-    node = start("-p", f"image_topics:={value}")
-    assert node.exit_code() == 2, node.said
-    assert said in node.said
-    assert "Traceback" not in node.said
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("/image_raw.subscription.reliability:=bogus", "] [emotion_node]: cannot activate: "),
-        ("/emotion.publisher.reliability:=bogus", "] [emotion_node]: cannot configure: "),
-        ("/image_raw.subscription.depth:=hello", "must be of type int, but got 'hello'"),
-        ("/image_raw.subscription.reliability:=3", "must be of type str, but got 3"),
-        ("/image_raw.subscription.depth:=99999999999", "is out of bounds: 99999999999"),
-        ("/image_raw.subscription.deadline:=5", "only depth, history, reliability"),
-        ("/imag_raw.subscription.depth:=5", "is for none of this node's topics: /diagnostics.pub"),
-        ("/imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
-    ],
-)
-def test_quality_of_service_that_cannot_be(start: Any, override: str, said: str) -> None:
-    node = start("-p", f"qos_overrides.{override}")
+def test_topics_and_their_quality_that_cannot_be(start: Any, parameter: str, said: str) -> None:
+    node = start("-p", parameter)
     assert node.exit_code() == 2, node.said
     assert said in node.said
     assert "Traceback" not in node.said

@@ -56,8 +56,7 @@ def test_names_that_are_none_and_regions_that_stay_away(
 
     def track(number: int) -> None:
         # Longer topics ROS does not take; one face told twice is one.
-        ids_ = ["a1", "no topic", "", "7", "a/b", "silent", "a" * 300, "a1"]
-        stamp = IdsList(ids=ids_)
+        stamp = IdsList(ids=["a1", "no topic", "", "7", "a/b", "silent", "a" * 300, "a1"])
         stamp.header.stamp.sec, stamp.header.stamp.nanosec = (
             number // 10,
             number % 10 * 100_000_000,
