@@ -1,133 +1,116 @@
-"""An ONNX graph that asks one branch after another, and each only about faces that are not decided.
+"""An ONNX graph that asks its branches in two turns: one, then all others.
 
-A nested ensemble can answer after its first branch already, so one file serves every size of it.
-Two inputs that may be left out say how far to go; left out, all branches answer:
+A nested ensemble can answer after its first branch already, which decides most faces; only what
+leaves doubt is asked on. There is no third turn, since few faces would be decided between one and
+all, and branches are the faster the more of them stand side by side (:mod:`esr_core.fused`). Two
+inputs that may be left out say how far to go; left out, all branches answer:
 
-- ``branches``: int64, at most so many are asked.
-- ``lead``: float32; a face is decided once the mean probability of its likeliest emotion leads that
-  of the next by so much.
+- ``branches``: int64, at most so many are counted; with 1 no more are asked.
+- ``lead``: float32; a face is decided once the probability of its likeliest emotion leads that of
+  the next by so much.
 
-What a branch was not asked about a face has the vote -1 and zeros in the other outputs.
+What a branch was not asked about a face, or is not counted, has the vote -1 and zeros in the other
+outputs.
 """
 
 from __future__ import annotations
 
-from typing import Dict, List, Set, Tuple
+from typing import Any, Dict, List, Set, Tuple
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, parser
-from torch import Tensor, nn
 
 from esr_core.emotions import LABELS
 from esr_core.infer import BRANCHES, INPUT, LEAD, BranchPrediction
 from esr_core.metadata import NEVER
-from esr_core.model import ESR
 
-# What is known before the first branch: nothing, and every face is open.
-_BEGIN = """
+# After the first branch: who is to be asked about once more, and is there anybody?
+_WANTED = """
+    first_answer = Concat <axis = 2> (first_emotions, first_affect)
+    cool = Div (first_emotions, temperature)
+    probable_first = Softmax <axis = 2> (cool)
+    top, top_at = TopK (probable_first, two)
+    likeliest, next = Split <axis = 2> (top)
+    ahead = Sub (likeliest, next)
+    ahead_row = Squeeze (ahead, axes_1_2)
+    unclear = Less (ahead_row, lead)
+    more = Less (one, branches)
+    open = And (unclear, more)
+    flags = Cast <to = 6> (open)
+    most = ReduceMax <keepdims = 0> (flags)
+    wanted = Cast <to = 9> (most)
     n = Shape <end = 1> ({faces})
     n_answers = Concat <axis = 0> (n, answers)
-    n_labels = Concat <axis = 0> (n, labels)
-    nothing = ConstantOfShape (n_answers)
-    total_0 = ConstantOfShape (n_labels)
-    decided = ConstantOfShape <value = bool[1] {{0}}> (n)
-    open_0 = ConstantOfShape <value = bool[1] {{1}}> (n)
+    nothing = Expand (zero, n_answers)
 """
-# Is there anything left to ask branch i?
-_WANTED = """
-    flags_{i} = Cast <to = 6> (open_{i})
-    most_{i} = ReduceMax <keepdims = 0> (flags_{i})
-    wanted_{i} = Cast <to = 9> (most_{i})
-"""
-# Branch i sees the rows of the faces that are open ...
+# The others see the rows of the faces that are open ...
 _ASK = """
-    places = NonZero (open_{i})
+    places = NonZero (open)
     rows = Transpose <perm = [1, 0]> (places)
     row = Squeeze (places, axis_0)
     asked = Gather <axis = 0> (shared, row)
 """
-# ... and what it says of them joins what the others said.
+# ... and what they say joins what the first one said.
 _TELL = """
-    answer = Concat <axis = 1> (emotions_{i}, affect_{i})
-    said = ScatterND (nothing, rows, answer)
-    cool = Div (emotions_{i}, temperature)
-    probable = Softmax <axis = 1> (cool)
-    before = Gather <axis = 0> (total_{i}, row)
-    sum = Add (before, probable)
-    total = ScatterND (total_{i}, rows, sum)
-    top, top_at = TopK (sum, two)
-    first, second = Split <axis = 1> (top)
-    ahead = Sub (first, second)
-    ahead_row = Squeeze (ahead, axis_1)
-    needed = Mul (lead, count_{next})
-    unclear = Less (ahead_row, needed)
-    more = Less (number_{next}, branches)
-    on = And (unclear, more)
-    open = ScatterND (decided, rows, on)
+    rest_answer = Concat <axis = 2> (rest_emotions, rest_affect)
+    rest_said = ScatterND (nothing, rows, rest_answer)
 """
-_PASS = """
-    same_nothing = Identity (nothing)
-    same_total = Identity (total_{i})
-    same_decided = Identity (decided)
-"""
-# The answers of all branches side by side, (n, branches, 10), and who was asked, (n, branches, 1).
-_COLUMN = """
-    said_column_{i} = Unsqueeze (said_{i}, axis_1)
-    asked_{i} = Cast <to = 1> (open_{i})
-    asked_column_{i} = Unsqueeze (asked_{i}, axes_1_2)
-"""
+_PASS = "same_nothing = Identity (nothing)"
 _END = """
-    answers_of_all = Concat <axis = 1> ({said})
-    was_asked = Concat <axis = 1> ({asked})
+    answers_of_all = Concat <axis = 1> (first_answer, said)
+    emotions, branch_affect_said = Split <axis = 2> (answers_of_all, widths)
+    is_counted = Less (members, branches)
+    open_column = Unsqueeze (open, axis_1)
+    open_or_first = Or (open_column, is_first)
+    voted = And (open_or_first, is_counted)
+    was_asked_row = Cast <to = 1> (voted)
+    was_asked = Unsqueeze (was_asked_row, axis_2)
     times = ReduceSum <keepdims = 0> (was_asked, axis_1)
-    emotions, branch_affect = Split <axis = 2> (answers_of_all, widths)
-    branch_emotions = Div (emotions, temperature)
-    probabilities = Div (total_{n}, times)
+    all_emotions = Div (emotions, temperature)
+    all_probable = Softmax <axis = 2> (all_emotions)
+    probable = Mul (all_probable, was_asked)
+    probable_total = ReduceSum <keepdims = 0> (probable, axis_1)
+    probabilities = Div (probable_total, times)
+    branch_emotions = Mul (all_emotions, was_asked)
+    branch_affect = Mul (branch_affect_said, was_asked)
     affect_total = ReduceSum <keepdims = 0> (branch_affect, axis_1)
     affect_mean = Div (affect_total, times)
     affect = Clip (affect_mean, lowest, highest)
-    best = ArgMax <axis = 2, keepdims = 0> (branch_emotions)
-    was_asked_row = Squeeze (was_asked, axis_2)
-    voted = Cast <to = 9> (was_asked_row)
+    best = ArgMax <axis = 2, keepdims = 0> (all_emotions)
     votes = Where (voted, best, no_vote)
 """
 
 
-class Branches(nn.Module):
-    """An ESR with an output for each answer of each branch: emotions, then affect."""
+def assemble(traced: ModelProto, count: int, temperature: float) -> ModelProto:
+    """Let the branches of a traced, and maybe quantized, :class:`esr_core.fused.Turns` take turns.
 
-    def __init__(self, esr: ESR) -> None:
-        super().__init__()
-        self.esr = esr
-        self.outputs = [
-            f"{what}_{i}" for i in range(esr.get_ensemble_size()) for what in ("emotions", "affect")
-        ]
-
-    def forward(self, x: Tensor) -> List[Tensor]:
-        shared = self.esr.base(x)
-        each = [branch(shared)[:2] for branch in self.esr.convolutional_branches]
-        return [answer for answers in each for answer in answers]
-
-
-def assemble(traced: ModelProto, temperature: float) -> ModelProto:
-    """Let the branches of a traced, and maybe quantized, :class:`Branches` take turns.
-
-    temperature: the emotions' logits are divided by it. The outputs are those of
-    :class:`esr_core.infer.BranchPrediction`, of two branches or more.
+    count: of its branches, 2 or more. temperature: the emotions' logits are divided by it. The
+    outputs are those of :class:`esr_core.infer.BranchPrediction`.
     """
-    count = len(traced.graph.output) // 2
-    base, turns = _parted(traced.graph, count)
     weights = {tensor.name: tensor for tensor in traced.graph.initializer}
-    nodes = [*base, *_parsed(_BEGIN.format(faces=INPUT))]
-    columns: List[NodeProto] = []
-    for i, turn in enumerate(turns):
-        nodes += [*_parsed(_WANTED.format(i=i)), _turn(i, turn, weights)]
-        columns += _parsed(_COLUMN.format(i=i))
-    said = ", ".join(f"said_column_{i}" for i in range(count))
-    asked = ", ".join(f"asked_column_{i}" for i in range(count))
-    nodes += [*columns, *_parsed(_END.format(said=said, asked=asked, n=count))]
+    for node in [node for node in traced.graph.node if node.op_type == "Constant"]:
+        weights[node.output[0]] = _tensor(node)  # maybe of both turns
+        traced.graph.node.remove(node)
+    first, rest = _parted(traced.graph)
+    ask = helper.make_graph(
+        [*_parsed(_ASK), *rest, *_parsed(_TELL)],
+        "rest",
+        [],
+        [helper.make_empty_tensor_value_info("rest_said")],
+        _read_by(rest, weights),
+    )
+    skip = helper.make_graph(
+        _parsed(_PASS), "nobody", [], [helper.make_empty_tensor_value_info("same_nothing")]
+    )
     graph = helper.make_graph(
-        nodes,
+        [
+            *first,
+            *_parsed(_WANTED.format(faces=INPUT)),
+            helper.make_node("If", ["wanted"], ["said"], then_branch=ask, else_branch=skip),
+            *_parsed(_END),
+        ],
         "anytime",
         [
             *traced.graph.input,
@@ -135,39 +118,28 @@ def assemble(traced: ModelProto, temperature: float) -> ModelProto:
             helper.make_tensor_value_info(LEAD, TensorProto.FLOAT, []),
         ],
         [_output(name, count) for name in BranchPrediction._fields],
-        [*_read_by(base, weights), *_constants(count, temperature)],
+        [*_read_by(first, weights), *_constants(count, temperature)],
     )
     return helper.make_model(
         graph, opset_imports=traced.opset_import, ir_version=traced.ir_version, producer_name="esr"
     )
 
 
-def _parted(graph: GraphProto, count: int) -> Tuple[List[NodeProto], List[List[NodeProto]]]:
-    """Return the nodes that all branches need, and those of each branch, which read ``shared``."""
+def _parted(graph: GraphProto) -> Tuple[List[NodeProto], List[NodeProto]]:
+    """Return the nodes that make ``first_…`` and ``shared``, and those that make ``rest_…``."""
     maker = {output: i for i, node in enumerate(graph.node) for output in node.output}
-    needed = [_ancestors(graph, maker, [f"emotions_{i}", f"affect_{i}"]) for i in range(count)]
-    common = set.intersection(*needed)
-    # Every branch undoes the quantization of its input itself, so that its first convolution is
-    # one with that, and rows are picked of bytes.
-    common -= {
-        i
-        for i in common
-        if graph.node[i].op_type == "DequantizeLinear" and graph.node[i].input[0] in maker
-        if not any(graph.node[i].output[0] in graph.node[j].input for j in common)
-    }
-    crossing = {
-        name
-        for own in needed
-        for i in own - common
-        for name in graph.node[i].input
-        if maker.get(name) in common
-    }
-    (shared,) = crossing
-    base = [_renamed(graph.node[i], shared, "shared") for i in sorted(common)]
-    turns = [
-        [_renamed(graph.node[i], shared, "asked") for i in sorted(own - common)] for own in needed
-    ]
-    return base, turns
+    first = _ancestors(graph, maker, ["first_emotions", "first_affect"])
+    rest = _ancestors(graph, maker, ["rest_emotions", "rest_affect"]) - first
+    (shared,) = {name for i in rest for name in graph.node[i].input if maker.get(name) in first}
+    nodes = [_copy(graph.node[i]) for i in sorted(rest)]
+    source = graph.node[maker[shared]]
+    if source.op_type == "DequantizeLinear":
+        # The rest undoes the quantization of its input itself, so that its first convolution is one
+        # with that, and rows are picked of bytes.
+        nodes = [_copy(source), *_renamed(nodes, shared, "asked_exact")]
+        nodes[0].output[0], shared = "asked_exact", source.input[0]
+    firsts = [_copy(graph.node[i]) for i in sorted(first)]
+    return _renamed(firsts, shared, "shared"), _renamed(nodes, shared, "asked")
 
 
 def _ancestors(graph: GraphProto, maker: Dict[str, int], names: List[str]) -> Set[int]:
@@ -189,26 +161,21 @@ def _renamed(node: NodeProto, old: str, new: str) -> NodeProto:
     return node
 
 
-def _turn(i: int, nodes: List[NodeProto], weights: Dict[str, TensorProto]) -> NodeProto:
-    """Ask branch i, if there is a face to ask it about."""
-    ask = helper.make_graph(
-        [*_parsed(_ASK.format(i=i)), *nodes, *_parsed(_TELL.format(i=i, next=i + 1))],
-        f"branch_{i}",
-        [],
-        [helper.make_empty_tensor_value_info(name) for name in ("said", "total", "open")],
-        _read_by(nodes, weights),
-    )
-    skip = helper.make_graph(
-        _parsed(_PASS.format(i=i)),
-        f"no_branch_{i}",
-        [],
-        [
-            helper.make_empty_tensor_value_info(name)
-            for name in ("same_nothing", "same_total", "same_decided")
-        ],
-    )
-    outputs = [f"said_{i}", f"total_{i + 1}", f"open_{i + 1}"]
-    return helper.make_node("If", [f"wanted_{i}"], outputs, then_branch=ask, else_branch=skip)
+def _copy(node: NodeProto) -> NodeProto:
+    return NodeProto.FromString(node.SerializeToString())
+
+
+def _renamed(nodes: List[NodeProto], old: str, new: str) -> List[NodeProto]:
+    for node in nodes:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
+    return nodes
+
+
+def _tensor(constant: NodeProto) -> TensorProto:
+    tensor = TensorProto.FromString(constant.attribute[0].t.SerializeToString())
+    tensor.name = constant.output[0]
+    return tensor
 
 
 def _read_by(nodes: List[NodeProto], weights: Dict[str, TensorProto]) -> List[TensorProto]:
@@ -218,35 +185,33 @@ def _read_by(nodes: List[NodeProto], weights: Dict[str, TensorProto]) -> List[Te
 
 def _constants(count: int, temperature: float) -> List[TensorProto]:
     labels = len(LABELS)
-    whole = {
-        "answers": [labels + 2],
-        "labels": [labels],
-        "widths": [labels, 2],
-        "two": [2],
-        "axis_0": [0],
-        "axis_1": [1],
-        "axis_2": [2],
-        "axes_1_2": [1, 2],
-        "no_vote": -1,
-        BRANCHES: count,
-        **{f"number_{i}": i for i in range(1, count + 1)},
-    }
-    real = {
-        "temperature": temperature,
-        "lowest": -1.0,
-        "highest": 1.0,
-        LEAD: NEVER,
-        **{f"count_{i}": float(i) for i in range(1, count + 1)},
+    values: Dict[np.dtype[Any], Dict[str, Any]] = {
+        np.dtype(np.int64): {
+            "answers": [count - 1, labels + 2],
+            "widths": [labels, 2],
+            "members": range(count),
+            "one": 1,
+            "two": [2],
+            "axis_0": [0],
+            "axis_1": [1],
+            "axis_2": [2],
+            "axes_1_2": [1, 2],
+            "no_vote": -1,
+            BRANCHES: count,
+        },
+        np.dtype(np.float32): {
+            "zero": 0.0,
+            "temperature": temperature,
+            "lowest": -1.0,
+            "highest": 1.0,
+            LEAD: NEVER,
+        },
+        np.dtype(np.bool_): {"is_first": [True] + [False] * (count - 1)},
     }
     return [
-        helper.make_tensor(
-            name,
-            kind,
-            [len(value)] if isinstance(value, list) else [],
-            value if isinstance(value, list) else [value],
-        )
-        for kind, values in ((TensorProto.INT64, whole), (TensorProto.FLOAT, real))
-        for name, value in values.items()
+        onnx.numpy_helper.from_array(np.asarray(value, kind), name)
+        for kind, named in values.items()
+        for name, value in named.items()
     ]
 
 

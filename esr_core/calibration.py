@@ -74,13 +74,16 @@ def fit_temperature(logits: NDArray[np.float32], target: NDArray[np.int64]) -> f
 def branches_asked(
     logits: NDArray[np.float32], lead: float, temperature: float = 1.0
 ) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return what an ensemble says that asks until a face is decided, and how many it asks.
+    """Return what an ensemble says that asks its first branch, then all if that leaves doubt.
 
-    logits: (n, branches, 8). Returns probabilities (n, 8) and counts (n,), as
+    logits: (n, branches, 8). Returns probabilities (n, 8) and how many were asked (n,), as
     :mod:`esr_core.anytime` has them.
     """
-    means, leads = _nested(logits, temperature)
-    return _until(means, leads, lead)
+    first = mean_probabilities(logits[:, :1], temperature)
+    undecided = _lead(first) < lead
+    everyone = mean_probabilities(logits, temperature)
+    asked: NDArray[np.int64] = np.where(undecided, logits.shape[1], 1)
+    return np.where(undecided[:, None], everyone, first), asked
 
 
 def fit_lead(
@@ -94,31 +97,18 @@ def fit_lead(
     logits: (n, branches, 8), of faces that were not trained on. target: (n,) their labels. cost:
     of the accuracy with all branches, as a share of the faces.
     """
-    means, leads = _nested(logits, temperature)
-    least = (means[:, -1].argmax(axis=1) == target).mean() - cost
+    least = (mean_probabilities(logits, temperature).argmax(axis=1) == target).mean() - cost
     fitted = 1.0
     for hundredths in range(99, -1, -1):
-        told, _ = _until(means, leads, hundredths / 100)
+        told, _ = branches_asked(logits, hundredths / 100, temperature)
         if (told.argmax(axis=1) == target).mean() < least:
             break
         fitted = hundredths / 100
     return fitted
 
 
-def _nested(
-    logits: NDArray[np.float32], temperature: float
-) -> Tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean probabilities of the first 1, 2, … branches, and by how much one leads."""
-    counts = np.arange(1, logits.shape[1] + 1)[:, None]
-    means = summed_probabilities(logits, temperature) / counts  # (n, branches, 8)
-    second, first = np.moveaxis(np.sort(means, axis=2)[:, :, -2:], 2, 0)
-    return means, first - second
-
-
-def _until(
-    means: NDArray[np.float64], leads: NDArray[np.float64], lead: float
-) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
-    decided = leads >= lead
-    decided[:, -1] = True  # there is nobody left to ask
-    last = decided.argmax(axis=1)
-    return means[np.arange(len(means)), last], last + 1
+def _lead(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how much the likeliest emotion leads the next: (n, 8) → (n,)."""
+    second, first = np.sort(probabilities, axis=1)[:, -2:].T
+    lead: NDArray[np.float64] = first - second
+    return lead

@@ -180,7 +180,7 @@ def _nested(report: Report, adaptive: Optional[Adaptive]) -> str:
     told = ""
     if adaptive:
         told = (
-            f"\nAsked one after another until one emotion leads the next by {adaptive.lead:g} "
+            f"\nAsked in turns until one emotion leads the next by {adaptive.lead:g} "
             f"(`branches: adaptive`), {adaptive.asked:.2f} of {len(report.branches.nested)} "
             f"branches are asked on the average, with an accuracy of {adaptive.accuracy:.2%}. The "
             "lead was fitted to these faces.\n"

@@ -1,6 +1,6 @@
 """Turning trained weights into ``.onnx`` files, in fp32, fp16 and INT8.
 
-What a CPU runs asks one branch after another (:mod:`esr_core.anytime`); what a GPU runs, fp16 and
+What a CPU runs asks its branches in turns (:mod:`esr_core.anytime`); what a GPU runs, fp16 and
 symmetric INT8, asks all of them at once.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Dict, Iterator, Optional
+from typing import Dict, Iterator, List, Optional
 
 import numpy as np
 import onnx
@@ -25,6 +25,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from esr_core import anytime
 from esr_core.atomic import replacing
+from esr_core.fused import Turns
 from esr_core.infer import INPUT, METADATA_KEY
 from esr_core.metadata import Metadata
 from esr_core.model import ESR, Counted, Ensemble
@@ -83,7 +84,8 @@ def export_int8(
             per_channel=True,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "MaxPool", "Relu"],
+            op_types_to_quantize=["Conv", "MaxPool", "Relu", "GlobalAveragePool"],
+            nodes_to_exclude=_gates(prepared),
             extra_options={"ActivationSymmetric": symmetric},
         )
         _finish(partial, metadata, turns)
@@ -93,6 +95,13 @@ def _takes_turns(esr: ESR) -> bool:
     return esr.get_ensemble_size() > 1
 
 
+def _gates(path: Path) -> List[str]:
+    """The small convolutions of attention and of the answers, which 8 bits make slower."""
+    small = ("/squeeze/", "/excite/", "/place/", "/emotions/", "/affect/")
+    names = [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "Conv"]
+    return [name for name in names if any(part in name for part in small)]
+
+
 def _trace(
     esr: ESR,
     metadata: Metadata,
@@ -100,13 +109,15 @@ def _trace(
     do_constant_folding: bool = True,
     turns: bool = False,
 ) -> None:
-    """Write the network as it stands: an answer of the ensemble, or ``turns``, of each branch."""
+    """Write the network as it stands: an answer of the ensemble, or of each of its ``turns``."""
     size = metadata.input.size_px
-    network = anytime.Branches(esr) if turns else Ensemble(esr, metadata.temperature)
-    outputs = network.outputs if isinstance(network, anytime.Branches) else OUTPUTS
+    network = Turns(esr.eval()) if turns else Ensemble(esr, metadata.temperature)
+    outputs = list(network.outputs) if isinstance(network, Turns) else OUTPUTS
     with warnings.catch_warnings():
         # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Sizes of images become constants, which is meant.
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
         torch.onnx.export(
             network.eval(),
             (torch.zeros(1, 3, size, size),),
@@ -136,7 +147,7 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
 def _finish(path: Path, metadata: Metadata, turns: bool = False) -> None:
     model = onnx.load(str(path))
     if turns:
-        model = anytime.assemble(model, metadata.temperature)
+        model = anytime.assemble(model, metadata.branches, metadata.temperature)
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     entry = model.metadata_props.add()

@@ -167,7 +167,6 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.calibration import branches_asked
     from esr_core.card import Adaptive, write
     from esr_core.evaluate import measure
 
@@ -181,9 +180,10 @@ def _card(arguments: argparse.Namespace) -> None:
         unquantized = _answers(*_predictor(arguments.fp32), data, "evaluating")
         exact = measure(unquantized, data.emotions, data.affect)
     adaptive = None
-    if len(outputs) > 3 and metadata.branches > 1:
-        told, asked = branches_asked(outputs[3], metadata.lead)  # at the temperature already
-        right = told.argmax(axis=1) == data.emotions.argmax(axis=1)
+    if load_model(arguments.model).takes_turns:
+        told = _answers(*_predictor(str(arguments.model), ADAPTIVE), data, "evaluating")
+        asked = (told[2] >= 0).sum(axis=1)
+        right = told[0].argmax(axis=1) == data.emotions.argmax(axis=1)
         adaptive = Adaptive(metadata.lead, float(asked.mean()), float(right.mean()))
     files = write(arguments.model, metadata, report, robustness, exact, adaptive)
     if arguments.json:

@@ -29,6 +29,7 @@ TRAINERS = {
     "distributed",
     "diversity",
     "export",
+    "fused",
     "history",
     "learner",
     "model",
