@@ -154,13 +154,6 @@ def _ancestors(graph: GraphProto, maker: Dict[str, int], names: List[str]) -> Se
     return found
 
 
-def _renamed(node: NodeProto, old: str, new: str) -> NodeProto:
-    node = NodeProto.FromString(node.SerializeToString())
-    for names in (node.input, node.output):
-        names[:] = [new if name == old else name for name in names]
-    return node
-
-
 def _copy(node: NodeProto) -> NodeProto:
     return NodeProto.FromString(node.SerializeToString())
 

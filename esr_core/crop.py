@@ -7,12 +7,15 @@ in use what it saw in training.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Sequence, Union
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.options import check, option
+
+Images = Union[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
@@ -55,36 +58,41 @@ def crop(
     rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels, may reach over the border;
     what lies outside repeats the border's pixels. Returns (n, 3, size, size) float32 in [0, 1].
     """
-    batch = np.empty((len(boxes), 3, spec.size_px, spec.size_px), np.float32)
-    for i, (x, y, side) in enumerate(squares(boxes, spec)):
-        batch[i] = normalise(_cut(rgb, float(x), float(y), float(side)), spec)
-    return batch
+    height, width = rgb.shape[:2]
+    x, y, side = squares(boxes, spec).astype(np.float64).T
+    # A box far outside or far too large would need a border of any size; keep it near the image.
+    side_px = np.clip(np.rint(side), 2, 2 * max(height, width))
+    left = np.clip(np.rint(x - side / 2), -side_px, width)
+    top = np.clip(np.rint(y - side / 2), -side_px, height)
+    places = np.stack([left, top, side_px], axis=1).astype(np.int64).tolist()
+    return whole([_cut(rgb, *place) for place in places], spec)
 
 
-def whole(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
+def whole(images: Images, spec: InputSpec) -> NDArray[np.float32]:
     """Turn images that are already framed as the network wants them into its input.
 
-    images: (n, h, w) grey or (n, h, w, 3) rgb, uint8. Returns (n, 3, size, size) in [0, 1].
+    images: n of them, each (h, w) grey or (h, w, 3) rgb, uint8, or an array of them. Returns
+    (n, 3, size, size) in [0, 1].
     """
-    batch = np.empty((len(images), 3, spec.size_px, spec.size_px), np.float32)
+    shape = (len(images), spec.size_px, spec.size_px)
+    faces = np.empty(shape if spec.grey else (*shape, 3), np.uint8)
     for i, image in enumerate(images):
-        batch[i] = normalise(image, spec)
+        faces[i] = _reduced(image, spec)
+    batch = np.empty((len(images), 3, *shape[1:]), np.float32)
+    planes = faces[:, None] if spec.grey else faces.transpose(0, 3, 1, 2)
+    np.multiply(planes, np.float32(1 / 255), out=batch)
     return batch
 
 
-def normalise(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.float32]:
-    """Bring one framed face, (h, w) grey or (h, w, 3) rgb uint8, to colour, size and scale.
-
-    Returns (size, size) for a network that sees grey, else (3, size, size), in [0, 1].
-    """
+def _reduced(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """Bring one framed face to colour and size: (size, size), or (size, size, 3)."""
     if spec.grey and face.ndim == 3:
         face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     elif not spec.grey and face.ndim == 2:
         face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
     if spec.detail_px:
         face = _resize(face, spec.detail_px)
-    scaled = _resize(face, spec.size_px).astype(np.float32) * np.float32(1 / 255)
-    return scaled if spec.grey else np.moveaxis(scaled, 2, 0)
+    return _resize(face, spec.size_px)
 
 
 def _resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
@@ -96,15 +104,11 @@ def _resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return cv2.resize(face, (size_px, size_px), interpolation=method)  # type: ignore[return-value]
 
 
-def _cut(rgb: NDArray[np.uint8], x: float, y: float, side: float) -> NDArray[np.uint8]:
-    height, width = rgb.shape[:2]
-    # A box far outside or far too large would need a border of any size; keep it near the image.
-    side_px = int(np.clip(round(side), 2, 2 * max(height, width)))
-    left = int(np.clip(round(x - side / 2), -side_px, width))
-    top = int(np.clip(round(y - side / 2), -side_px, height))
+def _cut(rgb: NDArray[np.uint8], left: int, top: int, side_px: int) -> NDArray[np.uint8]:
     inside = rgb[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
     if inside.shape[:2] == (side_px, side_px):
         return inside
+    height, width = rgb.shape[:2]
     rows = np.clip(np.arange(top, top + side_px), 0, height - 1)
     columns = np.clip(np.arange(left, left + side_px), 0, width - 1)
     return rgb[rows[:, None], columns[None, :]]

@@ -117,7 +117,7 @@ def _trace(
         # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Sizes of images become constants, which is meant.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
         torch.onnx.export(
             network.eval(),
             (torch.zeros(1, 3, size, size),),

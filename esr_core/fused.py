@@ -6,29 +6,30 @@ ESR* does in it, is as many nodes for nine branches as for one. Answers stay tho
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple, Union
+from typing import Sequence, Tuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from esr_core.model import ESR, Branch, ConvStack
-
-Layer = Union[nn.Conv2d, nn.Linear]
+from esr_core.model import ESR, ConvStack
 
 
 class SideBySide(nn.Module):
     """Stacks that read one input: (n, c, h, w) → (n, k * c', h', w'), one after another."""
 
-    def __init__(self, stacks: Sequence[ConvStack]) -> None:
+    def __init__(self, stacks: Sequence[nn.Module]) -> None:
+        """stacks: all bases, or all branches, of the same form."""
         super().__init__()
-        self.pooled = stacks[0].pooled
+        form = cast(ConvStack, stacks[0])
+        self.pooled = form.pooled
         self.convs = nn.ModuleList(
-            _joined([_folded(stack, i) for stack in stacks], one_input=i == 1) for i in range(1, 5)
+            _joined([_folded(s, f"conv{i}", f"bn{i}") for s in stacks], one_input=i == 1)
+            for i in range(1, 5)
         )
         self.gates = nn.ModuleList()
-        if stacks[0].diversified:
+        if form.diversified:
             for i in range(1, 5):
                 self.gates.append(Gates([stack.get_submodule(f"cbam{i}") for stack in stacks]))
 
@@ -50,13 +51,9 @@ class Gates(nn.Module):
         channel = [cbam.get_submodule("ChannelGate.mlp") for cbam in cbams]
         spatial = [cbam.get_submodule("SpatialGate.spatial") for cbam in cbams]
         self.count = len(cbams)
-        self.squeeze = _joined([mlp.get_submodule("1") for mlp in channel])
-        self.excite = _of_sum(_joined([mlp.get_submodule("3") for mlp in channel]))
-        self.place = _dense(
-            _joined(
-                [fuse_conv_bn_eval(s.get_submodule("conv"), s.get_submodule("bn")) for s in spatial]
-            )
-        )
+        self.squeeze = _joined([_layer(mlp, "1") for mlp in channel])
+        self.excite = _of_sum(_joined([_layer(mlp, "3") for mlp in channel]))
+        self.place = _dense([_folded(each, "conv", "bn") for each in spatial])
 
     def forward(self, x: Tensor) -> Tensor:
         # Plain numbers, or the graph would work them out again at each run.
@@ -83,12 +80,12 @@ class Gates(nn.Module):
 class Voters(nn.Module):
     """Branches asked together: (n, 128, 20, 20) → (n, k, 8) logits and (n, k, 2) affect."""
 
-    def __init__(self, branches: Sequence[Branch]) -> None:
+    def __init__(self, branches: Sequence[nn.Module]) -> None:
         super().__init__()
         self.count = len(branches)
         self.features = SideBySide(branches)
-        self.emotions = _joined([branch.fc for branch in branches])
-        self.affect = _joined([branch.fc_dimensional for branch in branches])
+        self.emotions = _joined([_layer(branch, "fc") for branch in branches])
+        self.affect = _joined([_layer(branch, "fc_dimensional") for branch in branches])
 
     def forward(self, shared: Tensor) -> Tuple[Tensor, Tensor]:
         x = F.adaptive_avg_pool2d(self.features(shared), 1)  # (n, k * 512, 1, 1)
@@ -114,49 +111,63 @@ class Turns(nn.Module):
         return (*self.first(shared), *self.rest(shared))
 
 
-def _folded(stack: ConvStack, i: int) -> nn.Conv2d:
-    folded: nn.Conv2d = fuse_conv_bn_eval(
-        stack.get_submodule(f"conv{i}"), stack.get_submodule(f"bn{i}")
-    )
-    return folded
+def _layer(module: nn.Module, name: str) -> nn.Conv2d:
+    """Return a convolution, or a linear layer as one of a single place."""
+    layer = module.get_submodule(name)
+    if isinstance(layer, nn.Linear):
+        conv = nn.Conv2d(layer.in_features, layer.out_features, 1)
+        weight = layer.weight.detach()[:, :, None, None]
+        conv.load_state_dict({"weight": weight, "bias": layer.bias.detach()})
+        return conv
+    return cast(nn.Conv2d, layer)
 
 
-def _joined(layers: Sequence[Layer], one_input: bool = False) -> nn.Conv2d:
-    """Return layers of the same form as one convolution.
+def _folded(module: nn.Module, conv: str, norm: str) -> nn.Conv2d:
+    """Return a convolution that does what its batch norm does, too."""
+    batch_norm = cast(nn.BatchNorm2d, module.get_submodule(norm))
+    return fuse_conv_bn_eval(_layer(module, conv), batch_norm)
+
+
+def _joined(convs: Sequence[nn.Conv2d], one_input: bool = False) -> nn.Conv2d:
+    """Return convolutions of the same form as one.
 
     one_input: all read the same channels; else each reads its own.
     """
-    first, count = layers[0], len(layers)
-    convs = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
-    groups = 1 if one_input else count
-    weight = torch.cat([layer.weight.detach() for layer in layers])
-    weight = weight if convs else weight[:, :, None, None]  # a linear layer, of one place
+    first, groups = convs[0], 1 if one_input else len(convs)
     joined = nn.Conv2d(
-        weight.shape[1] * groups,
-        weight.shape[0],
-        tuple(weight.shape[2:]),
-        padding=first.padding if isinstance(first, nn.Conv2d) else 0,
+        first.in_channels * groups,
+        first.out_channels * len(convs),
+        cast(Tuple[int, int], first.kernel_size),
+        padding=cast(Tuple[int, int], first.padding),
         groups=groups,
     )
-    biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-    joined.load_state_dict({"weight": weight, "bias": torch.cat(biases)})
+    weight = torch.cat([conv.weight.detach() for conv in convs])
+    joined.load_state_dict({"weight": weight, "bias": _biases(convs)})
     return joined
 
 
 def _of_sum(excite: nn.Conv2d) -> nn.Conv2d:
     """Return a layer that says of the sum of two inputs what ``excite`` says of each, summed."""
-    assert excite.bias is not None
-    excite.bias.data *= 2
+    doubled = {"weight": excite.weight.detach(), "bias": 2 * _biases([excite])}
+    excite.load_state_dict(doubled)
     return excite
 
 
-def _dense(place: nn.Conv2d) -> nn.Conv2d:
-    """Return grouped ``place`` for all its groups' first channels, then all their second ones."""
-    count = place.groups
-    dense = nn.Conv2d(2 * count, count, place.kernel_size, padding=place.padding)
+def _dense(places: Sequence[nn.Conv2d]) -> nn.Conv2d:
+    """Return convolutions of two channels as one, for all first channels, then all second ones."""
+    count, form = len(places), places[0]
+    dense = nn.Conv2d(
+        2 * count,
+        count,
+        cast(Tuple[int, int], form.kernel_size),
+        padding=cast(Tuple[int, int], form.padding),
+    )
     weight = torch.zeros_like(dense.weight)
-    for i, own in enumerate(place.weight.detach()):
-        weight[i, i], weight[i, count + i] = own
-    assert place.bias is not None
-    dense.load_state_dict({"weight": weight, "bias": place.bias.detach()})
+    for i, place in enumerate(places):
+        weight[i, i], weight[i, count + i] = place.weight.detach()[0]
+    dense.load_state_dict({"weight": weight, "bias": _biases(places)})
     return dense
+
+
+def _biases(convs: Sequence[nn.Conv2d]) -> Tensor:
+    return torch.cat([conv.bias.detach() for conv in convs if conv.bias is not None])

@@ -98,7 +98,7 @@ class Model:
         self.provider = self._session.get_providers()[0]
         self._input = inputs[0].name
         optional = {i.name for i in self._session.get_overridable_initializers()}
-        #: Whether branches are asked one after another, so that asking fewer takes less time.
+        #: Whether branches are asked in turns, so that asking fewer takes less time.
         self.takes_turns = optional.issuperset((BRANCHES, LEAD))
         self._lead = np.array(self.metadata.lead, np.float32)
 
