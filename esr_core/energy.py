@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Protocol
 
+from esr_core.nvml import Gpu, first_gpu
+
 #: How often a sensor of power, not of energy, is looked at.
 SAMPLING_S = 0.02
 #: The rail through which all power of a board comes, where there is one.
@@ -82,14 +84,15 @@ class PowerMeter:
 class GpuMeter:
     """The energy counter of the first NVIDIA GPU."""
 
-    def __init__(self, nvml: ctypes.CDLL, device: ctypes.c_void_p) -> None:
+    def __init__(self, gpu: Gpu) -> None:
         self.name = "GPU (NVML)"
-        self._nvml, self._device = nvml, device
+        self._gpu = gpu
         self._begin_mj = self._read_mj()
 
     def _read_mj(self) -> int:
         value = ctypes.c_ulonglong()
-        if self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device, ctypes.byref(value)):
+        read = self._gpu.library.nvmlDeviceGetTotalEnergyConsumption
+        if read(self._gpu.handle, ctypes.byref(value)):
             raise OSError("this GPU does not count its energy")
         return value.value
 
@@ -192,11 +195,8 @@ def _text(file: Path) -> str:
 
 
 def _gpu() -> Optional[Meter]:
+    gpu = first_gpu()
     try:
-        nvml = ctypes.CDLL("libnvidia-ml.so.1")
-        device = ctypes.c_void_p()
-        if nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device)):
-            return None
-        return GpuMeter(nvml, device)
+        return GpuMeter(gpu) if gpu else None
     except (OSError, AttributeError):
         return None

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from esr_core.errors import ImageError, ModelError
 from esr_core.metadata import Metadata
+from esr_core.provider import open_session
 
 #: The key under which a ``.onnx`` file of this project holds its metadata.
 METADATA_KEY = "esr"
@@ -22,27 +21,8 @@ INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
 #: The weights that ship with the package.
 DEFAULT_MODEL = "esr-9-ferplus-int8.onnx"
 
-_PROVIDERS = {
-    "tensorrt": "TensorrtExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "cpu": "CPUExecutionProvider",
-}
-#: What ONNX Runtime raises for a file or a provider that does not work.
-_LOAD_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    UnicodeDecodeError,  # its own text about a damaged file need not be UTF-8
-)
 #: What ``branches`` may be besides a number: a face is asked about until it is decided.
 ADAPTIVE = "adaptive"
-#: What ``provider`` may be.
-PROVIDERS: Tuple[str, ...] = ("auto", *_PROVIDERS)
 
 
 class Prediction(NamedTuple):
@@ -67,20 +47,7 @@ class Model:
     """A network on one execution provider."""
 
     def __init__(self, path: Path, provider: str, threads: int) -> None:
-        names = _provider_names(provider)
-        session_options = onnxruntime.SessionOptions()
-        session_options.intra_op_num_threads = threads
-        # Threads that spin while they wait fight with the camera and DDS for the cores: as fast on
-        # an idle machine, half as fast beside one busy core.
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session_options.log_severity_level = 3  # of warnings nobody here could do anything about
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), session_options, providers=names
-            )
-        except _LOAD_ERRORS as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error
+        self._session, chosen = open_session(path, provider, threads)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
@@ -95,7 +62,8 @@ class Model:
                 f"but takes {given} and gives {sorted(self._answers)}"
             )
         self.path = path
-        self.provider = self._session.get_providers()[0]
+        self.provider = chosen.name
+        self._sizes = chosen.sizes
         self._input = inputs[0].name
         optional = {i.name for i in self._session.get_overridable_initializers()}
         #: Whether branches are asked in turns, so that asking fewer takes less time.
@@ -148,18 +116,38 @@ class Model:
                 np.zeros((0, branches, 2), np.float32),
             )
             return list(empty[: len(names)])
-        inputs: Dict[str, NDArray[Any]] = {self._input: batch}
+        inputs: Dict[str, NDArray[Any]] = {}
         if branches == ADAPTIVE and self.takes_turns:
             inputs[LEAD] = self._lead
         elif branches and self.takes_turns:
             inputs[BRANCHES] = np.array(branches, np.int64)
-        outputs: List[Any] = self._session.run(list(names), inputs)
-        return outputs
+        pieces = [
+            self._session.run(list(names), {**inputs, self._input: piece})
+            for piece in _filled(batch, self._sizes)
+        ]
+        if len(pieces) == 1:
+            return [output[: len(batch)] for output in pieces[0]]
+        return [np.concatenate(parts)[: len(batch)] for parts in zip(*pieces)]
 
     def warm_up(self, faces: int = 1) -> None:
-        """Run once, so that the first real face does not wait for allocations."""
+        """Run, so that the first real face does not wait for allocations.
+
+        faces: as many may come at once; counts where each new size of a batch costs time.
+        """
         size = self.metadata.input.size_px
-        self.predict(np.zeros((faces, 3, size, size), np.float32))
+        first, *larger = self._sizes or (1,)
+        for count in [first, *(count for count in larger if count < 2 * faces)]:
+            self.predict(np.zeros((count, 3, size, size), np.float32))
+
+
+def _filled(batch: NDArray[np.float32], sizes: Tuple[int, ...]) -> List[NDArray[np.float32]]:
+    """Cut a batch at the largest of ``sizes``; fill the rest up with zeros to one of them."""
+    if not sizes or len(batch) in sizes:
+        return [batch]
+    pieces = [batch[i : i + sizes[-1]] for i in range(0, len(batch), sizes[-1])]
+    missing = next(size for size in sizes if size >= len(pieces[-1])) - len(pieces[-1])
+    pieces[-1] = np.concatenate([pieces[-1], np.zeros((missing, *batch.shape[1:]), np.float32)])
+    return pieces
 
 
 def load_model(
@@ -171,7 +159,7 @@ def load_model(
 
     Raises:
         ModelError: the file is missing, damaged, not of this project, or the provider is not
-            in this build of ONNX Runtime.
+            in this build of ONNX Runtime or does not work here.
     """
     chosen = Path(path) if path else default_model()
     if not chosen.is_file():
@@ -186,19 +174,3 @@ def default_model() -> Path:
         if (folder / DEFAULT_MODEL).is_file():
             return folder / DEFAULT_MODEL
     raise ModelError(f"{package / 'models' / DEFAULT_MODEL}: missing; install the package again")
-
-
-def _provider_names(provider: str) -> List[str]:
-    available = onnxruntime.get_available_providers()
-    if provider == "auto":
-        # TensorRT builds an engine for minutes at its first start; it is used when asked for.
-        wanted = [p for key, p in _PROVIDERS.items() if key != "tensorrt" and p in available]
-        return wanted or ["CPUExecutionProvider"]
-    if provider not in _PROVIDERS:
-        raise ModelError(f"provider must be one of {', '.join(PROVIDERS)}, but got {provider!r}")
-    if _PROVIDERS[provider] not in available:
-        here = [key for key, name in _PROVIDERS.items() if name in available]
-        raise ModelError(
-            f"this build of ONNX Runtime has no provider {provider!r}, only {', '.join(here)}"
-        )
-    return list(dict.fromkeys([_PROVIDERS[provider], "CPUExecutionProvider"]))

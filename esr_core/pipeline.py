@@ -14,8 +14,9 @@ from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
 from esr_core.event import Event
 from esr_core.face import FaceEmotion
-from esr_core.infer import ADAPTIVE, PROVIDERS, Model, Prediction, load_model
+from esr_core.infer import ADAPTIVE, Model, Prediction, load_model
 from esr_core.options import check, option
+from esr_core.provider import PROVIDERS
 from esr_core.stream import Stream
 
 
@@ -130,7 +131,7 @@ class EmotionPipeline:
     def warm_up(self) -> None:
         """Pay for what only the first frame costs."""
         self.detector.detect(np.zeros((480, 640, 3), np.uint8), self.options.detection_size_px)
-        self.model.warm_up()
+        self.model.warm_up(self.options.max_faces)
 
     def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
         """Answer for one image (h, w, 3) uint8 taken at ``stamp_s``, the largest face first.

@@ -22,8 +22,9 @@ from esr_core.cli.table import figures
 from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import OptionError
-from esr_core.infer import ADAPTIVE, PROVIDERS, Model, load_model
+from esr_core.infer import ADAPTIVE, Model, load_model
 from esr_core.progress import bar
+from esr_core.provider import PROVIDERS
 
 #: Validation faces by which branches that take turns are timed.
 FACES = 200

@@ -1,0 +1,34 @@
+"""NVIDIA's management library, where its driver is installed; NVML's C interface, no dependency."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import NamedTuple, Optional
+
+_NAME_LENGTH = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
+
+
+class Gpu(NamedTuple):
+    """A GPU, and the library that knows about it."""
+
+    library: ctypes.CDLL
+    handle: ctypes.c_void_p
+
+    @property
+    def name(self) -> str:
+        """As its maker calls it, such as ``NVIDIA H100 80GB HBM3``."""
+        text = ctypes.create_string_buffer(_NAME_LENGTH)
+        failed = self.library.nvmlDeviceGetName(self.handle, text, _NAME_LENGTH)
+        return "unknown GPU" if failed else text.value.decode("utf-8", "replace")
+
+
+def first_gpu() -> Optional[Gpu]:
+    """Return the first GPU; None without one, or without a driver that has this library."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1")
+        handle = ctypes.c_void_p()
+        if library.nvmlInit_v2() or library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(handle)):
+            return None
+        return Gpu(library, handle)
+    except (OSError, AttributeError):
+        return None
