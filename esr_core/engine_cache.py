@@ -1,8 +1,8 @@
 """What a provider has compiled for a network, kept for the next start.
 
-TensorRT takes minutes to build an engine, which then fits one network on one device under one
-version of its library. A folder of the user's cache holds each, with a note of what it is for and of
-the checksums of its files, so that none is used for something else, or after it was damaged.
+TensorRT takes minutes to build an engine, which then fits one network, one device and one version
+of its library. A folder of the user's cache holds each, with a note of what it is for and of its
+files' checksums, so that none is used for something else, or after it was damaged.
 """
 
 from __future__ import annotations
