@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check weights clean
+.PHONY: help setup setup-test demo test check bench weights clean
 
-# What 'make weights' trains, from what, and where.
+# What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
 DATA ?= data/ferplus
 DEVICE ?= cpu
@@ -47,6 +47,9 @@ test: setup-test ## Run all tests
 check: setup-test ## Lint and type-check
 	@source env.sh && ruff check . && ruff format --check . && mypy && \
 		vermin --quiet --no-tips --violations -t=3.8- esr_core esr_ros scripts
+
+bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes
+	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)
 
 weights: setup-test ## Train and measure anew what ships; see docs/training.md
 	@source env.sh && tools/weights.sh "$(CONFIG)" $(DATA) $(DEVICE)

@@ -8,42 +8,23 @@ are medians, and ratios of what was measured in the same round.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.contestant import PEAK_SIDE, Contestant
 from esr_core.energy import Meter
 from esr_core.errors import EsrError
-
-#: Answers before the first one that counts.
-WARM_UP = 5
 
 
 class BenchmarkError(EsrError):
     """A measurement that could not be made."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One engine with one network; what a process is told to run."""
-
-    name: str
-    engine: str  # onnx or torch
-    model: str = ""  # of onnx: the file
-    branches: Union[int, str] = 0  # of onnx: as in Model.predict; of torch: how many there are
-    diversified: bool = False  # of torch
-    size_px: int = 96
-    provider: str = "cpu"
-    threads: int = 0
-    batch: int = 1  # faces in one call
-    faces: str = ""  # an .npy file of faces (n, 3, s, s); empty: noise
 
 
 @dataclass(frozen=True)
@@ -70,6 +51,21 @@ class Timing:
         its = np.median(baseline.times_s, axis=1) / baseline.contestant.batch
         ratio: NDArray[np.float64] = its / per_face
         return ratio
+
+    @property
+    def peak_gmac_per_s(self) -> float:
+        """Of a product of matrices: thousand million multiplications per second."""
+        return float(PEAK_SIDE**3 / np.median(self.times_s) / 1e9)
+
+    def share_of_peak(self, peak: Timing, macs: int) -> NDArray[np.float64]:
+        """The multiplications that it does, of those that the machine can do: (rounds,).
+
+        peak: of a product of matrices. macs: of one face.
+        """
+        per_s = self.contestant.batch * macs / np.median(self.times_s, axis=1)
+        possible = PEAK_SIDE**3 / np.median(peak.times_s, axis=1)
+        share: NDArray[np.float64] = per_s / possible
+        return share
 
     def summary(self, baseline: Optional[Timing] = None) -> Dict[str, Any]:
         """The figures as plain JSON values."""
@@ -107,7 +103,11 @@ def measure(
     """
     times = np.zeros((len(contestants), rounds, calls))
     with ExitStack() as stack:
-        runners = [stack.enter_context(_started(each)) for each in contestants]
+        processes: Dict[Contestant, _Process] = {}
+        for each in contestants:
+            if each.process not in processes:
+                processes[each.process] = stack.enter_context(_started(each))
+        runners = [_Runner(each, processes[each.process]) for each in contestants]
         for done in range(rounds):
             for row, runner in enumerate(runners):
                 times[row, done] = runner.run(calls)
@@ -146,30 +146,27 @@ def _power_w(meters: Sequence[Meter], meanwhile: Callable[[], None]) -> float:
     return (_joules(meters) - before_j) / (time.monotonic() - began_s)
 
 
-class _Runner:
-    """The process of one contestant, which waits between its turns."""
+class _Process:
+    """A process that waits between its turns, and what it is called in errors."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name = name
-        self.peak_mb = 0.0
         self._process = process
 
-    def run(self, calls: int) -> List[float]:
-        """Let it make its calls; return their times, s."""
+    def ask(self, order: Sequence[int]) -> Dict[str, Any]:
+        """Hand over an order, a line of numbers; return the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(f"{calls}\n")
+            self._process.stdin.write(" ".join(map(str, order)) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # what it said is worth more
         line = self._process.stdout.readline()
         if not line:
             raise BenchmarkError(f"{self.name} ended: {self._last_words()}")
-        answer = json.loads(line)
-        self.peak_mb = answer["peak_mb"]
-        times: List[float] = answer["times_s"]
-        return times
+        answer: Dict[str, Any] = json.loads(line)
+        return answer
 
     def _last_words(self) -> str:
         self._process.wait()
@@ -178,78 +175,33 @@ class _Runner:
         return lines[-1] if lines else f"exit code {self._process.returncode}"
 
 
+class _Runner:
+    """A contestant in its process."""
+
+    def __init__(self, contestant: Contestant, process: _Process) -> None:
+        self.peak_mb = 0.0
+        self._batch = contestant.batch
+        self._process = process
+
+    def run(self, calls: int) -> List[float]:
+        """Let it make its calls; return their times, s."""
+        answer = self._process.ask((calls, self._batch))
+        self.peak_mb = self.peak_mb or answer["peak_mb"]  # before larger batches had their turn
+        times: List[float] = answer["times_s"]
+        return times
+
+
 @contextmanager
-def _started(contestant: Contestant) -> Iterator[_Runner]:
+def _started(contestant: Contestant) -> Iterator[_Process]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "esr_core.benchmark", json.dumps(asdict(contestant))],
+        [sys.executable, "-m", "esr_core.contestant", json.dumps(asdict(contestant))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        yield _Runner(contestant.name, process)
+        yield _Process(contestant.name, process)
     finally:
         process.kill()
         process.communicate()
-
-
-# --- the process of a contestant ------------------------------------------------------------------
-
-
-def serve(contestant: Contestant, orders: IO[str], answers: IO[str]) -> None:
-    """Make as many calls as each line of ``orders`` says; answer with their times, as JSON."""
-    faces = _faces(contestant)
-    call = _torch_call(contestant) if contestant.engine == "torch" else _onnx_call(contestant)
-    batches = [
-        np.ascontiguousarray(faces[np.arange(i, i + contestant.batch) % len(faces)])
-        for i in range(0, len(faces), contestant.batch)
-    ]
-    for i in range(WARM_UP):
-        call(batches[i % len(batches)])
-    made = 0
-    for order in orders:
-        times_s = []
-        for _ in range(int(order)):
-            batch = batches[made % len(batches)]
-            made += 1
-            began_s = time.perf_counter()
-            call(batch)
-            times_s.append(time.perf_counter() - began_s)
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"times_s": times_s, "peak_mb": peak_mb}), file=answers, flush=True)
-
-
-def _faces(contestant: Contestant) -> NDArray[np.float32]:
-    if contestant.faces:
-        loaded: NDArray[np.float32] = np.load(contestant.faces)
-        return loaded
-    size = contestant.size_px
-    return np.random.default_rng(0).random((contestant.batch, 3, size, size), np.float32)
-
-
-def _onnx_call(contestant: Contestant) -> Callable[[NDArray[np.float32]], object]:
-    from esr_core.infer import load_model
-
-    model = load_model(contestant.model or None, contestant.provider, contestant.threads)
-    return lambda batch: model.predict(batch, contestant.branches)
-
-
-def _torch_call(contestant: Contestant) -> Callable[[NDArray[np.float32]], object]:
-    import torch
-
-    from esr_core.model import ESR, Ensemble
-
-    if contestant.threads:
-        torch.set_num_threads(contestant.threads)
-    network = Ensemble(ESR(int(contestant.branches), contestant.diversified)).eval()
-
-    def call(batch: NDArray[np.float32]) -> object:
-        with torch.inference_mode():
-            return [part.numpy() for part in network(torch.from_numpy(batch))]
-
-    return call
-
-
-if __name__ == "__main__":
-    serve(Contestant(**json.loads(sys.argv[1])), sys.stdin, sys.stdout)

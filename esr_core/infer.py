@@ -68,7 +68,8 @@ class Model:
         optional = {i.name for i in self._session.get_overridable_initializers()}
         #: Whether branches are asked in turns, so that asking fewer takes less time.
         self.takes_turns = optional.issuperset((BRANCHES, LEAD))
-        self._lead = np.array(self.metadata.lead, np.float32)
+        #: By how much the likeliest emotion of a face must lead for ``adaptive`` to ask no more.
+        self.lead = self.metadata.lead
 
     def predict(self, batch: NDArray[np.float32], branches: Union[int, str] = 0) -> Prediction:
         """Answer for faces (n, 3, 96, 96) float32 in [0, 1], as ``crop`` makes them; n may be 0.
@@ -118,7 +119,7 @@ class Model:
             return list(empty[: len(names)])
         inputs: Dict[str, NDArray[Any]] = {}
         if branches == ADAPTIVE and self.takes_turns:
-            inputs[LEAD] = self._lead
+            inputs[LEAD] = np.array(self.lead, np.float32)
         elif branches and self.takes_turns:
             inputs[BRANCHES] = np.array(branches, np.int64)
         pieces = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -90,13 +90,22 @@ def open_session(
     return _open(path, provider, threads), _PROVIDERS[provider]
 
 
-def _open(path: Path, key: str, threads: int) -> onnxruntime.InferenceSession:
+def session_of(
+    model: Union[str, bytes], threads: int, providers: Sequence[Any] = (CPU,)
+) -> onnxruntime.InferenceSession:
+    """Open a file, or what it would hold, as all sessions here are opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that spin while they wait fight with the camera and DDS for the cores: a tenth faster
     # on an idle machine, half as fast beside one busy core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # of warnings nobody here could do anything about
+    return onnxruntime.InferenceSession(
+        model, options, providers=list(providers), enable_fallback=0
+    )
+
+
+def _open(path: Path, key: str, threads: int) -> onnxruntime.InferenceSession:
     name = _PROVIDERS[key].name
     wanted: List[Any] = [name, CPU] if name != CPU else [CPU]
     cache = None
@@ -107,9 +116,7 @@ def _open(path: Path, key: str, threads: int) -> onnxruntime.InferenceSession:
     elif key == "cuda":  # the fastest kernels are guessed, not searched for, at each new size
         wanted = [(name, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU]
     try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=wanted, enable_fallback=0
-        )
+        session = session_of(str(path), threads, wanted)
     except _LOAD_ERRORS as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error

@@ -8,34 +8,36 @@ import json
 import os
 import platform
 import tempfile
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 
-from esr_core.benchmark import Contestant, Timing, measure
-from esr_core.cli import node_bench
+from esr_core.benchmark import Timing, measure
+from esr_core.cli import bench_tables, entrants, node_bench
 from esr_core.cli.command import command
-from esr_core.cli.table import figures
+from esr_core.contestant import Contestant
+from esr_core.cost import METHODS, cost
 from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import OptionError
-from esr_core.infer import ADAPTIVE, Model, load_model
+from esr_core.infer import ADAPTIVE
 from esr_core.progress import bar
-from esr_core.provider import PROVIDERS
+from esr_core.provider import PROVIDERS, device
 
-#: Validation faces by which branches that take turns are timed.
-FACES = 200
 #: What holds where nothing is given; given options of the node's benchmark are an error here.
 DEFAULTS: Dict[str, Any] = {
+    "networks": None,
     "data": None,
     "faces": [1],
     "provider": "cpu",
     "threads": 0,
     "rounds": 10,
     "calls": 10,
+    "plot": None,
 }
 
 
@@ -44,17 +46,26 @@ def add(commands: Any) -> None:
     bench = command(
         commands,
         "bench",
-        "Time a network on this machine, beside PyTorch running the same one; or the ROS node.",
-        "esr bench\n  esr bench --faces 1,4,16 --threads 2\n  esr bench --data valid.npz.xz --json"
-        "\n  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800",
+        "Time the published networks on this machine, beside PyTorch running the same ones and "
+        "what was published; or one file; or the ROS node.",
+        "esr bench\n  esr bench --networks ESR-9 --faces 1,4,16 --threads 2\n"
+        "  esr bench --data valid.npz.xz --plot speed.png\n  esr bench --model esr-9.onnx --json\n"
+        "  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800",
         run,
     )
-    bench.add_argument("--model", default="", help=".onnx file; default: the one that ships")
+    bench.add_argument("--model", default="", help="an .onnx file, instead of these networks")
+    bench.add_argument(
+        "--networks",
+        type=_methods,
+        metavar="NAME,NAME",
+        help=f"of {', '.join(METHODS)} (default: all); they are made, untrained, which makes "
+        f"no difference to their time; beside {entrants.SHIPPED} the file that ships is timed",
+    )
     bench.add_argument(
         "--data",
         type=Path,
-        help="a file of FER+; with it, branches that take turns are timed too (how many are asked "
-        "depends on the faces)",
+        help="a file of FER+; with it the trained network's branches are timed in turns too (how "
+        "many are asked depends on the faces)",
     )
     bench.add_argument(
         "--faces", type=_counts, metavar="N,N", help="faces in one call (default: 1)"
@@ -63,8 +74,21 @@ def add(commands: Any) -> None:
     bench.add_argument("--threads", type=int, help="0: as many as cores (default)")
     bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, help="calls in a turn (default: 10)")
+    bench.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw it; with --data, accuracy over time too"
+    )
     bench.add_argument("--json", action="store_true", help="all figures, as JSON on stdout")
     node_bench.add(bench)
+
+
+def _methods(text: str) -> List[str]:
+    chosen = text.split(",")
+    for name in chosen:
+        if name not in METHODS:
+            raise argparse.ArgumentTypeError(
+                f"must be of {', '.join(METHODS)}, with commas between, but got {name!r}"
+            )
+    return list(dict.fromkeys(chosen))
 
 
 def _counts(text: str) -> List[int]:
@@ -76,7 +100,7 @@ def _counts(text: str) -> List[int]:
         raise argparse.ArgumentTypeError(
             f"must be numbers from 1 to 4096 such as 1,4,16, but got {text!r}"
         )
-    return counts
+    return list(dict.fromkeys(counts))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -87,36 +111,19 @@ def run(arguments: argparse.Namespace) -> None:
         return
     _refuse(arguments, node_bench.DEFAULTS, "is for --node only")
     _fill(arguments, DEFAULTS)
-    for name in ("rounds", "calls"):
-        if getattr(arguments, name) < 1:
-            raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
-    if arguments.threads < 0:
-        raise OptionError(f"--threads must be 0 or more, but got {arguments.threads}")
-    model = load_model(arguments.model or None, arguments.provider)
-    meters = find_meters()
-    with tempfile.TemporaryDirectory() as folder, bar("rounds") as progress:
-        contestants = _contestants(model, arguments, Path(folder))
-        task = progress.add_task("timing", total=arguments.rounds)
-        timings = measure(
-            contestants,
-            arguments.rounds,
-            arguments.calls,
-            meters,
-            lambda done: progress.update(task, completed=done),
-        )
-    rows = _rows(timings)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    _check(arguments)
+    with tempfile.TemporaryDirectory() as folder, bar("steps") as progress:
+        told = _measured(arguments, Path(folder), progress)
+    if arguments.plot:
+        from esr_core import speed
+
+        speed.draw(arguments.plot, told)
     if arguments.json:
-        print(json.dumps({"network": model.metadata.name, "machine": machine, "rows": rows}))
+        print(json.dumps(told))
         return
-    _show(rows, f"{model.metadata.name} on {machine}")
-    if not meters:
-        blocked = ", ".join(map(str, unreadable()))
-        Console().print(
-            f"Energy: {blocked} may not be read; as root, 'chmod a+r' them"
-            if blocked
-            else "Energy: this machine has no sensor that is known here"
-        )
+    bench_tables.show(told)
+    for line in _notes(arguments, told):
+        Console().print(line, highlight=False)
 
 
 def _refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
@@ -131,66 +138,144 @@ def _fill(arguments: argparse.Namespace, defaults: Dict[str, Any]) -> None:
             setattr(arguments, name, default)
 
 
-def _contestants(model: Model, arguments: argparse.Namespace, folder: Path) -> List[Contestant]:
-    about, size = model.metadata, model.metadata.input.size_px
-    faces = ""
-    if arguments.data:
-        from esr_core.data import ferplus
-
-        faces = str(folder / "faces.npy")
-        np.save(faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input))
-    fixed: Dict[str, Any] = {"size_px": size, "threads": arguments.threads, "faces": faces}
-    chosen = []
-    for count in arguments.faces:
-        if importlib.util.find_spec("torch"):
-            chosen.append(
-                Contestant(
-                    "PyTorch, eager",
-                    "torch",
-                    branches=about.branches,
-                    diversified=about.diversified,
-                    batch=count,
-                    **fixed,
-                )
-            )
-        here = Contestant(
-            "ONNX Runtime",
-            "onnx",
-            str(model.path),
-            provider=arguments.provider,
-            batch=count,
-            **fixed,
-        )
-        chosen.append(here)
-        if faces and model.takes_turns:
-            chosen.append(replace(here, name="ONNX, adaptive", branches=ADAPTIVE))
-    return chosen
+def _check(arguments: argparse.Namespace) -> None:
+    for name in ("rounds", "calls"):
+        if getattr(arguments, name) < 1:
+            raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
+    if arguments.threads < 0:
+        raise OptionError(f"--threads must be 0 or more, but got {arguments.threads}")
+    if arguments.model and arguments.networks:
+        raise OptionError("--networks is for the published networks, not for the one of --model")
+    if arguments.plot:
+        if importlib.util.find_spec("matplotlib") is None:
+            raise OptionError("--plot needs matplotlib; 'make setup-test' in a clone installs it")
+        if arguments.plot.suffix != ".png" or not arguments.plot.parent.is_dir():
+            raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
 
 
-def _rows(timings: Sequence[Timing]) -> List[Dict[str, Any]]:
-    """The figures; each is compared with PyTorch's at the same number of faces."""
-    baselines = {t.contestant.batch: t for t in timings if t.contestant.engine == "torch"}
-    return [timing.summary(baselines.get(timing.contestant.batch)) for timing in timings]
-
-
-def _show(rows: Sequence[Dict[str, Any]], title: str) -> None:
-    columns = {
-        "name": "engine",
-        "faces": "faces",
-        "evaluations_per_s": "faces/s",
-        "p50_ms": "p50 ms",
-        "p99_ms": "p99 ms",
-        "peak_mb": "peak MB",
-        "joules": "J a call",
-        "speed_up": "times PyTorch",
+def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
+    """Make the networks, time them, and return all figures as plain JSON values."""
+    torch = bool(importlib.util.find_spec("torch"))
+    chosen = entrants.entrants(arguments, folder, progress, torch)
+    lanes = [
+        lane
+        for entrant in chosen
+        for count in arguments.faces
+        for lane in entrants.lanes(entrant, count, arguments, torch)
+    ]
+    peaks = []
+    if torch and arguments.provider == "cpu":  # and onnx, with which it is installed
+        peaks = [
+            Contestant(f"peak {kind}", "matmul", kind, threads=arguments.threads)
+            for kind in ("int8", "fp32")
+        ]
+    curve = entrants.curve(lanes) if arguments.plot else []
+    contestants = [*(lane.contestant for lane in lanes), *peaks, *curve]
+    task = progress.add_task("timing", total=arguments.rounds)
+    timings = measure(
+        contestants,
+        arguments.rounds,
+        arguments.calls,
+        find_meters(),
+        lambda done: progress.update(task, completed=done),
+    )
+    beyond = len(lanes) + len(peaks)
+    of_kind = {timing.contestant.model: timing for timing in timings[len(lanes) : beyond]}
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
+        "provider": arguments.provider,
+        "threads": arguments.threads,
+        "networks": entrants.networks(chosen),
+        "peak_gmac_per_s": {kind: round(peak.peak_gmac_per_s) for kind, peak in of_kind.items()},
+        "rows": _rows(lanes, timings, of_kind),
+        "curve": _accuracy(arguments, lanes, timings[beyond:], progress) if curve else [],
     }
-    if all(row["joules"] is None for row in rows):
-        del columns["joules"]
-    Console().print(figures(title, columns, [{**row, "speed_up": _spread(row)} for row in rows]))
 
 
-def _spread(row: Dict[str, Any]) -> Optional[str]:
-    """The speed-up and its spread, in words."""
-    if "speed_up" not in row:
-        return None
-    return "{} ({} to {})".format(row["speed_up"], *row["speed_up_spread"])
+def _rows(
+    lanes: Sequence[entrants.Lane], timings: Sequence[Timing], peaks: Dict[str, Timing]
+) -> List[Dict[str, Any]]:
+    """The figures; each is compared with PyTorch's of the same network and number of faces."""
+    baselines = {
+        (lane.entrant.form, lane.contestant.batch): timing
+        for lane, timing in zip(lanes, timings)
+        if lane.contestant.name == "PyTorch"
+    }
+    rows = []
+    for lane, timing in zip(lanes, timings):
+        name = lane.contestant.name
+        row = timing.summary(baselines.get((lane.entrant.form, lane.contestant.batch)))
+        peak = peaks.get("int8" if name == "INT8" else "fp32")
+        if peak and name in ("PyTorch", "fp32", "INT8"):
+            shares = timing.share_of_peak(peak, cost(*lane.entrant.form).macs)
+            row["share_of_peak"] = round(float(np.median(shares)), 3)
+        rows.append({"network": lane.entrant.name, **row})
+    return rows
+
+
+def _processor() -> str:
+    """What Linux calls it, or at least its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def _accuracy(
+    arguments: argparse.Namespace,
+    lanes: Sequence[entrants.Lane],
+    timings: Sequence[Timing],
+    progress: Progress,
+) -> List[Dict[str, Any]]:
+    """What each lead costs in accuracy, over all faces of ``--data``, and what it saves."""
+    from esr_core.data import ferplus
+
+    (model, *_) = [lane.entrant.model for lane in lanes if lane.entrant.model]
+    data = ferplus.read(arguments.data)
+    batch = whole(data.images, model.metadata.input)
+    task = progress.add_task("accuracy", total=len(timings) * len(batch))
+    fitted, points = model.lead, []
+    for timing in timings:
+        assert timing.contestant.lead is not None
+        model.lead = timing.contestant.lead
+        right = asked = 0
+        for i in range(0, len(batch), 32):
+            told = model.predict(batch[i : i + 32], ADAPTIVE)
+            target = data.emotions[i : i + 32].argmax(axis=1)
+            right += int((told.probabilities.argmax(axis=1) == target).sum())
+            asked += int((told.votes >= 0).sum())
+            progress.advance(task, len(target))
+        points.append(
+            {
+                "lead": timing.contestant.lead,
+                "accuracy": round(right / len(batch), 4),
+                "branches_asked": round(asked / len(batch), 2),
+                "p50_ms": round(timing.percentile_ms(50), 2),
+                "mean_ms": round(float(timing.times_s.mean() * 1e3), 2),
+            }
+        )
+    model.lead = fitted
+    return points
+
+
+def _notes(arguments: argparse.Namespace, told: Dict[str, Any]) -> List[str]:
+    notes = []
+    if not importlib.util.find_spec("torch"):
+        notes.append(entrants.NO_TORCH)
+    if told["peak_gmac_per_s"]:
+        peaks = [f"{value} in {kind}" for kind, value in told["peak_gmac_per_s"].items()]
+        notes.append(
+            f"Peak, by a product of matrices: {' and '.join(peaks)}, in thousand million "
+            "multiplications a second."
+        )
+    if not arguments.data and not arguments.model:
+        notes.append(f"--data with FER+'s validation faces adds {entrants.SHIPS}, adaptive.")
+    if all(row["joules"] is None for row in told["rows"]):
+        blocked = ", ".join(map(str, unreadable()))
+        notes.append(
+            f"Energy: {blocked} may not be read; as root, 'chmod a+r' them"
+            if blocked
+            else "Energy: this machine has no sensor that is known here."
+        )
+    return notes

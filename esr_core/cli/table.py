@@ -18,7 +18,9 @@ def figures(
 
     columns: keys of the rows, and what stands above them. A value that is None is shown as ``-``.
     """
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for number, column in enumerate(columns.values()):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from networks import faces, lively
 
-from esr_core.benchmark import BenchmarkError, Contestant, Timing, measure, serve
+from esr_core.benchmark import BenchmarkError, Timing, measure
+from esr_core.contestant import FORMS, PEAK_SIDE, Contestant, serve
 from esr_core.crop import InputSpec
 from esr_core.export import export_fp32
 from esr_core.metadata import Metadata
@@ -67,6 +68,32 @@ def test_energy_of_a_call_is_that_of_the_time_it_takes(network: Path) -> None:
     assert abs(told.net_j) < told.gross_j * 0.05, "the idle machine takes as much"
 
 
+def test_one_process_serves_every_number_of_faces(network: Path) -> None:
+    alone = Contestant("one", "onnx", str(network), size_px=56)
+    several = Contestant("three", "onnx", str(network), size_px=56, batch=3)
+    assert alone.process == several.process
+    assert alone.process != Contestant("x", "onnx", str(network), size_px=56, branches=1).process
+    first, second = measure([alone, several], rounds=2, calls=2)
+    assert first.times_s.shape == second.times_s.shape == (2, 2)
+
+
+@pytest.mark.parametrize("form", FORMS[:2])
+def test_pytorch_runs_in_the_form_that_was_asked_for(form: str) -> None:
+    answers = io.StringIO()
+    contestant = Contestant("torch", "torch", branches=1, size_px=56, form=form)
+    serve(contestant, io.StringIO("1 1\n"), answers)
+    assert json.loads(answers.getvalue())["times_s"][0] > 1e-5
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp32"])
+def test_peak_is_that_of_a_product_of_matrices(kind: str) -> None:
+    (peak,) = measure([Contestant(kind, "matmul", kind)], rounds=2, calls=3)
+    per_s = PEAK_SIDE**3 / float(np.median(peak.times_s))
+    assert 1e9 < per_s < 1e14
+    half = Timing(Contestant("x", "onnx"), 2 * peak.times_s, 10.0)
+    np.testing.assert_allclose(half.share_of_peak(peak, PEAK_SIDE**3), 0.5)
+
+
 def test_process_that_ends_says_why(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match=r"gone ended: .*no such model file"):
         measure([Contestant("gone", "onnx", str(tmp_path / "no.onnx"))])
@@ -78,12 +105,12 @@ def test_faces_are_what_was_given(network: Path, tmp_path: Path) -> None:
         "onnx", "onnx", str(network), size_px=56, batch=2, faces=str(tmp_path / "faces.npy")
     )
     answers = io.StringIO()
-    serve(contestant, io.StringIO("4\n1\n"), answers)
+    serve(contestant, io.StringIO("4 2\n1 2\n"), answers)
     told = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert [len(each["times_s"]) for each in told] == [4, 1]
     np.save(tmp_path / "faces.npy", faces(2, 64))
     with pytest.raises(ValueError, match="must be"):
-        serve(contestant, io.StringIO("1\n"), answers)
+        serve(contestant, io.StringIO("1 2\n"), answers)
 
 
 def test_figures_of_known_times() -> None:

@@ -495,34 +495,3 @@ def test_device_that_is_not_here(tmp_path: Path, data: Path, device: str) -> Non
         device = "cuda:99"
     done = trained(data, "--out", "out", "--device", device)
     assert "device must be" in refusal(done)
-
-
-def test_bench(tmp_path: Path) -> None:
-    done = esr(tmp_path, "bench", "--rounds", 2, "--calls", 2, "--faces", "1,2", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["network"] == load_model().metadata.name
-    assert [(row["name"], row["faces"]) for row in told["rows"]] == [
-        (engine, count) for count in (1, 2) for engine in ("PyTorch, eager", "ONNX Runtime")
-    ]
-    assert all(row["evaluations_per_s"] > 0 for row in told["rows"])
-    shown = esr(tmp_path, "bench", "--rounds", 1, "--calls", 1).stdout
-    assert "ONNX Runtime" in shown
-    assert "Energy" in shown or "J a call" in shown
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("--rounds", "0"), "--rounds must be 1 or more, but got 0"),
-        (("--threads", "-1"), "--threads must be 0 or more, but got -1"),
-        (("--faces", "0"), "must be numbers from 1 to 4096 such as 1,4,16"),
-        (("--model", "no.onnx"), "no.onnx: no such model file"),
-        (("--data", "no.npz"), "no.npz: no such file"),
-        (("--seconds", "3"), "--seconds is for --node only"),
-    ],
-)
-def test_bench_that_cannot_be(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
-    done = esr(tmp_path, "bench", *arguments)
-    assert done.returncode == 2
-    assert text in done.stderr

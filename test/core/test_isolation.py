@@ -34,6 +34,8 @@ TRAINERS = {
     "learner",
     "model",
     "objective",
+    "specimen",
+    "speed",
     "state",
     "train",
 }
