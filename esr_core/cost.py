@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator, NamedTuple, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Tuple
 
 from esr_core.emotions import LABELS
 
@@ -13,6 +13,7 @@ METHODS = {
     "ESR*-9": (9, True),
     "ESR*-15": (15, True),
 }
+Layers = Tuple[Tuple[int, int, int, int, int], ...]
 #: Channels in and out, kernel, padding, pooling; as in :mod:`esr_core.model`.
 _BASE = ((3, 64, 5, 0, 1), (64, 128, 3, 0, 2), (128, 128, 3, 0, 1), (128, 128, 3, 0, 2))
 _BRANCH = ((128, 128, 3, 0, 1), (128, 256, 3, 0, 2), (256, 256, 3, 0, 1), (256, 512, 3, 1, 1))
@@ -43,21 +44,34 @@ def cost(branches: int, diversified: bool, size_px: int = 96) -> Cost:
     return total
 
 
-def _stack(
-    layers: Tuple[Tuple[int, int, int, int, int], ...], size_px: int, diversified: bool
-) -> Tuple[Cost, int]:
+def convolutions(size_px: int = 96) -> Dict[str, List[int]]:
+    """Return the multiplications of the four layers of the base, and of those of one branch."""
+    base = list(_layers(_BASE, size_px))
+    shared_px = base[-1][1]
+    return {
+        "base": [layer.macs for layer, _ in base],
+        "branch": [layer.macs for layer, _ in _layers(_BRANCH, shared_px)],
+    }
+
+
+def _stack(layers: Layers, size_px: int, diversified: bool) -> Tuple[Cost, int]:
     """Return what four layers cost, and the side of what comes out."""
-    total = Cost(0, 0)
+    total, side_px = Cost(0, 0), size_px
+    for (layer, side_px), (_, outputs, *_) in zip(_layers(layers, size_px), layers):
+        total += layer
+        if diversified:
+            for part in _gates(outputs, side_px):
+                total += part
+    return total, side_px
+
+
+def _layers(layers: Layers, size_px: int) -> Iterator[Tuple[Cost, int]]:
+    """Yield what each convolution costs with its batch norm, and the side of what is handed on."""
     for inputs, outputs, kernel, padding, pooling in layers:
         size_px += 2 * padding - kernel + 1
         weights = inputs * outputs * kernel**2
-        batch_norm = 2 * outputs
-        total += Cost(weights + outputs + batch_norm, weights * size_px**2)
+        yield Cost(weights + outputs + 2 * outputs, weights * size_px**2), size_px // pooling
         size_px //= pooling
-        if diversified:
-            for part in _gates(outputs, size_px):
-                total += part
-    return total, size_px
 
 
 def _gates(channels: int, size_px: int) -> Iterator[Cost]:

@@ -120,7 +120,7 @@ def _spread(row: Dict[str, Any]) -> Optional[str]:
     if "speed_up" not in row:
         return None
     low, high = row["speed_up_spread"]
-    return f"{row['speed_up']:.1f} ({low:.1f}-{high:.1f})"
+    return f"{row['speed_up']:.1f} {low:.1f}-{high:.1f}"
 
 
 def _share(row: Dict[str, Any]) -> Optional[str]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from esr_core.cost import METHODS, cost
+from esr_core.cost import METHODS, convolutions, cost
 from esr_core.model import ESR
 from esr_core.published import PUBLISHED
 
@@ -30,6 +30,14 @@ def test_cost_is_that_of_the_layers(branches: int, diversified: bool, size_px: i
     assert told.macs == macs
     # The published spatial gates have no bias and one batch norm; so have these.
     assert told.parameters == sum(each.numel() for each in esr.parameters())
+
+
+def test_nearly_all_of_it_is_convolutions() -> None:
+    layers = convolutions()
+    together = sum(layers["base"]) + 9 * sum(layers["branch"])
+    assert 0.999 < together / cost(9, False).macs < 1
+    assert layers["base"][0] == 3 * 64 * 5**2 * 92**2
+    assert layers["branch"][3] == 256 * 512 * 3**2 * 6**2
 
 
 def test_esr_9_takes_2_84_billion_multiplications() -> None:
