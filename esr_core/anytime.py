@@ -2,8 +2,8 @@
 
 A nested ensemble can answer after its first branch already, which decides most faces; only what
 leaves doubt is asked on. There is no third turn, since few faces would be decided between one and
-all, and branches are the faster the more of them stand side by side (:mod:`esr_core.fused`). Two
-inputs that may be left out say how far to go; left out, all branches answer:
+all, and the branches of ESR* are faster together (:mod:`esr_core.fused`). Two inputs that may be
+left out say how far to go; left out, all branches answer:
 
 - ``branches``: int64, at most so many are counted; with 1 no more are asked.
 - ``lead``: float32; a face is decided once the probability of its likeliest emotion leads that of

@@ -1,4 +1,4 @@
-"""An ESR as it is exported: batch norm folded, and branches that are asked together side by side.
+"""An ESR as it is exported: batch norm folded, and the branches of ESR* side by side.
 
 Side by side they are one stack of grouped convolutions, so that a layer, and what the attention of
 ESR* does in it, is as many nodes for nine branches as for one. Answers stay those of the branches.
@@ -83,12 +83,17 @@ class Voters(nn.Module):
     def __init__(self, branches: Sequence[nn.Module]) -> None:
         super().__init__()
         self.count = len(branches)
-        self.features = SideBySide(branches)
+        # Gates are faster together. Convolutions are not, and with several faces they are slower: side
+        # by side, all branches' weights pass by for each face.
+        together = cast(ConvStack, branches[0]).diversified
+        groups = [branches] if together else [[branch] for branch in branches]
+        self.features = nn.ModuleList(SideBySide(group) for group in groups)
         self.emotions = _joined([_layer(branch, "fc") for branch in branches])
         self.affect = _joined([_layer(branch, "fc_dimensional") for branch in branches])
 
     def forward(self, shared: Tensor) -> Tuple[Tensor, Tensor]:
-        x = F.adaptive_avg_pool2d(self.features(shared), 1)  # (n, k * 512, 1, 1)
+        pooled = [F.adaptive_avg_pool2d(features(shared), 1) for features in self.features]
+        x = torch.cat(pooled, dim=1)  # (n, k * 512, 1, 1)
         emotions = self.emotions(x)  # (n, k * 8, 1, 1)
         affect = self.affect(F.relu(emotions))
         return emotions.reshape(-1, self.count, 8), affect.reshape(-1, self.count, 2)

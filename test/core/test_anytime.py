@@ -101,7 +101,17 @@ def test_base_is_run_once_and_only_the_first_branch_outside_of_its_turn(model: M
     (turn,) = [node for node in graph.node if node.op_type == "If"]
     assert _features(graph) == 4 + 4
     rest = next(a.g for a in turn.attribute if a.name == "then_branch")
-    assert _features(rest) == 4, "one stack of grouped convolutions"
+    assert _features(rest) == 4 * (BRANCHES - 1)
+
+
+def test_branches_with_attention_are_one_stack_of_grouped_convolutions(tmp_path: Path) -> None:
+    esr = lively(BRANCHES, True)
+    metadata = Metadata(esr.name, BRANCHES, diversified=True, input=InputSpec(size_px=56))
+    export_int8(esr, metadata, faces(8, 56), tmp_path / "net.onnx")
+    graph = onnx.load(str(tmp_path / "net.onnx")).graph
+    (turn,) = [node for node in graph.node if node.op_type == "If"]
+    rest = next(a.g for a in turn.attribute if a.name == "then_branch")
+    assert _features(rest) == 4 + 4, "and as many of their spatial gates"
 
 
 def _features(graph: onnx.GraphProto) -> int:
