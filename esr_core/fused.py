@@ -83,8 +83,8 @@ class Voters(nn.Module):
     def __init__(self, branches: Sequence[nn.Module]) -> None:
         super().__init__()
         self.count = len(branches)
-        # Gates are faster together. Convolutions are not, and with several faces they are slower: side
-        # by side, all branches' weights pass by for each face.
+        # Gates are faster together. Convolutions are not, and with several faces they are slower:
+        # all branches' weights pass by for each face.
         together = cast(ConvStack, branches[0]).diversified
         groups = [branches] if together else [[branch] for branch in branches]
         self.features = nn.ModuleList(SideBySide(group) for group in groups)
