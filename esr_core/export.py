@@ -97,8 +97,8 @@ def _takes_turns(esr: ESR) -> bool:
 
 def _gates(path: Path) -> List[str]:
     """The small convolutions of attention and of the answers, which 8 bits make slower."""
-    small = ("/squeeze/", "/excite/", "/place/", "/emotions/", "/affect/")
-    names = [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "Conv"]
+    small = ("/squeeze/", "/both/", "/excite/", "/place/", "/emotions/", "/affect/")
+    names = [node.name for node in onnx.load(str(path)).graph.node]
     return [name for name in names if any(part in name for part in small)]
 
 

@@ -52,7 +52,8 @@ class Gates(nn.Module):
         spatial = [cbam.get_submodule("SpatialGate.spatial") for cbam in cbams]
         self.count = len(cbams)
         self.squeeze = _joined([_layer(mlp, "1") for mlp in channel])
-        self.excite = _of_sum(_joined([_layer(mlp, "3") for mlp in channel]))
+        self.both = nn.AdaptiveAvgPool2d(1)  # half of their sum; faster between convolutions
+        self.excite = _of_half(_joined([_layer(mlp, "3") for mlp in channel]))
         self.place = _dense([_folded(each, "conv", "bn") for each in spatial])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Gates(nn.Module):
         # Both as poolings, since those exist in 8 bits.
         mean, peak = F.adaptive_avg_pool2d(x, 1), F.max_pool2d(x, (height, width))
         hidden = F.relu(self.squeeze(torch.cat((mean, peak), dim=2)))  # (n, hidden, 2, 1)
-        which = torch.sigmoid(self.excite(hidden.sum(dim=2, keepdim=True)))
+        which = torch.sigmoid(self.excite(self.both(hidden)))
         # Channels last from here on, as 8-bit convolutions leave and take them.
         x = x.permute(0, 2, 3, 1) * which.permute(0, 2, 3, 1)
         if self.count > 1:
@@ -151,9 +152,9 @@ def _joined(convs: Sequence[nn.Conv2d], one_input: bool = False) -> nn.Conv2d:
     return joined
 
 
-def _of_sum(excite: nn.Conv2d) -> nn.Conv2d:
-    """Return a layer that says of the sum of two inputs what ``excite`` says of each, summed."""
-    doubled = {"weight": excite.weight.detach(), "bias": 2 * _biases([excite])}
+def _of_half(excite: nn.Conv2d) -> nn.Conv2d:
+    """Return a layer that says of the mean of two inputs what ``excite`` says of each, summed."""
+    doubled = {"weight": 2 * excite.weight.detach(), "bias": 2 * _biases([excite])}
     excite.load_state_dict(doubled)
     return excite
 
