@@ -71,7 +71,7 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> None:
     axes.plot(times, accuracies, "o-", color=_COLOURS["adaptive"])
     for i, (point, time, accuracy) in enumerate(zip(curve, times, accuracies)):
         axes.annotate(
-            f"{point['branches_asked']:g} branches (lead {point['lead']:g})",
+            f"asks {point['branches_asked']:g} (lead {point['lead']:g})",
             (time, accuracy),
             textcoords="offset points",
             xytext=(8, 6 if i % 2 else -13),  # neighbours are apart
