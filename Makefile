@@ -27,7 +27,7 @@ install/.interfaces: $(shell find interfaces -type f)
 		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
 	@mkdir -p install && touch $@
 
-setup-test: setup
+setup-test: setup ## Install PyTorch and what the tests need besides
 	@tools/setup.sh test
 
 install/.built: $(SOURCES) install/.interfaces

@@ -13,6 +13,8 @@ from typing import Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.metadata import NEVER
+
 #: Where the temperature is looked for.
 LOWEST, HIGHEST = 0.1, 10.0
 #: Share of the faces that may come out wrong for branches that were not asked.
@@ -98,8 +100,8 @@ def fit_lead(
     of the accuracy with all branches, as a share of the faces.
     """
     least = (mean_probabilities(logits, temperature).argmax(axis=1) == target).mean() - cost
-    fitted = 1.0
-    for hundredths in range(99, -1, -1):
+    fitted = NEVER
+    for hundredths in range(100, -1, -1):
         told, _ = branches_asked(logits, hundredths / 100, temperature)
         if (told.argmax(axis=1) == target).mean() < least:
             break

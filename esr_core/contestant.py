@@ -38,7 +38,7 @@ class Contestant:
     diversified: bool = False  # of torch
     form: str = "eager"  # of torch: one of FORMS
     size_px: int = 96
-    provider: str = "cpu"  # of torch: cpu, or else its GPU
+    provider: str = "cpu"  # of torch: its GPU for cuda and tensorrt
     threads: int = 0
     batch: int = 1  # faces in one call
     faces: str = ""  # an .npy file of faces (n, 3, s, s); empty: noise
@@ -106,7 +106,7 @@ def _torch_call(contestant: Contestant) -> Tuple[Call, Callable[[], float]]:
 
     if contestant.threads:
         torch.set_num_threads(contestant.threads)
-    on_gpu = contestant.provider != "cpu"
+    on_gpu = contestant.provider in ("cuda", "tensorrt")
     kind = torch.float16 if contestant.form == "fp16" else torch.float32
     layout = torch.contiguous_format if contestant.form == "eager" else torch.channels_last
     target: Dict[str, Any] = {"device": "cuda" if on_gpu else "cpu", "dtype": kind}

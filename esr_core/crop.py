@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.errors import ImageError
 from esr_core.options import check, option
 
 Images = Union[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]
@@ -57,7 +58,12 @@ def crop(
 
     rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels, may reach over the border;
     what lies outside repeats the border's pixels. Returns (n, 3, size, size) float32 in [0, 1].
+
+    Raises:
+        ImageError: a box is not finite.
     """
+    if not np.isfinite(boxes).all():
+        raise ImageError(f"boxes must be numbers, but got {boxes[~np.isfinite(boxes).all(axis=1)]}")
     height, width = rgb.shape[:2]
     x, y, side = squares(boxes, spec).astype(np.float64).T
     # A box far outside or far too large would need a border of any size; keep it near the image.

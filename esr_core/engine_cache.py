@@ -33,7 +33,7 @@ class EngineKey:
     @property
     def folder(self) -> Path:
         """Where it is kept: in ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
         parts = (self.provider, self.device, self.model_sha256[:16])
         return root.joinpath("esr_ros", *(re.sub(r"[^\w.-]+", "_", part) for part in parts))
 

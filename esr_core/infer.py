@@ -9,7 +9,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.errors import ImageError, ModelError
+from esr_core.engine_cache import seal
+from esr_core.errors import ImageError, ModelError, OptionError
 from esr_core.metadata import Metadata
 from esr_core.provider import open_session
 
@@ -47,7 +48,7 @@ class Model:
     """A network on one execution provider."""
 
     def __init__(self, path: Path, provider: str, threads: int) -> None:
-        self._session, chosen = open_session(path, provider, threads)
+        self._session, chosen, self._engines = open_session(path, provider, threads)
         text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
@@ -80,6 +81,7 @@ class Model:
 
         Raises:
             ImageError: the batch has another shape or type.
+            OptionError: ``branches`` is none of these.
         """
         return Prediction(*self._run(batch, Prediction._fields, branches))
 
@@ -117,6 +119,8 @@ class Model:
                 np.zeros((0, branches, 2), np.float32),
             )
             return list(empty[: len(names)])
+        if branches != ADAPTIVE and (not isinstance(branches, (int, np.integer)) or branches < 0):
+            raise OptionError(f"branches must be {ADAPTIVE}, or 0 for all, or more: {branches!r}")
         inputs: Dict[str, NDArray[Any]] = {}
         if branches == ADAPTIVE and self.takes_turns:
             inputs[LEAD] = np.array(self.lead, np.float32)
@@ -139,6 +143,8 @@ class Model:
         first, *larger = self._sizes or (1,)
         for count in [first, *(count for count in larger if count < 2 * faces)]:
             self.predict(np.zeros((count, 3, size, size), np.float32))
+        if self._engines:  # old versions build them not before a batch of that size has come
+            seal(self._engines.folder, self._engines)
 
 
 def _filled(batch: NDArray[np.float32], sizes: Tuple[int, ...]) -> List[NDArray[np.float32]]:

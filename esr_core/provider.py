@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -46,6 +46,14 @@ class Provider:
     automatic: bool = True  # whether ``auto`` takes it
 
 
+class Opened(NamedTuple):
+    """A network that is loaded."""
+
+    session: onnxruntime.InferenceSession
+    provider: Provider
+    engines: Optional[EngineKey]  # what it builds is kept; to be sealed once all is built
+
+
 #: By what users call them, the fastest first.
 _PROVIDERS = {
     # It builds an engine for minutes at its first start, and wants a network made for it.
@@ -64,9 +72,7 @@ def installed() -> List[str]:
     return [key for key, provider in _PROVIDERS.items() if provider.name in names]
 
 
-def open_session(
-    path: Path, provider: str, threads: int
-) -> Tuple[onnxruntime.InferenceSession, Provider]:
+def open_session(path: Path, provider: str, threads: int) -> Opened:
     """Load a network on a provider; on ``auto``, on the first of them that works here.
 
     Raises:
@@ -79,7 +85,7 @@ def open_session(
         for key in here:
             if _PROVIDERS[key].automatic and key != "cpu":
                 try:
-                    return _open(path, key, threads), _PROVIDERS[key]
+                    return _open(path, key, threads)
                 except ModelError as error:
                     _log.warning("%s; the next provider is tried", error)
         provider = "cpu"
@@ -87,7 +93,12 @@ def open_session(
         raise ModelError(
             f"this build of ONNX Runtime has no provider {provider!r}, only {', '.join(here)}"
         )
-    return _open(path, provider, threads), _PROVIDERS[provider]
+    return _open(path, provider, threads)
+
+
+def chosen(name: str) -> str:
+    """What users call a provider that ONNX Runtime calls ``name``."""
+    return next(key for key, provider in _PROVIDERS.items() if provider.name == name)
 
 
 def session_of(
@@ -105,13 +116,16 @@ def session_of(
     )
 
 
-def _open(path: Path, key: str, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path, key: str, threads: int) -> Opened:
     name = _PROVIDERS[key].name
     wanted: List[Any] = [name, CPU] if name != CPU else [CPU]
     cache = None
     if key == "tensorrt":
         cache = _engine_key(path)
-        engine_cache.prepare(cache.folder, cache)
+        try:
+            engine_cache.prepare(cache.folder, cache)
+        except OSError as error:
+            raise ModelError(f"{cache.folder}: no engine can be kept there ({error})") from error
         wanted = [(name, _tensorrt_options(path, cache.folder)), *_without_tensorrt()]
     elif key == "cuda":  # the fastest kernels are guessed, not searched for, at each new size
         wanted = [(name, {"cudnn_conv_algo_search": "HEURISTIC"}), CPU]
@@ -125,9 +139,7 @@ def _open(path: Path, key: str, threads: int) -> onnxruntime.InferenceSession:
             f"provider {key!r} is in this build of ONNX Runtime, but does not start here: is there "
             "a device, with a driver and libraries of the versions that this build wants?"
         )
-    if cache:
-        engine_cache.seal(cache.folder, cache)
-    return session
+    return Opened(session, _PROVIDERS[key], cache)
 
 
 def _without_tensorrt() -> List[str]:

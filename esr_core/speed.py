@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from esr_core.atomic import replacing
+from esr_core.metadata import NEVER
 
 _COLOURS = {"PyTorch": "0.6", "fp32": "#4c78a8", "INT8": "#f58518", "adaptive": "#54a24b"}
 
@@ -54,7 +55,7 @@ def _bars(axes: Axes, told: dict[str, Any]) -> None:
             zorder=3,
         )
         axes.bar_label(
-            bars, [f"{value:.3g}" for value in medians], padding=-12, fontsize=8, color="white"
+            bars, [f"{value:.3g}" for value in medians], padding=-11, fontsize=7, color="white"
         )
     axes.set_yscale("log")
     axes.set_xticks(range(len(networks)), networks)
@@ -71,7 +72,9 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> None:
     axes.plot(times, accuracies, "o-", color=_COLOURS["adaptive"])
     for i, (point, time, accuracy) in enumerate(zip(curve, times, accuracies)):
         axes.annotate(
-            f"asks {point['branches_asked']:g} (lead {point['lead']:g})",
+            f"asks {point['branches_asked']:g} (lead {point['lead']:g})"
+            if point["lead"] < NEVER
+            else "asks all",
             (time, accuracy),
             textcoords="offset points",
             xytext=(8, 6 if i % 2 else -13),  # neighbours are apart

@@ -2,13 +2,16 @@
 
 python tools/profile.py FILE.onnx... [--runs 60]. Profiling makes each node slower, small ones the
 most, so the sum is more than an unprofiled run takes. Convolutions are named after the layers of
-esr_core/model.py; beside their time stands how many multiplications they did in it.
+esr_core/model.py; beside their time stands how many multiplications they did in it. first is the
+branch that is asked first, rest are all others. Files need names for their layers, as "esr export"
+gives them now; the one that ships is older.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -20,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from esr_core.cost import convolutions
+from esr_core.errors import EsrError, ModelError
 from esr_core.infer import INPUT, load_model
 
 
@@ -57,6 +61,11 @@ def show(path: Path, runs: int) -> None:
         is_run = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
         if is_run and event["args"]["op_name"] != "If":  # whose nodes are counted themselves
             spent[place(event)] += event["dur"] / runs / 1e3
+    if not any(part == "rest" for part, _ in spent):
+        raise ModelError(
+            f"{path}: its layers have no names that are known here; export it anew, for example by "
+            "'esr export models/esr-9-ferplus new.onnx --int8 train.npz.xz'"
+        )
     layers, branches = convolutions(about.input.size_px), about.branches
     table = Table("part", "what", "ms", "share", "GMAC/s", title=f"{about.name}: {path.name}")
     for (part, what), ms in sorted(spent.items()):
@@ -75,8 +84,13 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE.onnx")
     parser.add_argument("--runs", type=int, default=60)
     arguments = parser.parse_args()
-    for path in arguments.files:
-        show(path, arguments.runs)
+    if arguments.runs < 1:
+        parser.error(f"--runs must be 1 or more, but got {arguments.runs}")
+    try:
+        for path in arguments.files:
+            show(path, arguments.runs)
+    except EsrError as error:
+        sys.exit(f"profile: {error}")
 
 
 if __name__ == "__main__":

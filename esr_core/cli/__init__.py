@@ -30,7 +30,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return 2
     except OSError as error:  # a folder that is a file, a full disk, no permission
         print(
-            f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror}", file=sys.stderr
+            f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror or error}",
+            file=sys.stderr,
         )
         return 2
     except KeyboardInterrupt:

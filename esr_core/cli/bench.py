@@ -24,9 +24,9 @@ from esr_core.cost import METHODS, cost
 from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import OptionError
-from esr_core.infer import ADAPTIVE
+from esr_core.infer import ADAPTIVE, load_model
 from esr_core.progress import bar
-from esr_core.provider import PROVIDERS, device
+from esr_core.provider import PROVIDERS, chosen, device
 
 #: What holds where nothing is given; given options of the node's benchmark are an error here.
 DEFAULTS: Dict[str, Any] = {
@@ -82,13 +82,13 @@ def add(commands: Any) -> None:
 
 
 def _methods(text: str) -> List[str]:
-    chosen = text.split(",")
-    for name in chosen:
+    names = text.upper().split(",")
+    for name in names:
         if name not in METHODS:
             raise argparse.ArgumentTypeError(
                 f"must be of {', '.join(METHODS)}, with commas between, but got {name!r}"
             )
-    return list(dict.fromkeys(chosen))
+    return list(dict.fromkeys(names))
 
 
 def _counts(text: str) -> List[int]:
@@ -100,7 +100,7 @@ def _counts(text: str) -> List[int]:
         raise argparse.ArgumentTypeError(
             f"must be numbers from 1 to 4096 such as 1,4,16, but got {text!r}"
         )
-    return list(dict.fromkeys(counts))
+    return sorted(set(counts))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -114,16 +114,16 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     with tempfile.TemporaryDirectory() as folder, bar("steps") as progress:
         told = _measured(arguments, Path(folder), progress)
+    if arguments.json:
+        print(json.dumps(told))
+    else:
+        bench_tables.show(told)
+        for line in _notes(arguments, told):
+            Console().print(line, highlight=False)
     if arguments.plot:
         from esr_core import speed
 
         speed.draw(arguments.plot, told)
-    if arguments.json:
-        print(json.dumps(told))
-        return
-    bench_tables.show(told)
-    for line in _notes(arguments, told):
-        Console().print(line, highlight=False)
 
 
 def _refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
@@ -139,27 +139,31 @@ def _fill(arguments: argparse.Namespace, defaults: Dict[str, Any]) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for name in ("rounds", "calls"):
-        if getattr(arguments, name) < 1:
-            raise OptionError(f"--{name} must be 1 or more, but got {getattr(arguments, name)}")
-    if arguments.threads < 0:
-        raise OptionError(f"--threads must be 0 or more, but got {arguments.threads}")
+    for name, least, most in (("rounds", 1, 10_000), ("calls", 1, 10_000), ("threads", 0, 256)):
+        value = getattr(arguments, name)
+        if not least <= value <= most:
+            raise OptionError(f"--{name} must be from {least} to {most}, but got {value}")
     if arguments.model and arguments.networks:
         raise OptionError("--networks is for the published networks, not for the one of --model")
     if arguments.plot:
         if importlib.util.find_spec("matplotlib") is None:
             raise OptionError("--plot needs matplotlib; 'make setup-test' in a clone installs it")
-        if arguments.plot.suffix != ".png" or not arguments.plot.parent.is_dir():
+        folder = arguments.plot.parent
+        if arguments.plot.suffix != ".png" or not folder.is_dir() or arguments.plot.is_dir():
             raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
+        if not os.access(folder, os.W_OK):
+            raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
+    # The one that auto takes, or an error before networks are made.
+    arguments.provider = chosen(load_model(None, arguments.provider).provider)
 
 
 def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
     """Make the networks, time them, and return all figures as plain JSON values."""
     torch = bool(importlib.util.find_spec("torch"))
-    chosen = entrants.entrants(arguments, folder, progress, torch)
+    taking_part = entrants.entrants(arguments, folder, progress, torch)
     lanes = [
         lane
-        for entrant in chosen
+        for entrant in taking_part
         for count in arguments.faces
         for lane in entrants.lanes(entrant, count, arguments, torch)
     ]
@@ -185,7 +189,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
         "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
         "provider": arguments.provider,
         "threads": arguments.threads,
-        "networks": entrants.networks(chosen),
+        "networks": entrants.networks(taking_part),
         "peak_gmac_per_s": {kind: round(peak.peak_gmac_per_s) for kind, peak in of_kind.items()},
         "rows": _rows(lanes, timings, of_kind),
         "curve": _accuracy(arguments, lanes, timings[beyond:], progress) if curve else [],

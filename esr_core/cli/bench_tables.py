@@ -42,7 +42,8 @@ def _timed(rows: Sequence[Dict[str, Any]], title: str) -> None:
         name = "" if row["network"] == last else row["network"]
         last = row["network"]
         shown.append({**row, "network": name, "speed_up": _spread(row), "share": _share(row)})
-    Console().print(figures(title, columns, shown))
+    told = "times PyTorch: the rounds' median, 10th to 90th percentile; peak: of the machine's"
+    Console().print(figures(title, columns, shown, told if "share" in columns else None))
 
 
 def _networks(networks: Sequence[Dict[str, Any]], rows: Sequence[Dict[str, Any]]) -> None:
@@ -88,7 +89,7 @@ def _speed(networks: Sequence[Dict[str, Any]], rows: Sequence[Dict[str, Any]]) -
         {
             "network": name,
             "here": best[name]["evaluations_per_s"],
-            "joules": best[name]["joules"],
+            "joules": _joules(best[name]),
             **{f"s {key}": value for key, value in published["evaluations_per_s"].items()},
             **{f"j {key}": value for key, value in published["joules"].items()},
         }
@@ -114,6 +115,11 @@ def _best(rows: Sequence[Dict[str, Any]], name: str) -> Dict[str, Any]:
     return max(
         (row for row in own if row["faces"] == fewest), key=lambda row: row["evaluations_per_s"]
     )
+
+
+def _joules(row: Dict[str, Any]) -> Optional[float]:
+    """Of a face, where a call may be of several."""
+    return None if row["joules"] is None else round(row["joules"] / row["faces"], 3)
 
 
 def _spread(row: Dict[str, Any]) -> Optional[str]:

@@ -23,10 +23,11 @@ SHIPPED, SHIPS = "ESR-9", "ESR-9 ships"
 #: Validation faces by which branches that take turns are timed.
 FACES = 200
 #: Leads at which accuracy and time are drawn; 2: never decided before all branches answered.
-LEADS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 2.0)
+LEADS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
 NO_TORCH = (
     "PyTorch is not installed: so nothing is compared with it, and only the network that ships, or "
-    "the one of --model, can be timed. 'make setup-test' in a clone installs it."
+    "the one of --model, can be timed. 'make setup-test' in a clone, or \"pip install "
+    "'.[train]'\", installs it."
 )
 
 
@@ -63,6 +64,8 @@ def entrants(
         model = load_model(arguments.model, arguments.provider)
         return [_trained(model.metadata.name, model, arguments.data, folder)]
     methods = arguments.networks or list(METHODS)
+    if arguments.data and SHIPPED not in methods:
+        raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
     if not torch and arguments.networks not in (None, [SHIPPED]):
         raise OptionError(NO_TORCH)
     entrants = []
@@ -113,11 +116,14 @@ def lanes(entrant: Entrant, count: int, arguments: argparse.Namespace, torch: bo
     }
     chosen = []
     if torch and entrant.beside_torch:
-        for form in FORMS[:1] if arguments.provider == "cpu" else FORMS:
+        for form in FORMS if arguments.provider in ("cuda", "tensorrt") else FORMS[:1]:
             name = "PyTorch" if form == "eager" else f"PyTorch {form}"
             network = Contestant(name, "torch", branches=entrant.branches, form=form, **shared)
             chosen.append(replace(network, diversified=entrant.diversified))
-    onnx = [Contestant(name, "onnx", str(file), **shared) for name, file in entrant.files.items()]
+    onnx = [
+        Contestant(name, "onnx", str(file.absolute()), **shared)
+        for name, file in entrant.files.items()
+    ]
     takes_turns = entrant.model.takes_turns if entrant.model else arguments.provider == "cpu"
     if entrant.faces and takes_turns:
         onnx.append(replace(onnx[-1], name="adaptive", branches=ADAPTIVE))
@@ -131,8 +137,8 @@ def networks(entrants: Sequence[Entrant]) -> List[Dict[str, Any]]:
         size, accuracy = cost(*entrant.form), None
         published = PUBLISHED.get(SHIPPED if entrant.name == SHIPS else entrant.name)
         if entrant.model:
-            with suppress(KeyError):
-                accuracy = entrant.model.metadata.record["validation"]["accuracy"]
+            with suppress(KeyError, TypeError, ValueError):  # anybody may have written it
+                accuracy = float(entrant.model.metadata.record["validation"]["accuracy"])
         told.append(
             {
                 "network": entrant.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -24,5 +25,5 @@ def figures(
     for number, column in enumerate(columns.values()):
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*("-" if row.get(key) is None else str(row[key]) for key in columns))
+        table.add_row(*("-" if row.get(key) is None else escape(str(row[key])) for key in columns))
     return table

@@ -11,7 +11,7 @@ import torch
 from networks import faces, lively
 from numpy.typing import NDArray
 
-from esr_core import Model, load_model
+from esr_core import Model, OptionError, load_model
 from esr_core.calibration import branches_asked
 from esr_core.crop import InputSpec
 from esr_core.export import export_fp16, export_fp32, export_int8
@@ -133,6 +133,14 @@ def _features(graph: onnx.GraphProto) -> int:
         if attribute.name == "kernel_shape"
     ]
     return sum(min(size) > 1 for size in sizes)
+
+
+@pytest.mark.parametrize("count", [-1, "all", 1.5])
+def test_number_of_branches_that_cannot_be(
+    model: Model, batch: NDArray[np.float32], count: int | str
+) -> None:
+    with pytest.raises(OptionError, match="branches must be adaptive, or 0 for all, or more"):
+        model.predict(batch, count)
 
 
 def test_bytes_are_what_rows_are_picked_of(model: Model) -> None:

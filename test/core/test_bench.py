@@ -93,6 +93,19 @@ def test_one_file_is_timed_with_real_faces_and_drawn(
     assert picture.std() > 10
 
 
+def test_faces_may_be_named_in_any_order_and_the_provider_be_left_to_the_machine(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')", encoding="utf-8")
+    words = ("--model", default_model(), "--provider", "auto", "--faces", "8,1", "--json")
+    done = bench(tmp_path, *words, *QUICK)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["faces"] for row in rows] == [1, 1, 8, 8]
+    assert json.loads(done.stdout)["provider"] == "cpu"
+    assert rows[0]["peak_mb"] < rows[2]["peak_mb"]
+
+
 def test_tables_for_people(tmp_path: Path) -> None:
     once = ("--rounds", 1, "--calls", 1)
     done = bench(tmp_path, "--networks", "ESR-9", "--faces", "1,16", *once)
@@ -129,8 +142,9 @@ def test_without_pytorch_the_network_that_ships_is_timed(
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--rounds", "0"), "--rounds must be 1 or more, but got 0"),
-        (("--threads", "-1"), "--threads must be 0 or more, but got -1"),
+        (("--rounds", "0"), "--rounds must be from 1 to 10000, but got 0"),
+        (("--threads", "-1"), "--threads must be from 0 to 256, but got -1"),
+        (("--networks", "ESR-15", "--data", "x.npz"), "--data is for a trained network"),
         (("--faces", "0"), "must be numbers from 1 to 4096 such as 1,4,16"),
         (("--networks", "ESR-8"), f"must be of {', '.join(METHODS)}"),
         (("--networks", "ESR-9", "--model", "x.onnx"), "--networks is for the published networks"),

@@ -120,6 +120,8 @@ def test_figures_of_known_times() -> None:
     assert slow.evaluations_per_s == pytest.approx(1000 / 25)
     assert fast.evaluations_per_s == pytest.approx(4 * 1000 * 6 / 49)
     np.testing.assert_allclose(fast.speed_up(slow), [5, 10])
+    by_face = Timing(Contestant("x", "onnx", branches="adaptive"), slow.times_s / 2, 10.0)
+    np.testing.assert_allclose(by_face.speed_up(slow), [2, 1], err_msg="the mean of its calls")
     figures = fast.summary(slow)
     assert figures["speed_up"] == 7.5
     assert figures["speed_up_spread"] == [5.5, 9.5]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from esr_core import OptionError
+from esr_core import ImageError, OptionError
 from esr_core.augment import identity
 from esr_core.crop import InputSpec, crop, squares, whole
 
@@ -125,6 +125,12 @@ def test_box_far_larger_than_the_image_is_kept_near_it(rgb: NDArray[np.uint8]) -
     batch = crop(rgb, boxes((-1e6, -1e6, 1e6, 1e6)), InputSpec())
     assert batch.shape == (1, 3, 96, 96)
     assert np.isfinite(batch).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_box_that_is_no_place_is_refused(rgb: NDArray[np.uint8], value: float) -> None:
+    with pytest.raises(ImageError, match="boxes must be numbers"):
+        crop(rgb, boxes(FACE, (10, value, 50, 50)), InputSpec())
 
 
 @pytest.mark.parametrize("side", [0.0, 0.2, 1.0, 3.0])
