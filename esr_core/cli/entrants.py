@@ -60,6 +60,12 @@ class Lane:
 def entrants(
     arguments: argparse.Namespace, folder: Path, progress: Progress, torch: bool
 ) -> List[Entrant]:
+    """Return the networks that were asked for; those that nobody trained are made in ``folder``.
+
+    Raises:
+        OptionError: without PyTorch, or untrained, they cannot be had as asked for.
+        ModelError, DataError: a file is missing or damaged.
+    """
     if arguments.model:
         model = load_model(arguments.model, arguments.provider)
         return [_trained(model.metadata.name, model, arguments.data, folder)]
@@ -107,6 +113,7 @@ def _trained(name: str, model: Model, data: Optional[Path], folder: Path) -> Ent
 
 
 def lanes(entrant: Entrant, count: int, arguments: argparse.Namespace, torch: bool) -> List[Lane]:
+    """Return a network's rows with ``count`` faces in a call."""
     shared: Dict[str, Any] = {
         "provider": arguments.provider,
         "threads": arguments.threads,
