@@ -22,6 +22,8 @@ Call = Callable[[NDArray[np.float32]], object]
 WARM_UP = 5
 #: How PyTorch may run a network: as written, or as GPUs like it.
 FORMS = ("eager", "channels_last", "fp16", "compiled")
+#: Providers of ONNX Runtime beside which PyTorch runs on the GPU, too.
+ON_GPU = ("cuda", "tensorrt")
 #: Side of the matrices by which the peak of a machine is measured.
 PEAK_SIDE = 1024
 
@@ -106,7 +108,7 @@ def _torch_call(contestant: Contestant) -> Tuple[Call, Callable[[], float]]:
 
     if contestant.threads:
         torch.set_num_threads(contestant.threads)
-    on_gpu = contestant.provider in ("cuda", "tensorrt")
+    on_gpu = contestant.provider in ON_GPU
     kind = torch.float16 if contestant.form == "fp16" else torch.float32
     layout = torch.contiguous_format if contestant.form == "eager" else torch.channels_last
     target: Dict[str, Any] = {"device": "cuda" if on_gpu else "cpu", "dtype": kind}

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from rich.console import Console
 from rich.table import Table
@@ -42,31 +42,30 @@ def measured(*words: str) -> List[Row]:
     return rows
 
 
-def finder(rows: List[Row]) -> Callable[[str, str, int], Row]:
-    """Return a look-up by network, engine and number of faces."""
-    named = {(row["network"], row["name"], row["faces"]): row for row in rows}
-    return lambda network, engine, faces: named[network, engine, faces]
+def named(rows: List[Row]) -> Dict[Tuple[str, str, int], Row]:
+    """Return the rows by network, engine and number of faces."""
+    return {(row["network"], row["name"], row["faces"]): row for row in rows}
 
 
 def marks(all_networks: List[Row], several_faces: List[Row]) -> List[Mark]:
     """Return what is wanted beside what was measured."""
-    of, of_several = finder(all_networks), finder(several_faces)
-    int8 = of("ESR-9", "INT8", 1)
+    of, of_several = named(all_networks), named(several_faces)
+    int8 = of["ESR-9", "INT8", 1]
     has_faces = any(
         row["network"] == "ESR-9 ships" and row["name"] == "adaptive" for row in all_networks
     )
     asked = "ESR-9 ships" if has_faces else "ESR-9"
-    adaptive, everyone = of(asked, "adaptive", 1), of(asked, "INT8", 1)
-    alone, eight = of_several("ESR-9", "INT8", 1), of_several("ESR-9", "INT8", 8)
+    adaptive, everyone = of[asked, "adaptive", 1], of[asked, "INT8", 1]
+    alone, eight = of_several["ESR-9", "INT8", 1], of_several["ESR-9", "INT8", 8]
     return [
-        Mark("ESR-9 fp32, times PyTorch", 2, of("ESR-9", "fp32", 1)["speed_up"]),
+        Mark("ESR-9 fp32, times PyTorch", 2, of["ESR-9", "fp32", 1]["speed_up"]),
         Mark("ESR-9 INT8, times PyTorch", 6.5, int8["speed_up"]),
-        Mark("ESR-15 INT8, times PyTorch", 6.5, of("ESR-15", "INT8", 1)["speed_up"]),
-        Mark("ESR*-9 INT8, times PyTorch", 6, of("ESR*-9", "INT8", 1)["speed_up"]),
+        Mark("ESR-15 INT8, times PyTorch", 6.5, of["ESR-15", "INT8", 1]["speed_up"]),
+        Mark("ESR*-9 INT8, times PyTorch", 6, of["ESR*-9", "INT8", 1]["speed_up"]),
         Mark(
             "ESR*-9 INT8, times the time of ESR-9 INT8",
             1.6,
-            of("ESR*-9", "INT8", 1)["p50_ms"] / int8["p50_ms"],
+            of["ESR*-9", "INT8", 1]["p50_ms"] / int8["p50_ms"],
             at_least=False,
         ),
         Mark(

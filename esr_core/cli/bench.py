@@ -9,22 +9,22 @@ import os
 import platform
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from esr_core.benchmark import Timing, measure
 from esr_core.cli import bench_tables, entrants, node_bench
 from esr_core.cli.command import command
 from esr_core.contestant import Contestant
 from esr_core.cost import METHODS, cost
-from esr_core.crop import whole
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import OptionError
-from esr_core.infer import ADAPTIVE, load_model
+from esr_core.infer import ADAPTIVE, Model, load_model
 from esr_core.progress import bar
 from esr_core.provider import PROVIDERS, chosen, device
 
@@ -153,14 +153,14 @@ def _check(arguments: argparse.Namespace) -> None:
             raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
         if not os.access(folder, os.W_OK):
             raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
-    # The one that auto takes, or an error before networks are made.
-    arguments.provider = chosen(load_model(None, arguments.provider).provider)
 
 
 def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
     """Make the networks, time them, and return all figures as plain JSON values."""
+    model = load_model(arguments.model or None, arguments.provider)
+    arguments.provider = chosen(model.provider)  # the one that auto takes
     torch = bool(importlib.util.find_spec("torch"))
-    taking_part = entrants.entrants(arguments, folder, progress, torch)
+    taking_part = entrants.entrants(arguments, model, folder, progress, torch)
     lanes = [
         lane
         for entrant in taking_part
@@ -181,7 +181,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
         arguments.rounds,
         arguments.calls,
         find_meters(),
-        lambda done: progress.update(task, completed=done),
+        partial(_advance, progress, task),
     )
     beyond = len(lanes) + len(peaks)
     of_kind = {timing.contestant.model: timing for timing in timings[len(lanes) : beyond]}
@@ -192,7 +192,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
         "networks": entrants.networks(taking_part),
         "peak_gmac_per_s": {kind: round(peak.peak_gmac_per_s) for kind, peak in of_kind.items()},
         "rows": _rows(lanes, timings, of_kind),
-        "curve": _accuracy(arguments, lanes, timings[beyond:], progress) if curve else [],
+        "curve": _accuracy(model, arguments.data, timings[beyond:], progress) if curve else [],
     }
 
 
@@ -227,40 +227,42 @@ def _processor() -> str:
 
 
 def _accuracy(
-    arguments: argparse.Namespace,
-    lanes: Sequence[entrants.Lane],
-    timings: Sequence[Timing],
-    progress: Progress,
+    model: Model, path: Path, timings: Sequence[Timing], progress: Progress
 ) -> List[Dict[str, Any]]:
     """What each lead costs in accuracy, over all faces of ``--data``, and what it saves."""
     from esr_core.data import ferplus
+    from esr_core.evaluate import predictions
 
-    (model, *_) = [lane.entrant.model for lane in lanes if lane.entrant.model]
-    data = ferplus.read(arguments.data)
-    batch = whole(data.images, model.metadata.input)
-    task = progress.add_task("accuracy", total=len(timings) * len(batch))
+    data = ferplus.read(path)
+    target = data.emotions.argmax(axis=1)
     fitted, points = model.lead, []
     for timing in timings:
-        assert timing.contestant.lead is not None
-        model.lead = timing.contestant.lead
-        right = asked = 0
-        for i in range(0, len(batch), 32):
-            told = model.predict(batch[i : i + 32], ADAPTIVE)
-            target = data.emotions[i : i + 32].argmax(axis=1)
-            right += int((told.probabilities.argmax(axis=1) == target).sum())
-            asked += int((told.votes >= 0).sum())
-            progress.advance(task, len(target))
+        lead = timing.contestant.lead
+        assert lead is not None
+        model.lead = lead
+        task = progress.add_task(f"accuracy with a lead of {lead:g}", total=len(data))
+        told = predictions(
+            partial(model.predict, branches=ADAPTIVE),
+            data,
+            model.metadata.input,
+            on_progress=partial(_advance, progress, task),
+        )
+        right, asked = told[0].argmax(axis=1) == target, (told[2] >= 0).sum(axis=1)
         points.append(
             {
-                "lead": timing.contestant.lead,
-                "accuracy": round(right / len(batch), 4),
-                "branches_asked": round(asked / len(batch), 2),
+                "lead": lead,
+                "accuracy": round(float(right.mean()), 4),
+                "branches_asked": round(float(asked.mean()), 2),
                 "p50_ms": round(timing.percentile_ms(50), 2),
                 "mean_ms": round(float(timing.times_s.mean() * 1e3), 2),
             }
         )
     model.lead = fitted
     return points
+
+
+def _advance(progress: Progress, task: TaskID, done: int) -> None:
+    progress.update(task, completed=done)
 
 
 def _notes(arguments: argparse.Namespace, told: Dict[str, Any]) -> List[str]:

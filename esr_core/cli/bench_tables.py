@@ -30,20 +30,21 @@ def _timed(rows: Sequence[Dict[str, Any]], title: str) -> None:
         "peak_mb": "MB",
         "joules": "J a call",
         "speed_up": "times PyTorch",
-        "share": "peak",
+        "share_of_peak": "peak",
     }
     for key in ("joules", "speed_up", "share_of_peak"):
         if all(row.get(key) is None for row in rows):
-            del columns["share" if key == "share_of_peak" else key]
+            del columns[key]
     if {row["faces"] for row in rows} == {1}:
         del columns["faces"]
     shown, last = [], ""
     for row in rows:
         name = "" if row["network"] == last else row["network"]
         last = row["network"]
-        shown.append({**row, "network": name, "speed_up": _spread(row), "share": _share(row)})
+        words = {"network": name, "speed_up": _spread(row), "share_of_peak": _share(row)}
+        shown.append({**row, **words})
     told = "times PyTorch: the rounds' median, 10th to 90th percentile; peak: of the machine's"
-    Console().print(figures(title, columns, shown, told if "share" in columns else None))
+    Console().print(figures(title, columns, shown, told if "share_of_peak" in columns else None))
 
 
 def _networks(networks: Sequence[Dict[str, Any]], rows: Sequence[Dict[str, Any]]) -> None:

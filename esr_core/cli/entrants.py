@@ -11,11 +11,11 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from rich.progress import Progress
 
-from esr_core.contestant import FORMS, Contestant
+from esr_core.contestant import FORMS, ON_GPU, Contestant
 from esr_core.cost import METHODS, cost
 from esr_core.crop import whole
 from esr_core.errors import OptionError
-from esr_core.infer import ADAPTIVE, Model, load_model
+from esr_core.infer import ADAPTIVE, Model
 from esr_core.published import PUBLISHED
 
 #: The published network that ships, trained, and what its file is called in the tables.
@@ -58,28 +58,26 @@ class Lane:
 
 
 def entrants(
-    arguments: argparse.Namespace, folder: Path, progress: Progress, torch: bool
+    arguments: argparse.Namespace, model: Model, folder: Path, progress: Progress, torch: bool
 ) -> List[Entrant]:
     """Return the networks that were asked for; those that nobody trained are made in ``folder``.
 
+    model: of ``--model``, or the one that ships.
+
     Raises:
         OptionError: without PyTorch, or untrained, they cannot be had as asked for.
-        ModelError, DataError: a file is missing or damaged.
+        DataError: a file of faces is missing or damaged.
     """
     if arguments.model:
-        model = load_model(arguments.model, arguments.provider)
         return [_trained(model.metadata.name, model, arguments.data, folder)]
     methods = arguments.networks or list(METHODS)
     if arguments.data and SHIPPED not in methods:
         raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
     if not torch and arguments.networks not in (None, [SHIPPED]):
         raise OptionError(NO_TORCH)
-    entrants = []
-    if SHIPPED in methods:
-        model = load_model(None, arguments.provider)
-        entrants.append(_trained(SHIPS, model, arguments.data, folder))
+    ships = [_trained(SHIPS, model, arguments.data, folder)] if SHIPPED in methods else []
     if not torch:
-        return entrants
+        return ships
     from esr_core import specimen
 
     faces = folder / "blots.npy"
@@ -90,7 +88,7 @@ def entrants(
         files = specimen.make(method, folder, _forms(arguments.provider))
         made.append(Entrant(method, *METHODS[method], specimen.SIZE_PX, files, None, str(faces)))
         progress.advance(task)
-    return [made[0], *(replace(each, beside_torch=False) for each in entrants), *made[1:]]
+    return [made[0], *(replace(each, beside_torch=False) for each in ships), *made[1:]]
 
 
 def _forms(provider: str) -> Tuple[str, ...]:
@@ -123,7 +121,7 @@ def lanes(entrant: Entrant, count: int, arguments: argparse.Namespace, torch: bo
     }
     chosen = []
     if torch and entrant.beside_torch:
-        for form in FORMS if arguments.provider in ("cuda", "tensorrt") else FORMS[:1]:
+        for form in FORMS if arguments.provider in ON_GPU else FORMS[:1]:
             name = "PyTorch" if form == "eager" else f"PyTorch {form}"
             network = Contestant(name, "torch", branches=entrant.branches, form=form, **shared)
             chosen.append(replace(network, diversified=entrant.diversified))
