@@ -10,7 +10,10 @@ setup(
     python_requires=">=3.8",
     packages=["esr_core", "esr_core.cli", "esr_core.data", "esr_core.models"],
     package_dir={"esr_core.models": "models"},
-    package_data={"esr_core": ["py.typed"], "esr_core.models": ["*.onnx", "*.md", "*.png"]},
+    package_data={
+        "esr_core": ["py.typed", "page/*"],
+        "esr_core.models": ["*.onnx", "*.md", "*.png"],
+    },
     install_requires=[
         "numpy>=1.21",
         "opencv-python-headless>=4.5.4,<5",

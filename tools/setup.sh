@@ -98,6 +98,23 @@ PYTHON
   fi
 }
 
+# The pages of `esr report` are tested in a real browser: Chromium or Chrome, with its driver.
+has_browser() {
+  command -v chromedriver >/dev/null &&
+    { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+}
+
+install_browser() {
+  ! has_browser || return 0
+  local missing="Chromium or Chrome, with its chromedriver, is missing, the tests need it; install it (Debian: apt install chromium chromium-driver)"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "$missing"
+  echo "setup: installing Chromium"
+  local install="apt-get install --no-install-recommends -y chromium chromium-driver"
+  export DEBIAN_FRONTEND=noninteractive
+  $install >"$log" 2>&1 || { apt-get update && $install; } >"$log" 2>&1 || fail "$missing (details: $log)"
+  has_browser || fail "$missing (details: $log)"
+}
+
 install_test() {
   pip_install "what training and tests need (PyTorch is large)" -r requirements/test.txt -r "$(node_list)"
 }
@@ -107,4 +124,7 @@ check_colcon
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
 once node requirements/node.txt install_node
-if [ "${1:-node}" = test ]; then once test requirements/test.txt install_test; fi
+if [ "${1:-node}" = test ]; then
+  install_browser
+  once test requirements/test.txt install_test
+fi

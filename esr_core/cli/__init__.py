@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Optional, Sequence
 
-from esr_core.cli import bench, download, export, image, measure, train
+from esr_core.cli import bench, download, export, image, measure, report, train
 from esr_core.errors import EsrError
 
 
@@ -45,6 +45,6 @@ def parser() -> argparse.ArgumentParser:
         prog="esr", description="Emotions of faces, by Ensembles with Shared Representations."
     )
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (image, measure, bench, train, export, download):
+    for module in (image, report, measure, bench, train, export, download):
         module.add(commands)
     return overall

@@ -1,0 +1,103 @@
+"""``esr report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from esr_core.atomic import replacing
+from esr_core.cli.command import command
+from esr_core.errors import OptionError
+from esr_core.progress import bar
+from esr_core.recording import Recording
+from esr_core.report import page
+from esr_core.summary import Summary, summarise
+from esr_core.timeline import read_csv
+
+_BAGS = (".mcap", ".db3")
+_PAGES = (".html", ".htm")
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    report = command(
+        commands,
+        "report",
+        "Make a web page of a recording: what each face showed over time, in one file that opens "
+        "in any browser, without a network.",
+        "esr report faces.csv\n  esr report faces.csv -o tuesday.html --title 'Tuesday, 3 pm'\n"
+        "  esr report faces.csv --overwrite --json",
+        run,
+    )
+    report.add_argument(
+        "input", type=Path, metavar="FILE", help="a CSV file of 'esr video --csv', or a bag"
+    )
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("report.html"),
+        metavar="FILE.html",
+        help="default: %(default)s",
+    )
+    report.add_argument("--title", help="what stands above it (default: the input's name)")
+    report.add_argument("--overwrite", action="store_true", help="replace a page that is there")
+    report.add_argument("--json", action="store_true", help="the sums, as JSON on stdout")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    _check(arguments.output, arguments.overwrite)
+    recording = _recording(arguments.input, arguments)
+    summary = summarise(recording)
+    text = page(recording, summary)
+    with replacing(arguments.output) as partial:
+        partial.write_text(text, encoding="ascii")
+    print(json.dumps(summary.as_json()) if arguments.json else _line(arguments.output, summary))
+
+
+def _check(output: Path, overwrite: bool) -> None:
+    """Refuse a place where the page cannot be, before the work is done."""
+    if output.suffix.lower() not in _PAGES or not output.parent.is_dir() or output.is_dir():
+        raise OptionError(f"--output wants a .html in a folder that exists, not {output}")
+    if output.exists() and not overwrite:
+        raise OptionError(f"{output} exists; give --overwrite to replace it, or another --output")
+
+
+def _recording(path: Path, arguments: argparse.Namespace) -> Recording:
+    """Read what the page is made of."""
+    title = path.name if arguments.title is None else arguments.title
+    if path.suffix.lower() == ".csv" and not path.is_dir():
+        return _of_csv(path, title)
+    if path.suffix.lower() in _BAGS or path.is_dir():
+        raise OptionError(f"{path}: bags need ROS 2; source it first, or give a CSV file")
+    raise OptionError(f"{path}: must be a .csv, a bag's folder, or one of {', '.join(_BAGS)}")
+
+
+def _of_csv(path: Path, title: str) -> Recording:
+    with bar("rows") as progress:
+        task = progress.add_task("reading", total=_rows(path))
+        frames = []
+        for frame in read_csv(path):
+            frames.append(frame)
+            progress.advance(task, max(len(frame.sightings), 1))
+    return Recording(title, frames)
+
+
+def _rows(path: Path) -> int:
+    """Return how many lines a file has below the first; 0 if it cannot be read."""
+    if not path.is_file():
+        return 0  # whoever reads it says so
+    with open(path, "rb") as stream:
+        return max(
+            sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b"")) - 1, 0
+        )
+
+
+def _line(output: Path, summary: Summary) -> str:
+    faces, images = len(summary.faces), summary.images
+    return (
+        f"{output}: {faces} face{'' if faces == 1 else 's'} in {images} "
+        f"image{'' if images == 1 else 's'} of {summary.duration_s:.1f} s"
+    )

@@ -1,0 +1,132 @@
+"""A real browser, driven by the WebDriver protocol (https://www.w3.org/TR/webdriver2/)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-dev-shm-usage",
+)
+# No proxy stands between this process and its driver.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def program(*names: str) -> str:
+    """Where the first of these programs is."""
+    for name in names:
+        path = shutil.which(name)
+        if path:
+            return path
+    raise AssertionError(
+        f"none of {', '.join(names)} is on the PATH; the report is tested in a real browser, so "
+        "install one (Debian: apt install chromium chromium-driver)"
+    )
+
+
+class Browser:
+    """One window."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._width_px = 1200
+
+    def ask(self, path: str, **body: Any) -> Any:
+        """Send a command to the window, with a body if it has one, and return its answer."""
+        request = urllib.request.Request(
+            self._url + path,
+            json.dumps(body).encode() if body else None,
+            {"Content-Type": "application/json"},
+        )
+        try:
+            with _direct.open(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            said = json.load(error)["value"]["message"]
+            raise AssertionError(f"{path}: {said}") from error
+
+    def open(self, page: Path, width_px: int = 1200, scheme: str = "light") -> None:
+        """Open a file as a window of this width shows it, in the scheme ``light`` or ``dark``."""
+        self._width_px = width_px
+        self.complaints()  # those of the page before
+        self._resize(900)
+        scheme_ = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.devtools("Emulation.setEmulatedMedia", features=scheme_)
+        self.ask("/url", url=page.resolve().as_uri())
+
+    def run(self, script: str) -> Any:
+        """Return what a function's body in JavaScript returns."""
+        return self.ask("/execute/sync", script=script, args=[])
+
+    def complaints(self) -> list[str]:
+        """What the console holds since the last call: errors, exceptions, warnings."""
+        return [entry["message"] for entry in self.ask("/se/log", type="browser")]
+
+    def painted(self) -> None:
+        """Wait until the window shows what was done to it."""
+        script = "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done))"
+        self.ask("/execute/async", script=script, args=[])
+
+    def screenshot(self, path: Path) -> NDArray[np.uint8]:
+        """Save the whole page as a PNG, and return it as (h, w, 3) RGB."""
+        self._resize(self.run("return document.documentElement.scrollHeight"))
+        self.painted()
+        path.write_bytes(base64.b64decode(self.ask("/screenshot")))
+        picture = cv2.imread(str(path))
+        assert picture is not None
+        return np.asarray(picture[..., ::-1], np.uint8)
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Send a command of Chromium's own."""
+        return self.ask("/goog/cdp/execute", cmd=command, params=parameters)
+
+    def _resize(self, height_px: int) -> None:
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=self._width_px,
+            height=height_px,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.devtools("Emulation.setScrollbarsHidden", hidden=True)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Browser]:
+    """Start a browser that keeps all it writes in ``folder``; end it afterwards."""
+    browser = program("chromium", "chromium-browser", "google-chrome")
+    driver = subprocess.Popen(
+        [program("chromedriver"), "--port=0"], stdout=subprocess.PIPE, text=True, cwd=folder
+    )
+    try:
+        assert driver.stdout is not None
+        started = next(line for line in driver.stdout if "successfully on port" in line)
+        server = f"http://127.0.0.1:{started.rstrip().rstrip('.').split()[-1]}/session"
+        wanted = {
+            "goog:chromeOptions": {
+                "binary": browser,
+                "args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"],
+            },
+            "goog:loggingPrefs": {"browser": "ALL"},
+        }
+        session = Browser(server).ask("", capabilities={"alwaysMatch": wanted})
+        window = Browser(f"{server}/{session['sessionId']}")
+        yield window
+        _direct.open(urllib.request.Request(window._url, method="DELETE"), timeout=60).close()
+    finally:
+        driver.terminate()
+        driver.wait(timeout=60)
+        driver.stdout.close()
