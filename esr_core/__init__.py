@@ -22,6 +22,7 @@ from esr_core.errors import (
     ModelError,
     OptionError,
     TrainingError,
+    VideoError,
 )
 from esr_core.face import FaceEmotion
 from esr_core.image import Image
@@ -51,6 +52,7 @@ __all__ = [
     "Prediction",
     "Stream",
     "TrainingError",
+    "VideoError",
     "View",
     "load_model",
 ]

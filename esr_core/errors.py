@@ -11,6 +11,10 @@ class ImageError(EsrError, ValueError):
     """An image that cannot be decoded: unknown encoding, sizes that do not fit, no pixels."""
 
 
+class VideoError(EsrError, ValueError):
+    """A video or a camera that cannot be read, or a video that cannot be written."""
+
+
 class ModelError(EsrError, ValueError):
     """A model file that is missing, damaged, or of another kind than asked for."""
 

@@ -79,6 +79,11 @@ class Follower:
         if self._next is not None:
             self._patches = _patches(self._next, faces.boxes / self._scale)
 
+    @property
+    def has_detected(self) -> bool:
+        """Whether the faces of the last image were detected: what came before it does not count."""
+        return self._age == 0
+
     def _moved(self, before: Grey, now: Grey) -> Optional[Faces]:
         """Follow all faces, or none."""
         count, scale = len(self._faces), self._scale

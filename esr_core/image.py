@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, List
 
 import cv2
 import numpy as np
@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from esr_core.crop import InputSpec, whole
 from esr_core.errors import ImageError
 
-if TYPE_CHECKING:
-    pass
-
+#: Endings of files that are taken for pictures in a folder.
+PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 #: Larger values in an image of floats mean that it counts to 255, not to 1.
 _LARGEST = 16.0
 
@@ -49,6 +48,22 @@ class Image:
     def opencv(self) -> NDArray[Any]:
         """(h, w, 3) BGR, as OpenCV wants it."""
         return np.ascontiguousarray(self.rgb()[:, :, ::-1])
+
+
+def find_pictures(folder: Path) -> List[Path]:
+    """Return the pictures in a folder, by name; those in folders within are not looked for.
+
+    Raises:
+        ImageError: there are none.
+    """
+    found = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+    )
+    if not found:
+        raise ImageError(f"{folder}: no pictures in this folder ({', '.join(PICTURES)})")
+    return found
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

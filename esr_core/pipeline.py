@@ -103,6 +103,13 @@ class View(NamedTuple):
     faces: Optional[Faces] = None  # found by somebody else; None: they are to be found
 
 
+class Seen(NamedTuple):
+    """What one image shows by itself, whatever was before it."""
+
+    faces: Faces  # those that are judged, the largest first
+    prediction: Prediction  # of each of them
+
+
 class EmotionPipeline:
     """Detect, track, crop, predict, smooth; one network for any number of cameras.
 
@@ -147,6 +154,19 @@ class EmotionPipeline:
         Raises:
             ImageError: one is not (h, w, 3) uint8; nothing is answered or remembered then.
         """
+        return [
+            self.tell(view.stream, view.stamp_s, seen) for view, seen in zip(views, self.see(views))
+        ]
+
+    def see(self, views: Sequence[View]) -> List[Seen]:
+        """Find the faces and judge each by this image alone.
+
+        Of what a stream remembers only ``detect_every`` above 1 makes use here; else images may be
+        seen in any order, and by several pipelines at once.
+
+        Raises:
+            ImageError: one is not (h, w, 3) uint8; nothing is remembered then.
+        """
         if not views:
             return []
         for rgb in (view.rgb for view in views):
@@ -161,10 +181,7 @@ class EmotionPipeline:
         prediction = self.model.predict(batch, self.options.branches)
         ends = np.cumsum([len(faces) for faces in found])[:-1]
         parts = zip(*(np.split(answers, ends) for answers in prediction))
-        return [
-            self._told(view, faces, Prediction(*part))
-            for view, faces, part in zip(views, found, parts)
-        ]
+        return [Seen(faces, Prediction(*part)) for faces, part in zip(found, parts)]
 
     def _faces(self, view: View) -> Faces:
         """Find the faces to judge, by what is cheapest."""
@@ -188,16 +205,20 @@ class EmotionPipeline:
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
 
-    def _told(self, view: View, faces: Faces, prediction: Prediction) -> Answer:
-        """Give each face its id, and put what it shows now together with what it showed before."""
-        tracker, smoother = view.stream.tracker, view.stream.smoother
-        ids = tracker.update(faces.boxes, view.stamp_s, self.options.track_timeout_s)
+    def tell(self, stream: Stream, stamp_s: float, seen: Seen) -> Answer:
+        """Give each face its id, and put what it shows now together with what it showed before.
+
+        Of each stream, images must be told in their order.
+        """
+        faces, prediction = seen
+        tracker, smoother = stream.tracker, stream.smoother
+        ids = tracker.update(faces.boxes, stamp_s, self.options.track_timeout_s)
         followed = [track.face_id for track in tracker.tracks]
         smoother.keep(followed)
         answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
         results = []
         for i, face_id in enumerate(ids.tolist()):
-            smooth = smoother.update(face_id, answers[i], view.stamp_s, self.options.smoothing_s)
+            smooth = smoother.update(face_id, answers[i], stamp_s, self.options.smoothing_s)
             probabilities = smooth[: len(LABELS)]
             results.append(
                 FaceEmotion(
@@ -212,4 +233,4 @@ class EmotionPipeline:
                     emotion=smoother.label(face_id, probabilities, self.options.hysteresis),
                 )
             )
-        return Answer(results, view.stream.chronicle.update(results, followed))
+        return Answer(results, stream.chronicle.update(results, followed))

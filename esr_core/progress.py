@@ -33,7 +33,7 @@ class RateColumn(ProgressColumn):
         return Text(f"{speed:.1f} {self._unit}/s" if speed else "")
 
 
-def bar(unit: str) -> Progress:
+def bar(unit: str, shown: bool = True) -> Progress:
     """Return a bar that counts ``unit``; use it in a ``with`` statement."""
     console = Console(stderr=True)
     return Progress(
@@ -46,7 +46,8 @@ def bar(unit: str) -> Progress:
         console=console,
         expand=True,
         transient=True,  # what came of the work is said in words
-        disable=not console.is_terminal,  # a log file wants no bars
+        disable=not (shown and console.is_terminal),  # a log file wants no bars
+        redirect_stdout=False,  # or what is printed for a pipe would come out on stderr
     )
 
 

@@ -73,11 +73,13 @@ ENCODINGS = tuple(_ENCODINGS)
 def decode(message: Union[Image, CompressedImage]) -> Pixels:
     """Return the pixels of an image message as RGB, (h, w, 3) uint8; may share its memory.
 
+    A message of another library's will do, if its fields are those of ROS's.
+
     Raises:
         ImageError: no pixels, an unknown encoding, sizes that contradict each other, or
             compressed data that is damaged.
     """
-    if isinstance(message, CompressedImage):
+    if hasattr(message, "format"):
         return _decode_compressed(message)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from typing import Optional, Sequence
 
-from esr_core.cli import bench, download, export, image, measure, report, train
+from esr_core.cli import (
+    annotate,
+    bench,
+    camera,
+    download,
+    export,
+    image,
+    measure,
+    report,
+    train,
+    video,
+)
 from esr_core.errors import EsrError
 
 
@@ -28,6 +41,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             file=sys.stderr,
         )
         return 2
+    except BrokenPipeError:  # who reads has enough, as `head` has after some lines
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain
+        return 128 + signal.SIGPIPE
     except OSError as error:  # a folder that is a file, a full disk, no permission
         print(
             f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror or error}",
@@ -45,6 +61,6 @@ def parser() -> argparse.ArgumentParser:
         prog="esr", description="Emotions of faces, by Ensembles with Shared Representations."
     )
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (image, report, measure, bench, train, export, download):
+    for module in (image, video, camera, annotate, report, measure, bench, train, export, download):
         module.add(commands)
     return overall

@@ -4,4 +4,5 @@ import sys
 
 from esr_core.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # worker processes of a command import this, too
+    sys.exit(main())

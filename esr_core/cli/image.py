@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -14,24 +15,51 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from esr_core import options as declared
+from esr_core.atomic import replacing
+from esr_core.cli import flags, output
 from esr_core.cli.command import command
+from esr_core.crop import crop
+from esr_core.draw import annotate
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.face import FaceEmotion
-from esr_core.image import read_image
-from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.image import find_pictures, read_image
+from esr_core.pipeline import EmotionPipeline
+from esr_core.timeline import Frame, Sighting
+
+if TYPE_CHECKING:
+    from esr_core.saliency import Lens
 
 #: Options of the pipeline that make sense for still pictures.
 _IMAGE_OPTIONS = (
     "model",
     "provider",
+    "branches",
     "threads",
     "detector",
     "detector_model",
+    "detection_size_px",
     "min_score",
     "max_faces",
 )
+
+
+class _Picture(NamedTuple):
+    """One picture and what was found in it."""
+
+    path: Path
+    rgb: NDArray[np.uint8]  # (h, w, 3)
+    faces: List[FaceEmotion]
+    more: List[Dict[str, Any]]  # of each face, what flags add to its JSON
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """(n, 4)"""
+        return np.stack([face.box for face in self.faces])
+
+    @property
+    def sightings(self) -> Tuple[Sighting, ...]:
+        return tuple(Sighting.of(face) for face in self.faces)
 
 
 def add(commands: Any) -> None:
@@ -40,107 +68,194 @@ def add(commands: Any) -> None:
         commands,
         "image",
         "Find faces in pictures and say what they show.",
-        "esr image group.jpg\n  esr image *.png --json\n  esr image group.jpg --save annotated/",
+        "esr image group.jpg\n  esr image *.png --json\n  esr image group.jpg --save annotated/\n"
+        "  esr image photos/ --csv photos.csv\n  esr image group.jpg --branches --saliency why/",
         run,
     )
-    image.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    image.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures"
+    )
     image.add_argument("--json", action="store_true", help="one JSON object per picture and line")
+    image.add_argument("--csv", type=Path, metavar="FILE", help="one row per face")
     image.add_argument("--save", type=Path, metavar="FOLDER", help="write annotated pictures there")
     image.add_argument(
-        "--detection-size-px",
-        type=int,
-        default=960,
-        help="longer side of the picture as the detector sees it (default: %(default)s)",
+        "--branches",
+        action="store_true",
+        help="also what each branch voted, and how sure it was; all of them are asked, whatever "
+        "--ask says",
     )
-    for option in declared.options(PipelineOptions):
-        if option.name in _IMAGE_OPTIONS:
-            image.add_argument(
-                "--" + option.name.replace("_", "-"),
-                type=type(option.default),
-                default=option.default,
-                choices=option.choices or None,
-                help=f"{option.description} (default: {option.default!r})",
-            )
+    why = image.add_argument_group("what the branches looked at (needs PyTorch)")
+    why.add_argument(
+        "--saliency",
+        type=Path,
+        metavar="FOLDER",
+        help="write a picture for each face there: where each branch sees the emotion (Grad-CAM)",
+    )
+    why.add_argument(
+        "--explain", choices=LABELS, help="the emotion in question (default: the face's own)"
+    )
+    why.add_argument(
+        "--fine",
+        action="store_true",
+        help="by the features that the branches share (LayerCAM): smaller spots, and nearer to "
+        "what the answer hangs on",
+    )
+    why.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of the network that answers (default: those of the one that ships)",
+    )
+    flags.add(image, _IMAGE_OPTIONS, {"detection_size_px": 960})
 
 
 def run(arguments: argparse.Namespace) -> None:
-    chosen = {name: getattr(arguments, name) for name in _IMAGE_OPTIONS}
-    pipeline = EmotionPipeline(
-        PipelineOptions(detection_size_px=arguments.detection_size_px, smoothing_s=0.0, **chosen)
-    )
-    if arguments.save:
-        _check_targets(arguments.files, arguments.save)
-    failed: List[str] = []
-    for path in arguments.files:
-        try:
-            rgb = read_image(path)
-        except ImageError as error:
-            failed.append(str(error))
-            continue
-        pipeline.reset()
-        faces = pipeline.step(rgb, 0.0)
-        if arguments.json:
-            print(json.dumps({"image": str(path), "faces": [as_json(face) for face in faces]}))
-        else:
-            _print_faces(path, faces)
-        if arguments.save:
-            _save_annotated(_target(arguments.save, path), rgb, faces)
+    """Answer all pictures that can be read; of the others the error tells then."""
+    paths, failed = _paths(arguments.files)
+    _check(arguments, paths)
+    pipeline = EmotionPipeline(flags.chosen(arguments, smoothing_s=0.0))
+    if arguments.branches:
+        everyone = pipeline.model.metadata.branches
+        pipeline.options = replace(pipeline.options, branches=everyone)
+    lens = _lens(arguments)
+    with output.csv_file(arguments.csv) as write:
+        answered = 0
+        for number, path in enumerate(paths):
+            try:
+                picture = _answer(pipeline, path, arguments.branches)
+            except ImageError as error:
+                failed.append(str(error))
+                continue
+            answered += 1
+            if lens:
+                _explain(lens, picture, arguments)
+            write(Frame(str(path), number, 0.0, picture.sightings))
+            if arguments.save:
+                _write(arguments.save / f"{path.stem}.png", annotate(picture.rgb, picture.faces))
+            _tell(picture, arguments.json)
+        if not answered:
+            raise ImageError("; ".join(failed))  # within, so that no empty file is left
     if failed:
         raise ImageError("; ".join(failed))
 
 
-def as_json(face: FaceEmotion) -> Dict[str, Any]:
-    """A face as plain JSON values; the box is x, y, width, height in pixels."""
-    x1, y1, x2, y2 = (float(v) for v in face.box)
-    return {
-        "box": [round(v, 1) for v in (x1, y1, x2 - x1, y2 - y1)],
-        "score": round(face.score, 4),
-        "label": face.label,
-        "confidence": round(face.confidence, 4),
-        "probabilities": {
-            label: round(float(p), 4) for label, p in zip(LABELS, face.probabilities)
-        },
-        "valence": round(face.valence, 4),
-        "arousal": round(face.arousal, 4),
-        "agreement": round(face.agreement, 4),
-    }
+def _paths(given: Iterable[Path]) -> Tuple[List[Path], List[str]]:
+    """Return the pictures that are meant, and what is to be said of folders that have none."""
+    paths: List[Path] = []
+    failed: List[str] = []
+    for path in given:
+        try:
+            paths += find_pictures(path) if path.is_dir() else [path]
+        except ImageError as error:
+            failed.append(str(error))
+    return paths, failed
 
 
-def _print_faces(path: Path, faces: List[FaceEmotion]) -> None:
-    count = f"{len(faces)} face{'' if len(faces) == 1 else 's'}"
-    table = Table(title=f"{escape(str(path))}: {count}", title_justify="left")
+def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
+    """Refuse flags that do not go together, and to write over what is not to be lost."""
+    if arguments.csv:
+        output.check_free("--csv", arguments.csv, paths, overwrite=True)
+    if arguments.save:
+        output.targets("--save", paths, arguments.save, ".png", "picture")
+    if arguments.saliency:
+        output.targets("--saliency", paths, arguments.saliency, "-face1.png", "picture")
+        if arguments.model and not arguments.weights:
+            raise OptionError("--saliency needs --weights FOLDER too, those of --model")
+        return
+    for flag in ("explain", "fine", "weights"):
+        if getattr(arguments, flag):
+            raise OptionError(f"--{flag} is for --saliency FOLDER only")
+
+
+def _answer(pipeline: EmotionPipeline, path: Path, branches: bool) -> _Picture:
+    """Find the faces of one picture.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    rgb = read_image(path)
+    pipeline.reset()
+    faces = pipeline.step(rgb, 0.0)
+    picture = _Picture(path, rgb, faces, [{} for _ in faces])
+    if branches and faces:
+        batch = crop(rgb, picture.boxes, pipeline.model.metadata.input)
+        said = pipeline.model.predict_branches(batch)
+        odds = np.exp(said.branch_emotions - said.branch_emotions.max(axis=2, keepdims=True))
+        probabilities = odds / odds.sum(axis=2, keepdims=True)  # (n, branches, 8)
+        for more, votes, sure in zip(picture.more, said.votes, probabilities.max(axis=2)):
+            more["branches"] = [
+                {"label": LABELS[vote], "confidence": round(float(p), 4)}
+                for vote, p in zip(votes, sure)
+            ]
+    return picture
+
+
+def _lens(arguments: argparse.Namespace) -> Optional[Lens]:
+    if not arguments.saliency:
+        return None
+    from esr_core.saliency import Lens, default_weights
+
+    return Lens(arguments.weights or default_weights(), arguments.fine)
+
+
+def _explain(lens: Lens, picture: _Picture, arguments: argparse.Namespace) -> None:
+    """Write a picture for each face that shows what the branches looked at."""
+    from esr_core.saliency import draw
+
+    if not picture.faces:
+        return
+    asked = LABELS.index(arguments.explain) if arguments.explain else None
+    emotions = [face.emotion if asked is None else asked for face in picture.faces]
+    arguments.saliency.mkdir(parents=True, exist_ok=True)
+    looks = lens.look(picture.rgb, picture.boxes, emotions)
+    for i, (look, more) in enumerate(zip(looks, picture.more), start=1):
+        target = arguments.saliency / f"{picture.path.stem}-face{i}.png"
+        draw(target, look, f"{picture.path.name}, face {i}: what speaks for {LABELS[look.emotion]}")
+        more["saliency"] = str(target)
+
+
+def _tell(picture: _Picture, as_json: bool) -> None:
+    """Print what a picture shows, for programs or for people."""
+    if as_json:
+        faces = [{**face.as_json(), **more} for face, more in zip(picture.sightings, picture.more)]
+        print(json.dumps({"image": str(picture.path), "faces": faces}))
+        return
+    count = len(picture.faces)
+    name = escape(str(picture.path))
+    if not count:
+        Console().print(f"{name}: no face found")
+        return
+    table = Table(title=f"{name}: {count} face{'' if count == 1 else 's'}", title_justify="left")
     for column in ("x", "y", "width", "height", "emotion", "confidence", "valence", "arousal"):
         table.add_column(column, justify="left" if column == "emotion" else "right")
-    for face in faces:
-        x1, y1, x2, y2 = (float(v) for v in face.box)
+    for face in picture.sightings:
         table.add_row(
-            *(f"{v:.0f}" for v in (x1, y1, x2 - x1, y2 - y1)),
+            *(f"{v:.0f}" for v in face.box),
             face.label,
             f"{face.confidence:.0%}",
             f"{face.valence:+.2f}",
             f"{face.arousal:+.2f}",
         )
-    Console().print(table if faces else f"{escape(str(path))}: no face found")
+    Console().print(table)
+    for i, more in enumerate(picture.more, start=1):
+        if "branches" in more:
+            Console().print(_votes(f"face {i}, branch by branch", more["branches"]))
+        if "saliency" in more:
+            print(more["saliency"])
 
 
-def _target(folder: Path, path: Path) -> Path:
-    return folder / f"{path.stem}.png"
+def _votes(title: str, branches: Iterable[Dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("branch", justify="right")
+    table.add_column("vote")
+    table.add_column("probability", justify="right")
+    for number, vote in enumerate(branches, start=1):
+        table.add_row(str(number), vote["label"], f"{vote['confidence']:.1%}")
+    return table
 
 
-def _check_targets(paths: List[Path], folder: Path) -> None:
-    """Refuse to write over one of the pictures, or two of them into one file."""
-    targets = [_target(folder, path).resolve() for path in paths]
-    for path, target in zip(paths, targets):
-        if target in {other.resolve() for other in paths}:
-            raise OptionError(f"--save {folder} would overwrite {target}; name another folder")
-        if targets.count(target) > 1:
-            raise OptionError(f"{path}: another picture would be saved as {target} too")
-
-
-def _save_annotated(path: Path, rgb: NDArray[np.uint8], faces: List[FaceEmotion]) -> None:
-    from esr_core.draw import annotate
-
+def _write(path: Path, rgb: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    bgr = cv2.cvtColor(annotate(rgb, faces), cv2.COLOR_RGB2BGR)
-    if not cv2.imwrite(str(path), bgr):
-        raise ImageError(f"{path}: cannot be written")
+    _, content = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    with replacing(path) as partial:
+        partial.write_bytes(content.tobytes())

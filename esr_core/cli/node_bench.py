@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib.util
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ from typing import Any, Dict, Iterator, List
 
 from rich.console import Console
 
+from esr_core.child import end_with_parent
 from esr_core.cli.table import figures
 from esr_core.errors import EsrError, OptionError
 
@@ -127,12 +126,6 @@ def _node_words(arguments: argparse.Namespace) -> List[str]:
     return words
 
 
-def _end_with_parent() -> None:
-    """Let Linux tell a child to stop when this process is gone, however it went."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of linux/prctl.h
-
-
 def _row(line: str) -> Dict[str, Any]:
     try:
         row: Dict[str, Any] = json.loads(line)
@@ -152,7 +145,7 @@ def _measured(arguments: argparse.Namespace) -> Iterator[Dict[str, Any]]:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,  # a Ctrl-C of the terminal is for this process alone
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         assert process.stdout is not None
         try:

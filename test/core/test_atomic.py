@@ -36,6 +36,27 @@ def test_after_an_error_all_is_as_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_device_is_written_to_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="/dev/full"):  # noqa: SIM117
+        with replacing(Path("/dev/full")) as partial, open(partial, "w") as full:
+            full.write("x" * 9999)
+    assert Path("/dev/full").is_char_device()
+    (tmp_path / "link").symlink_to("/dev/null")
+    with replacing(tmp_path / "link") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "link").is_char_device()
+
+
+def test_link_goes_on_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    with replacing(tmp_path / "link", ".part.mp4") as partial:
+        assert partial.name == "file.part.mp4"
+        partial.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "folder" / "file").read_text() == "new"
+
+
 def test_full_device_is_named_even_where_torch_hides_it(tmp_path: Path) -> None:
     target = tmp_path / "file.pt"
     for write in (lambda f: f.write(b"x" * 9999), lambda f: torch.save(torch.ones(99_999), f)):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import esr, refusal
 from networks import lively
 from numpy.typing import NDArray
 
@@ -22,19 +23,6 @@ from esr_core.model import ESR
 from esr_core.robustness import DISTURBANCES
 
 MakeFerPlus = Callable[[str, int], Path]
-
-
-def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the installed command in a folder."""
-    command = ["esr", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line with which a command that cannot go on ends."""
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
 
 
 @pytest.fixture

@@ -34,6 +34,7 @@ TRAINERS = {
     "learner",
     "model",
     "objective",
+    "saliency",
     "specimen",
     "speed",
     "state",

@@ -1,0 +1,249 @@
+"""Answering the images of a bag as the node would, into another bag."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+
+from esr_core.digest import digest
+from esr_core.errors import OptionError
+from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_ros.answers import Answers, answer_topics
+from esr_ros.bag import Bag, Message
+from esr_ros.bag_writer import BagWriter
+from esr_ros.engine import Engine
+from esr_ros.journal import Journal
+from esr_ros.watcher import Recorded, Sight, pixels
+from esr_ros.workshop import Workshop
+
+#: A batch has so many images, or is so large with what lies between them.
+BATCH_IMAGES = 8
+BATCH_BYTES = 16 << 20
+OnProgress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of a bag."""
+
+    options: PipelineOptions
+    topics: Tuple[str, ...] = ()  # none: the only one there is
+    emotion_topic: str = ""  # where the answers are; empty: where the node has them
+    image: str = ""  # annotated images: raw, compressed, or none
+    originals: bool = True  # what was recorded stands beside the answers
+    storage: str = ""  # mcap or sqlite3; empty: as the bag has it
+    overwrite: bool = False
+    resume: bool = False
+
+
+@dataclass
+class Report:
+    """What became of a bag."""
+
+    bag: str
+    output: str
+    images: int = 0
+    answered: int = 0
+    with_faces: int = 0
+    faces: int = 0  # ids that were given
+    undecodable: int = 0
+    first_error: str = ""  # of an image that is not answered
+    is_done_before: bool = False  # it was there, whole, and nothing else is known of it
+    resumed: int = 0  # images that an earlier run had looked at
+    recorded_s: float = 0.0
+    elapsed_s: float = 0.0
+    damage: List[str] = field(default_factory=list)  # what of the bag could not be read
+    left_out: List[str] = field(default_factory=list)  # topics, with the reason
+
+
+class _Batch(NamedTuple):
+    """Messages in their order; those of image topics wait for what the engine says."""
+
+    messages: List[Message]
+    images: List[Recorded]
+
+
+def annotate(
+    path: Path,
+    output: Path,
+    order: Order,
+    pipeline: EmotionPipeline,
+    engine: Engine,
+    on_progress: OnProgress = lambda images: None,
+) -> Report:
+    """Answer all images of a bag; returns what became of it.
+
+    Until all is done the work lies beside ``output``, in a folder that ends in ``.part``.
+
+    Raises:
+        BagError: it cannot be read, or has no images.
+        OptionError: it is not said which topic is meant, or ``output`` is there.
+        JournalError: an earlier run, not yet finished, was about something else.
+        OSError: it cannot be written.
+    """
+    begin_s = time.monotonic()
+    with Bag(path) as bag:
+        cameras = bag.image_topics(order.topics)
+        about = _about(bag, order, cameras, pipeline)
+        workshop = Workshop(output, about)
+        if not workshop.is_needed(order.overwrite, order.resume):
+            return Report(str(path), str(output), is_done_before=True)
+        with workshop.opened(anew=order.overwrite and not order.resume) as journal:
+            work = _Work(bag, cameras, order, pipeline, engine, journal)
+            with BagWriter(workshop.bag, order.storage or bag.storage) as writer:
+                writer.note(json.dumps(about))
+                report = work.run(writer, on_progress)
+            workshop.install()
+    report.bag, report.output = str(path), str(output)
+    report.elapsed_s = time.monotonic() - begin_s
+    return report
+
+
+def _about(
+    bag: Bag, order: Order, cameras: Sequence[str], pipeline: EmotionPipeline
+) -> Dict[str, Any]:
+    """Describe what the answers depend on, and how the bag looks."""
+    options = asdict(order.options)
+    for name in ("model", "provider", "threads", "detector_model"):
+        del options[name]  # what counts of them is below
+    return {
+        "bag": [[file.name, file.stat().st_size] for file in bag.files],
+        "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
+        **options,
+        "topics": list(cameras),
+        "emotion_topic": order.emotion_topic,
+        "image": order.image,
+        "originals": order.originals,
+        "storage": order.storage or bag.storage,
+        "batch": [BATCH_IMAGES, BATCH_BYTES],
+    }
+
+
+class _Work:
+    """One run over a bag."""
+
+    def __init__(
+        self,
+        bag: Bag,
+        cameras: Sequence[str],
+        order: Order,
+        pipeline: EmotionPipeline,
+        engine: Engine,
+        journal: Journal,
+    ) -> None:
+        self._bag = bag
+        self._order = order
+        self._pipeline = pipeline
+        self._engine = engine
+        self._journal = journal
+        self._cameras = cameras
+        self._times_ns: List[int] = []  # of the first message and the last
+        self.report = Report("", "")
+
+    def run(self, writer: BagWriter, on_progress: OnProgress) -> Report:
+        answers = self._answers(writer)
+        for batch, sights in self._looked_at():
+            told = iter(sights)
+            self._times_ns = [*self._times_ns[:1], *(each[1] for each in batch.messages)]
+            self._times_ns = self._times_ns[:1] + self._times_ns[-1:]
+            for connection, time_ns, data in batch.messages:
+                if self._order.originals:
+                    writer.write(connection, time_ns, data)
+                if connection.topic in answers:
+                    self._answer(answers[connection.topic], time_ns, next(told))
+            on_progress(len(batch.images))
+        report = self.report
+        report.faces = sum(each.faces for each in answers.values())
+        report.with_faces = sum(each.with_faces for each in answers.values())
+        report.damage, report.left_out = list(self._bag.damage), writer.left_out
+        report.recorded_s = (max(self._times_ns) - min(self._times_ns)) * 1e-9
+        return report
+
+    def _answers(self, writer: BagWriter) -> Dict[str, Answers]:
+        """Make who tells, for each image topic."""
+        names = answer_topics(self._cameras, self._order.emotion_topic)
+        if self._order.originals:
+            taken = {each.topic for each in self._bag.connections}
+            for name in names:
+                if name in taken:
+                    raise OptionError(
+                        f"{self._bag.path} has {name} already; give --emotion-topic another, or "
+                        "--without-originals"
+                    )
+        kind = self._order.image
+        return {
+            topic: Answers(writer, name, self._pipeline, kind)
+            for topic, name in zip(self._cameras, names)
+        }
+
+    def _answer(self, answers: Answers, time_ns: int, sight: Sight) -> None:
+        self.report.images += 1
+        if sight.error:
+            self.report.undecodable += 1
+            self.report.first_error = self.report.first_error or sight.error
+            return
+        answers.tell(time_ns, sight)
+        self.report.answered += 1
+
+    def _looked_at(self) -> Iterator[Tuple[_Batch, List[Sight]]]:
+        """Yield batches in their order with what they show: from the journal, then anew."""
+        batches = self._batches()
+        before: List[Recorded] = []  # what the image after them depends on
+        for batch in batches:
+            sights, found = self._journal.read()
+            if not found:
+                yield from self._anew(before, batch, batches)
+                return
+            self.report.resumed += len(sights)
+            for image, sight in zip(batch.images, sights):
+                before = [image] if sight.detected else [*before, image]
+            if self._order.image:  # the journal has no pixels
+                sights = self._with_pixels(batch, sights)
+            yield batch, sights
+
+    def _with_pixels(self, batch: _Batch, sights: List[Sight]) -> List[Sight]:
+        kept = []
+        for image, sight in zip(batch.images, sights):
+            kept.append(sight if sight.error else sight._replace(rgb=pixels(image)))
+        return kept
+
+    def _anew(
+        self, before: List[Recorded], first: _Batch, others: Iterable[_Batch]
+    ) -> Iterator[Tuple[_Batch, List[Sight]]]:
+        if self._pipeline.options.detect_every > 1 and before:
+            self._engine.result(self._engine.submit(before))
+        waiting: Deque[Tuple[_Batch, Any]] = deque([(first, self._engine.submit(first.images))])
+        for batch in others:
+            waiting.append((batch, self._engine.submit(batch.images)))
+            if len(waiting) > 2 * self._engine.workers:
+                yield self._finished(*waiting.popleft())
+        while waiting:
+            yield self._finished(*waiting.popleft())
+
+    def _finished(self, batch: _Batch, ticket: Any) -> Tuple[_Batch, List[Sight]]:
+        sights = self._engine.result(ticket)
+        self._journal.add(sights)
+        return batch, sights
+
+    def _batches(self) -> Iterator[_Batch]:
+        wanted = [
+            each
+            for each in self._bag.connections
+            if self._order.originals or each.topic in self._cameras
+        ]
+        batch, size = _Batch([], []), 0
+        for message in self._bag.messages(wanted):
+            connection, _, data = message
+            batch.messages.append(message)
+            size += len(data)
+            if connection.topic in self._cameras:
+                batch.images.append(Recorded(connection.msgtype, data))
+            if len(batch.images) == BATCH_IMAGES or size >= BATCH_BYTES:
+                yield batch
+                batch, size = _Batch([], []), 0
+        if batch.messages:
+            yield batch

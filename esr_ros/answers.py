@@ -1,0 +1,88 @@
+"""What the node would say about one camera's images, as messages of a bag."""
+
+from __future__ import annotations
+
+from typing import Any, List, Sequence
+
+from builtin_interfaces.msg import Time
+from rclpy.serialization import serialize_message
+from rosbags.interfaces import Connection
+from std_msgs.msg import Header
+
+from esr_core.draw import annotate
+from esr_core.pipeline import EmotionPipeline
+from esr_core.stream import Stream
+from esr_ros import detections, messages
+from esr_ros.bag_writer import BagWriter
+from esr_ros.camera import bases
+from esr_ros.outputs import JPEG_QUALITY
+from esr_ros.watcher import COMPRESSED, IMAGE, Sight
+
+
+def answer_topics(cameras: Sequence[str], asked: str = "") -> List[str]:
+    """Return where the emotions of each image topic are told: where the node has them.
+
+    Raises:
+        OptionError: those of two image topics would be one topic.
+    """
+    if asked and len(cameras) == 1:
+        return [asked if asked.startswith("/") else f"/{asked}"]
+    named = bases(cameras, cameras)
+    return [name if name.startswith("/") else f"/{name}" for name in named]
+
+
+class Answers:
+    """Topics of one camera, as :class:`esr_ros.outputs.Outputs` offers them."""
+
+    def __init__(
+        self, writer: BagWriter, base: str, pipeline: EmotionPipeline, image: str = ""
+    ) -> None:
+        """base: topic of the emotions. image: ``raw`` or ``compressed``: annotated ones too."""
+        self.faces = 0  # that were given an id
+        self.with_faces = 0  # images
+        self._writer = writer
+        self._pipeline = pipeline
+        self._stream = Stream()
+        self._has_begun = False
+        self._emotions = writer.offer(base, "esr_ros/msg/EmotionArray")
+        self._events = writer.offer(f"{base}/events", "esr_ros/msg/EmotionEvent", 50)
+        if detections.INSTALLED:
+            kind = "vision_msgs/msg/{}"
+            self._detections = writer.offer(f"{base}/detections", kind.format("Detection2DArray"))
+            self._info = writer.offer(f"{base}/vision_info", kind.format("VisionInfo"), 1, True)
+        self._image = image
+        if image:
+            compressed = image == "compressed"
+            topic = f"{base}/image/compressed" if compressed else f"{base}/image"
+            self._images = writer.offer(topic, COMPRESSED if compressed else IMAGE, 1)
+
+    def tell(self, time_ns: int, sight: Sight) -> None:
+        """Write what an image shows; time_ns: when it was recorded."""
+        assert sight.seen is not None
+        sec, nanosec, frame_id = sight.header
+        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+        # As the node does: an image without a stamp was taken when it came.
+        stamp_s = float(sec + nanosec * 1e-9) if sec or nanosec else time_ns * 1e-9
+        answer = self._pipeline.tell(self._stream, stamp_s, sight.seen)
+        self.faces = max([self.faces, *(face.face_id for face in answer.faces)])
+        self.with_faces += bool(answer.faces)
+        if detections.INSTALLED and not self._has_begun:
+            info = detections.vision_info(header, self._pipeline.model.metadata.name)
+            self._put(self._info, time_ns, info)
+        self._has_begun = True
+        array = messages.emotion_array(header, answer.faces, sight.shape)
+        self._put(self._emotions, time_ns, array)
+        for event in answer.events:
+            self._put(self._events, time_ns, messages.emotion_event(header, event))
+        if detections.INSTALLED:
+            found = detections.detection_array(header, answer.faces, sight.shape)
+            self._put(self._detections, time_ns, found)
+        if sight.rgb is not None:
+            picture = annotate(sight.rgb, answer.faces)
+            if self._image == "compressed":
+                self._put(self._images, time_ns, messages.jpeg(header, picture, JPEG_QUALITY))
+            else:
+                self._put(self._images, time_ns, messages.image(header, picture))
+
+    def _put(self, connection: Connection, time_ns: int, message: Any) -> None:
+        self._writer.put(connection, time_ns, serialize_message(message))

@@ -1,0 +1,84 @@
+"""Looking at recorded images: what each shows by itself, found by as many workers as there are."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_typestore
+
+from esr_core.errors import ImageError
+from esr_core.infer import Model
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, Seen, View
+from esr_ros.images import decode
+
+#: The types of image topics.
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+#: What the library raises for bytes that are no message; its reading code is made for each type.
+_NO_MESSAGE = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
+
+# Not rclpy's: bytes that are no message end the process there.
+_STORE = get_typestore(Stores.ROS2_HUMBLE)
+
+
+class Recorded(NamedTuple):
+    """An image as a bag has it."""
+
+    type: str  # IMAGE or COMPRESSED
+    data: bytes
+
+
+class Stamp(NamedTuple):
+    """The header of an image."""
+
+    sec: int
+    nanosec: int
+    frame_id: str
+
+
+class Sight(NamedTuple):
+    """What an image shows, or why it cannot be looked at."""
+
+    header: Stamp
+    shape: Tuple[int, int] = (0, 0)  # height, width in px
+    seen: Optional[Seen] = None
+    error: str = ""
+    detected: bool = True  # faces were looked for, not followed from the image before
+    rgb: Optional[NDArray[np.uint8]] = None  # if it is to be kept
+
+
+def pixels(image: Recorded) -> NDArray[np.uint8]:
+    """Return the pixels of an image that was looked at without an error, RGB (h, w, 3) uint8."""
+    return decode(_STORE.deserialize_cdr(image.data, image.type))
+
+
+class Watcher:
+    """Looks at images; one thread's own, but for the network, which threads can share."""
+
+    def __init__(self, options: PipelineOptions, model: Optional[Model] = None) -> None:
+        self._pipeline = EmotionPipeline(options, model=model)
+
+    def look(self, images: Sequence[Recorded], keep_rgb: bool = False) -> List[Sight]:
+        """Return what each image shows."""
+        return [self._look(each, keep_rgb) for each in images]
+
+    def _look(self, image: Recorded, keep_rgb: bool) -> Sight:
+        try:
+            message: Any = _STORE.deserialize_cdr(image.data, image.type)
+            stamp = message.header.stamp
+            header = Stamp(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
+        except _NO_MESSAGE as error:
+            return Sight(Stamp(0, 0, ""), error=f"{len(image.data)} bytes are no message ({error})")
+        try:
+            rgb = decode(message)
+        except ImageError as error:
+            return Sight(header, error=str(error))
+        # With detect_every above 1 the one stream remembers the image before.
+        stream = self._pipeline.stream
+        seen = self._pipeline.see([View(stream, rgb, 0.0)])[0]
+        shape = rgb.shape[0], rgb.shape[1]
+        kept = rgb if keep_rgb else None
+        return Sight(header, shape, seen, detected=stream.follower.has_detected, rgb=kept)

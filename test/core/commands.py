@@ -1,0 +1,19 @@
+"""The command `esr`, run as people run it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a folder."""
+    command = ["esr", *(str(argument) for argument in arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def refusal(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a command that cannot go on ends."""
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    return line

@@ -1,0 +1,34 @@
+"""Videos for tests: a photograph that is moved about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+RATE_HZ = 30.0
+
+
+def moved(rgb: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]]:
+    """Return frames in which the photograph goes 2 px to the right from each to the next."""
+    return [np.roll(rgb, 2 * i, axis=1) for i in range(count)]
+
+
+def write(path: Path, frames: list[NDArray[np.uint8]], code: str = "mp4v") -> Path:
+    """Write a video by OpenCV; code ``MJPG`` is for .avi, which can be read as far as it goes."""
+    height, width = frames[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), RATE_HZ, (width, height))
+    assert writer.isOpened()
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return path
+
+
+def cut(path: Path, share: float) -> Path:
+    """Leave only the first part of a file."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
