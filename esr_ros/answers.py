@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any, List, Sequence
 
 from builtin_interfaces.msg import Time
-from rclpy.serialization import serialize_message
 from rosbags.interfaces import Connection
 from std_msgs.msg import Header
 
 from esr_core.draw import annotate
 from esr_core.pipeline import EmotionPipeline
 from esr_core.stream import Stream
-from esr_ros import detections, messages
+from esr_ros import cdr, detections, messages
 from esr_ros.bag_writer import BagWriter
 from esr_ros.camera import bases
 from esr_ros.outputs import JPEG_QUALITY
@@ -85,4 +84,4 @@ class Answers:
                 self._put(self._images, time_ns, messages.image(header, picture))
 
     def _put(self, connection: Connection, time_ns: int, message: Any) -> None:
-        self._writer.put(connection, time_ns, serialize_message(message))
+        self._writer.put(connection, time_ns, cdr.write(message, connection.msgtype))

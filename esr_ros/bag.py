@@ -48,13 +48,15 @@ class Bag:
         self._open()
 
     def _open(self) -> None:
-        self._reader = Reader(self.path)
         try:
+            # Recorders that were killed leave one file without metadata.yaml.
+            is_alone = len(self.files) == 1 and not (self.path / "metadata.yaml").exists()
+            self._reader = Reader(self.files[0] if is_alone else self.path)
             self._reader.open()
             self.connections = list(self._reader.connections)
         except PermissionError as error:
             raise BagError(f"{self.path}: {error.strerror}") from error
-        except _DAMAGED as error:
+        except (FileNotFoundError, *_DAMAGED) as error:
             self._reader = None
             self._open_damaged(error)
         if not self.connections:

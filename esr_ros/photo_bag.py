@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from builtin_interfaces.msg import Time
-from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
+from esr_ros import cdr
 from esr_ros.bag_writer import BagWriter
 from esr_ros.messages import image, jpeg
 from esr_ros.photo_camera import Painter, Play
@@ -28,11 +28,12 @@ def record(path: Path, play: Play, compressed: bool = False, storage: str = "mca
     painter = Painter(play)
     topic = "/image_raw/compressed" if compressed else "/image_raw"
     with BagWriter(path, storage) as writer:
-        images = writer.offer(topic, COMPRESSED if compressed else IMAGE)
+        kind = COMPRESSED if compressed else IMAGE
+        images = writer.offer(topic, kind)
         for frame in range(play.frames):
             since_ns = round(frame * 1e9 / play.rate_hz)
             sec, nanosec = BEGIN_S + since_ns // 10**9, since_ns % 10**9
             header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id="camera")
             rgb = painter.draw(frame)
             message = jpeg(header, rgb, QUALITY) if compressed else image(header, rgb)
-            writer.put(images, sec * 10**9 + nanosec, serialize_message(message))
+            writer.put(images, sec * 10**9 + nanosec, cdr.write(message, kind))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
@@ -35,7 +35,7 @@ UNREADABLE = (
 #: A record that claims to be longer is not one.
 LONGEST_BYTES = 2**31
 #: So many rows in a row that cannot be read are the end.
-MOST_ROWS_SKIPPED = 100_000
+MOST_ROWS_SKIPPED = 10_000
 
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
@@ -135,6 +135,8 @@ class Salvage:
         address = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
         try:
             with closing(sqlite3.connect(address, uri=True)) as database:
+                # Else SQLite refuses a file that is shorter than it was; nothing is written here.
+                database.execute("PRAGMA writable_schema = ON")
                 self._kinds.update(_topics(database))
                 yield from self._messages(database)
         except sqlite3.Error as error:
@@ -154,8 +156,9 @@ class Salvage:
                 if following is None:
                     self.damage.append(f"after message {last} nothing can be read")
                     break
-                lost += following - last - 1
-                last = following - 1
+                lost += following[0] - last - 1
+                last = following[0]  # so that it goes on, whatever the next query says
+                yield following[1:]
         if lost:
             self.damage.append(f"{lost} messages cannot be read")
 
@@ -192,12 +195,11 @@ def _topics(database: sqlite3.Connection) -> Dict[int, _Kind]:
 
 
 def _next_readable(database: sqlite3.Connection, last: int) -> Any:
-    """Return the number of the next message after ``last`` that can be read."""
+    """Return the next row after message ``last`` that can be read."""
+    query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id = ?"
     for number in range(last + 1, last + 1 + MOST_ROWS_SKIPPED):
-        try:
-            row = database.execute("SELECT data FROM messages WHERE id = ?", (number,)).fetchone()
-        except sqlite3.DatabaseError:
-            continue
-        if row is not None:
-            return number
+        with suppress(sqlite3.DatabaseError):
+            row = database.execute(query, (number,)).fetchone()
+            if row is not None:
+                return row
     return None

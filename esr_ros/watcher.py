@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import struct
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 
 from esr_core.errors import ImageError
 from esr_core.infer import Model
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, Seen, View
+from esr_ros import cdr
 from esr_ros.images import decode
 
 #: The types of image topics.
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-#: What the library raises for bytes that are no message; its reading code is made for each type.
-_NO_MESSAGE = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
-
-# Not rclpy's: bytes that are no message end the process there.
-_STORE = get_typestore(Stores.ROS2_HUMBLE)
 
 
 class Recorded(NamedTuple):
@@ -52,7 +45,7 @@ class Sight(NamedTuple):
 
 def pixels(image: Recorded) -> NDArray[np.uint8]:
     """Return the pixels of an image that was looked at without an error, RGB (h, w, 3) uint8."""
-    return decode(_STORE.deserialize_cdr(image.data, image.type))
+    return decode(cdr.read(image.data, image.type))
 
 
 class Watcher:
@@ -67,11 +60,11 @@ class Watcher:
 
     def _look(self, image: Recorded, keep_rgb: bool) -> Sight:
         try:
-            message: Any = _STORE.deserialize_cdr(image.data, image.type)
-            stamp = message.header.stamp
-            header = Stamp(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
-        except _NO_MESSAGE as error:
-            return Sight(Stamp(0, 0, ""), error=f"{len(image.data)} bytes are no message ({error})")
+            message = cdr.read(image.data, image.type)
+        except cdr.MessageError as error:
+            return Sight(Stamp(0, 0, ""), error=str(error))
+        stamp = message.header.stamp
+        header = Stamp(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
         try:
             rgb = decode(message)
         except ImageError as error:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from esr_core.errors import OptionError
-from esr_ros.bag_writer import NOTE
+from esr_ros.bag_writer import NOTE, BagWriteError
 from esr_ros.journal import Journal, difference
 
 
@@ -63,10 +63,14 @@ class Workshop:
         try:
             shutil.rmtree(self.bag, ignore_errors=True)  # of a run that was killed
             yield journal
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(self.bag, ignore_errors=True)
             if journal.is_empty:
                 self._remove()
+            elif isinstance(error, (OSError, BagWriteError)):
+                raise BagWriteError(
+                    f"{self.output}: cannot be written ({error}); the same with --resume goes on"
+                ) from error
             raise
         finally:
             journal.close()

@@ -50,8 +50,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print(f"esr {parsed.command}: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        said = f"; {stop}" if str(stop) else ""
+        print(f"esr {parsed.command}: stopped{said}", file=sys.stderr)
         return 130
 
 

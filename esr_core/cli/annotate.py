@@ -97,16 +97,21 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--jobs must be from 1 to 1024, but got {arguments.jobs}")
     # By name, since nothing in this package may need ROS to be imported.
     fleet = importlib.import_module("esr_ros.fleet")
-    outputs = _outputs(arguments.bags, arguments.output)
+    pairs = list(zip(arguments.bags, _outputs(arguments.bags, arguments.output)))
+    try:
+        _annotate(arguments, fleet, pairs)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the same with --resume goes on") from stop
+
+
+def _annotate(arguments: argparse.Namespace, fleet: Any, pairs: List[Any]) -> None:
     with bar("images") as progress:
         task = progress.add_task("", total=None)
 
         def show(bag: Path, done: int, total: int) -> None:
             progress.update(task, description=bag.name, completed=done, total=total)
 
-        for report in fleet.annotate_all(
-            arguments, flags.given(arguments), list(zip(arguments.bags, outputs)), show
-        ):
+        for report in fleet.annotate_all(arguments, flags.given(arguments), pairs, show):
             _tell(report, arguments.json, progress.console)
 
 
@@ -132,7 +137,9 @@ def _stem(bag: Path) -> str:
 def _tell(report: Any, as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(asdict(report)), flush=True)
-    else:
+    elif not (console.is_terminal and sys.stdout.isatty()):
+        print(_line(report), flush=True)
+    else:  # above the bar
         console.print(_line(report), highlight=False, soft_wrap=True, markup=False)
     for said in [*(f"damaged: {each}" for each in report.damage), *report.left_out]:
         print(f"esr annotate: {report.bag}: {said}", file=sys.stderr)

@@ -1,0 +1,371 @@
+"""Bags answered by the command, whole and in parts, by one worker and by several."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import bags
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from builtin_interfaces.msg import Time
+from commands import esr, refusal
+from rosbags.rosbag2 import Reader
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from esr_core.pipeline import EmotionPipeline, View
+from esr_core.stream import Stream
+from esr_ros import cdr, messages
+from esr_ros.bag import Bag
+from esr_ros.bag_writer import BagWriter
+from esr_ros.images import decode
+from esr_ros.photo_camera import Painter, Play
+
+TOPIC = "/image_raw/compressed"
+OWN = ("/emotion", "/emotion/detections", "/emotion/events", "/emotion/vision_info")
+#: Long enough to be stopped in the middle.
+LONG = Play(((60.0, 1),), rate_hz=30.0)
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bags.recorded(tmp_path_factory.mktemp("recorded") / "walk")
+
+
+@pytest.fixture(scope="module")
+def annotated(walk: Path) -> Path:
+    done = esr(walk.parent, "annotate", walk)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{walk}_emotions: 42 of 42 images answered, 3 faces in 30;")
+    return walk.parent / "walk_emotions"
+
+
+@pytest.fixture(scope="module")
+def long_walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bags.recorded(tmp_path_factory.mktemp("long") / "long", LONG)
+
+
+def report(done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    told: Dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def test_each_image_is_answered_as_the_pipeline_does(walk: Path, annotated: Path) -> None:
+    told = bags.content(annotated)
+    assert set(told) == {TOPIC, *OWN}
+    assert told[TOPIC] == bags.content(walk)[TOPIC]
+    pipeline, stream = EmotionPipeline(), Stream()
+    for (time_ns, data), (answer_ns, answer) in zip(told[TOPIC], told["/emotion"]):
+        image = cdr.read(data, "sensor_msgs/msg/CompressedImage")
+        stamp = image.header.stamp
+        rgb = decode(image)
+        view = View(stream, rgb, float(stamp.sec + stamp.nanosec * 1e-9))
+        (expected,) = pipeline.answer([view])
+        header = Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id="camera")
+        array = messages.emotion_array(header, expected.faces, rgb.shape)
+        assert answer == cdr.write(array, "esr_ros/msg/EmotionArray")
+        assert answer_ns == time_ns
+    events = [cdr.read(data, "esr_ros/msg/EmotionEvent") for _, data in told["/emotion/events"]]
+    assert [event.face_id for event in events if event.type == 0] == [1, 2, 3]
+
+
+def test_definitions_hashes_and_qos_are_inside(annotated: Path) -> None:
+    with Reader(annotated) as reader:
+        assert {each.topic for each in reader.connections} == {TOPIC, *OWN}
+        for each in reader.connections:
+            package, _, kind = each.msgtype.split("/")
+            share = Path(get_package_share_directory(package))
+            described = json.loads((share / "msg" / f"{kind}.json").read_text())
+            assert each.digest == described["type_hashes"][0]["hash_string"], each.topic
+            first_line = (share / "msg" / f"{kind}.msg").read_text().splitlines()[0]
+            assert each.msgdef.data.startswith(first_line)
+            (qos,) = each.ext.offered_qos_profiles
+            assert qos.reliability.name == "RELIABLE"
+            latched = each.topic == "/emotion/vision_info"
+            assert (qos.durability.name == "TRANSIENT_LOCAL") == latched
+        assert reader.message_count == 42 + 42 + 42 + 1 + len(bags.content(annotated)[OWN[2]])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--jobs", "2"], ["--engine", "ray"], ["--storage", "sqlite3"], ["--without-originals"]],
+    ids=lambda words: " ".join(words) or "again",
+)
+def test_the_same_bytes_whoever_does_it(
+    walk: Path, annotated: Path, tmp_path: Path, words: List[str]
+) -> None:
+    done = report(esr(tmp_path, "annotate", walk, "-o", "out", "--json", *words))
+    assert (done["images"], done["answered"], done["faces"]) == (42, 42, 3)
+    assert bags.answers(tmp_path / "out") == bags.answers(annotated)
+    assert (TOPIC in bags.content(tmp_path / "out")) == ("--without-originals" not in words)
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+
+
+def test_several_bags_on_a_cluster(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    other = bags.recorded(tmp_path / "other", Play(((1.0, 2),), rate_hz=10.0), storage="sqlite3")
+    esr(tmp_path, "annotate", other, "-o", "alone")
+    done = esr(tmp_path, "annotate", walk, other, "-o", "out", "--engine", "ray")
+    assert done.returncode == 0, done.stderr
+    assert bags.answers(tmp_path / "out" / "walk_emotions") == bags.answers(annotated)
+    assert bags.answers(tmp_path / "out" / "other_emotions") == bags.answers(tmp_path / "alone")
+
+
+def test_annotated_images(walk: Path, tmp_path: Path) -> None:
+    report(esr(tmp_path, "annotate", walk, "-o", "out", "--json", "--image", "raw"))
+    pictures = bags.content(tmp_path / "out")["/emotion/image"]
+    shown = [decode(cdr.read(data, "sensor_msgs/msg/Image")) for _, data in pictures]
+    recorded = bags.content(walk)[TOPIC]
+    plain = [decode(cdr.read(data, "sensor_msgs/msg/CompressedImage")) for _, data in recorded]
+    changed = [bool((a != b).any()) for a, b in zip(shown, plain)]
+    assert len(shown) == 42
+    assert changed == [4 <= i < 34 for i in range(42)]
+
+
+def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
+    """All that the node understands, and what it does not is counted."""
+    rgb = Painter(Play(((1.0, 1),))).draw(0)
+    good = messages.image(Header(), rgb)
+    grey = Image(height=480, width=640, encoding="mono8", step=700)
+    padded = np.zeros((480, 700), np.uint8)
+    padded[:, :640] = rgb.mean(axis=2).astype(np.uint8)
+    grey.data.frombytes(padded.tobytes())
+    strange = Image(height=480, width=640, encoding="strange", step=1920, data=good.data)
+    contents = [cdr.write(each, "sensor_msgs/msg/Image") for each in (good, grey, strange)]
+    with BagWriter(tmp_path / "mixed", "mcap") as writer:
+        topic = writer.offer("/image_raw", "sensor_msgs/msg/Image")
+        for number, data in enumerate([*contents, b"", b"\0\1\0\0no message", contents[0][:5000]]):
+            writer.put(topic, 10**18 + number * 10**8, data)
+    done = esr(tmp_path, "annotate", "mixed", "--json")
+    told = report(done)
+    assert (told["images"], told["answered"], told["undecodable"]) == (6, 2, 4)
+    assert "encoding 'strange' is unknown" in told["first_error"]
+    assert "4 of 6 images cannot be decoded; the first: encoding 'strange'" in done.stderr
+    # Without a stamp an image is of the time of its recording: it is one face, seen twice.
+    faces = [
+        [face.face_id for face in each.emotions]
+        for each in bags.emotions(tmp_path / "mixed_emotions")
+    ]
+    assert faces == [[1], [1]]
+
+
+def test_two_cameras(walk: Path, tmp_path: Path) -> None:
+    sides = [{TOPIC: f"/{side}/image_raw/compressed"} for side in ("left", "right")]
+    left = bags.with_topics(tmp_path / "l", walk, sides[0])
+    with Bag(left) as bag, BagWriter(tmp_path / "both", "mcap") as writer:
+        made = [writer.offer(each[TOPIC], "sensor_msgs/msg/CompressedImage") for each in sides]
+        for _, time_ns, data in bag.messages(bag.connections):
+            for topic in made:
+                writer.put(topic, time_ns, data)
+    said = refusal(esr(tmp_path, "annotate", "both"))
+    assert said == (
+        "esr annotate: both: has several image topics; give --topic /left/image_raw/compressed, "
+        "--topic /right/image_raw/compressed"
+    )
+    words = [word for side in sides for word in ("--topic", side[TOPIC])]
+    told = report(esr(tmp_path, "annotate", "both", "--json", *words))
+    assert told["answered"] == 84
+    content = bags.content(tmp_path / "both_emotions")
+    assert content["/left/emotion"] == content["/right/emotion"]
+    one = report(esr(tmp_path, "annotate", "both", "-o", "one", "--json", *words[:2]))
+    assert one["answered"] == 42
+    assert bags.content(tmp_path / "one")["/emotion"] == content["/left/emotion"]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: str) -> None:
+    whole = bags.recorded(tmp_path / "whole", Play(((3.0, 1),), rate_hz=30.0), storage=storage)
+    bags.damaged(whole, tmp_path / "cut", keep=0.5)
+    esr(tmp_path, "annotate", "whole")
+    done = esr(tmp_path, "annotate", "cut", "--json")
+    told = report(done)
+    assert 15 < told["answered"] < 60
+    assert len(told["damage"]) >= 1
+    assert done.stderr.startswith("esr annotate: cut: damaged: whole.")
+    cut, full = (
+        bags.content(tmp_path / f"{name}_emotions")["/emotion"] for name in ("cut", "whole")
+    )
+    assert cut == full[: len(cut)]
+
+
+class Run:
+    """A run that is stopped in the middle."""
+
+    def __init__(self, folder: Path, *words: object) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            ["esr", "annotate", *(str(word) for word in words)],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for_journal(self, size: int = 60_000) -> None:
+        journal = self.folder / "out.part" / "journal"
+        deadline_s = time.monotonic() + 60
+        while not journal.exists() or journal.stat().st_size < size:
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+
+    def children(self) -> List[int]:
+        """All processes below it."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                after_name = stat.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            parents[int(stat.parent.name)] = int(after_name[1])
+        below = [self.process.pid]
+        for each in below:
+            below += [child for child, parent in parents.items() if parent == each]
+        return below[1:]
+
+    def told(self) -> Dict[str, Any]:
+        out, err = self.process.communicate(timeout=120)
+        assert self.process.returncode == 0, err
+        told: Dict[str, Any] = json.loads(out)
+        return told
+
+
+@pytest.fixture(scope="module")
+def long_answers(long_walk: Path) -> Any:
+    report(esr(long_walk.parent, "annotate", long_walk, "-o", "whole", "--json"))
+    return bags.answers(long_walk.parent / "whole")
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("detect_every", [1, 5])
+def test_a_run_that_was_stopped_goes_on(
+    long_walk: Path, tmp_path: Path, long_answers: Any, signal_number: int, detect_every: int
+) -> None:
+    words = [long_walk, "-o", "out", "--detect-every", detect_every]
+    run = Run(tmp_path, *words)
+    run.wait_for_journal()
+    run.process.send_signal(signal_number)
+    err = run.process.communicate(timeout=60)[1]
+    assert run.process.returncode == (130 if signal_number == signal.SIGINT else -9)
+    if signal_number == signal.SIGINT:
+        assert err.splitlines()[-1] == "esr annotate: stopped; the same with --resume goes on"
+        assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
+    assert not (tmp_path / "out").exists()
+    said = refusal(esr(tmp_path, "annotate", *words))
+    assert "out.part is there, of an earlier run; go on with --resume" in said
+    said = refusal(esr(tmp_path, "annotate", *words, "--resume", "--min-score", 0.7))
+    assert "was begun with another min_score" in said
+    done = report(esr(tmp_path, "annotate", *words, "--resume", "--json"))
+    assert 100 < done["resumed"] < 1800
+    assert [each.name for each in tmp_path.iterdir()] == ["out"]
+    if detect_every == 1:
+        assert bags.answers(tmp_path / "out") == long_answers
+    else:
+        report(esr(tmp_path, "annotate", *words[:2], "at_once", *words[3:], "--json"))
+        assert bags.answers(tmp_path / "out") == bags.answers(tmp_path / "at_once")
+
+
+@pytest.mark.parametrize("engine", [["--jobs", "2"], ["--engine", "ray"]], ids=["jobs", "ray"])
+def test_a_worker_that_dies_is_replaced(
+    long_walk: Path, tmp_path: Path, long_answers: Any, engine: List[str]
+) -> None:
+    run = Run(tmp_path, long_walk, "-o", "out", "--json", *engine)
+    run.wait_for_journal()
+    killed = 0
+    for child in run.children():
+        command = Path(f"/proc/{child}/cmdline").read_bytes()
+        # Python's own processes, or Ray's workers at this task; not the cluster's servants.
+        is_worker = b"spawn_main" in command or b"ray::look" in command
+        if is_worker and killed == 0:
+            os.kill(child, signal.SIGKILL)
+            killed += 1
+    assert killed == 1
+    assert run.told()["answered"] == 1800
+    assert bags.answers(tmp_path / "out") == long_answers
+
+
+def test_only_one_run_at_a_time(long_walk: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path, long_walk, "-o", "out")
+    run.wait_for_journal()
+    said = refusal(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume"))
+    assert "another run is writing this annotation" in said
+    run.process.send_signal(signal.SIGTERM)
+    run.process.communicate(timeout=60)
+    assert run.process.returncode == 130
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_full_disk(long_walk: Path, tmp_path: Path, storage: str) -> None:
+    """By a limit on the size of files, which fails in the same places."""
+    done = subprocess.run(
+        ["esr", "annotate", str(long_walk), "-o", "out", "--storage", storage],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, 20 << 20)),
+    )
+    said = refusal(done)
+    assert "out" in said
+    assert "--resume" in said
+    assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
+    assert report(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume", "--json"))[
+        "resumed"
+    ]
+
+
+def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    words = ("annotate", walk, "-o", "out")
+    report(esr(tmp_path, *words, "--json"))
+    assert "out exists; give --overwrite, or another --output" in refusal(esr(tmp_path, *words))
+    assert report(esr(tmp_path, *words, "--json", "--resume"))["is_done_before"]
+    said = refusal(esr(tmp_path, *words, "--resume", "--smoothing-s", "0"))
+    assert "out was made with another smoothing_s; give --overwrite" in said
+    told = report(esr(tmp_path, *words, "--json", "--overwrite", "--smoothing-s", "0"))
+    assert told["answered"] == 42
+    assert bags.answers(tmp_path / "out")["/emotion"] != bags.answers(annotated)["/emotion"]
+    (tmp_path / "mine").mkdir()
+    said = refusal(esr(tmp_path, "annotate", walk, "-o", "mine", "--resume"))
+    assert "mine exists and is not of this command" in said
+    said = refusal(esr(tmp_path, "annotate", "out", "-o", "again"))
+    assert "out has /emotion already; give --emotion-topic another, or --without-originals" in said
+    words = ("annotate", "out", "-o", "again", "--emotion-topic", "again", "--json")
+    assert report(esr(tmp_path, *words))["answered"] == 42
+    assert bags.content(tmp_path / "again")["/again"] == bags.answers(annotated)["/emotion"]
+
+
+def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    max_faces: 1\n    reliability: reliable\n")
+    words = ("annotate", walk, "--json", "--params-file", file)
+    report(esr(tmp_path, *words, "-o", "one"))
+    assert {len(each.emotions) for each in bags.emotions(tmp_path / "one")} == {0, 1}
+    report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
+    assert bags.answers(tmp_path / "two") == bags.answers(annotated)
+    file.write_text("/**:\n  ros__parameters:\n    max_facse: 1\n")
+    assert "unknown: max_facse" in refusal(esr(tmp_path, *words, "-o", "three"))
+    file.write_text("hello")
+    assert "has nothing for emotion_node" in refusal(esr(tmp_path, *words, "-o", "three"))
+
+
+def test_bad_words(walk: Path, tmp_path: Path) -> None:
+    for words, said in {
+        ("nowhere",): "nowhere: there is no such bag",
+        (walk, "--topic", "/other"): "no images on /other, only on /image_raw/compressed",
+        (walk, "--jobs", "0"): "--jobs must be from 1 to 1024, but got 0",
+        (walk, "--jobs", "2", "--engine", "ray"): "--jobs is for this machine",
+        (walk, "--jobs", "2", "--detect-every", "3"): "detect_every is 3, so each image",
+        (walk, walk): "another bag would be answered in",
+        (walk, "-o", walk): "--output would overwrite",
+        (walk, "--model", "none.onnx"): "none.onnx: no such model file",
+        (walk, "-o", "/proc/nowhere/out"): "/proc/nowhere",
+    }.items():
+        assert said in refusal(esr(tmp_path, "annotate", *words)), words
+    assert not list(tmp_path.iterdir())
