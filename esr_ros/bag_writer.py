@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from types import TracebackType
 from typing import Dict, List, Literal, Optional, Type
 
-import apsw
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag2,
@@ -60,9 +60,9 @@ class BagWriter:
         """Raises BagWriteError if the writing failed."""
         try:
             self._writer.__exit__(kind, error, trace)
-        except (apsw.Error, WriterError) as failure:
+        except (sqlite3.Error, WriterError) as failure:
             error = failure
-        if isinstance(error, (apsw.Error, WriterError)):
+        if isinstance(error, (sqlite3.Error, WriterError)):
             raise BagWriteError(f"{self.path}: cannot be written ({error})") from error
 
     def note(self, text: str) -> None:

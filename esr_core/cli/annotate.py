@@ -7,9 +7,10 @@ import importlib
 import importlib.util
 import json
 import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, List
+from typing import IO, Any, List
 
 from rich.console import Console
 
@@ -105,14 +106,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _annotate(arguments: argparse.Namespace, fleet: Any, pairs: List[Any]) -> None:
-    with bar("images") as progress:
+    answers = sys.stdout
+    # Ray tells of dead workers on stdout, where only answers belong.
+    with redirect_stdout(sys.stderr), bar("images") as progress:
         task = progress.add_task("", total=None)
 
         def show(bag: Path, done: int, total: int) -> None:
             progress.update(task, description=bag.name, completed=done, total=total)
 
         for report in fleet.annotate_all(arguments, flags.given(arguments), pairs, show):
-            _tell(report, arguments.json, progress.console)
+            _tell(report, arguments.json, answers, progress.console)
 
 
 def _outputs(bags: List[Path], output: Any) -> List[Path]:
@@ -134,11 +137,11 @@ def _stem(bag: Path) -> str:
     return bag.stem if bag.suffix in (".mcap", ".db3") else bag.resolve().name
 
 
-def _tell(report: Any, as_json: bool, console: Console) -> None:
+def _tell(report: Any, as_json: bool, answers: IO[str], console: Console) -> None:
     if as_json:
-        print(json.dumps(asdict(report)), flush=True)
-    elif not (console.is_terminal and sys.stdout.isatty()):
-        print(_line(report), flush=True)
+        print(json.dumps(asdict(report)), file=answers, flush=True)
+    elif not (console.is_terminal and answers.isatty()):
+        print(_line(report), file=answers, flush=True)
     else:  # above the bar
         console.print(_line(report), highlight=False, soft_wrap=True, markup=False)
     for said in [*(f"damaged: {each}" for each in report.damage), *report.left_out]:

@@ -32,7 +32,7 @@ from esr_ros.photo_camera import Painter, Play
 TOPIC = "/image_raw/compressed"
 OWN = ("/emotion", "/emotion/detections", "/emotion/events", "/emotion/vision_info")
 #: Long enough to be stopped in the middle.
-LONG = Play(((60.0, 1),), rate_hz=30.0)
+LONG = Play(((30.0, 1),), rate_hz=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_a_run_that_was_stopped_goes_on(
     said = refusal(esr(tmp_path, "annotate", *words, "--resume", "--min-score", 0.7))
     assert "was begun with another min_score" in said
     done = report(esr(tmp_path, "annotate", *words, "--resume", "--json"))
-    assert 100 < done["resumed"] < 1800
+    assert 100 < done["resumed"] < 900
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
     if detect_every == 1:
         assert bags.answers(tmp_path / "out") == long_answers
@@ -288,7 +288,7 @@ def test_a_worker_that_dies_is_replaced(
             os.kill(child, signal.SIGKILL)
             killed += 1
     assert killed == 1
-    assert run.told()["answered"] == 1800
+    assert run.told()["answered"] == 900
     assert bags.answers(tmp_path / "out") == long_answers
 
 
@@ -316,9 +316,8 @@ def test_a_full_disk(long_walk: Path, tmp_path: Path, storage: str) -> None:
     assert "out" in said
     assert "--resume" in said
     assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
-    assert report(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume", "--json"))[
-        "resumed"
-    ]
+    words = ("annotate", long_walk, "-o", "out", "--storage", storage, "--resume", "--json")
+    assert report(esr(tmp_path, *words))["resumed"] > 100
 
 
 def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> None:
