@@ -23,6 +23,8 @@ setup(
     ],
     extras_require={
         "train": ["torch>=2.1", "onnx>=1.14", "matplotlib>=3.6", "PyYAML>=5.4"],
+        "bags": ["rosbags>=0.11", "mcap>=1.2"],
+        "ray": ["ray>=2.9"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs", "ros-diagnostic-msgs"],
     },
     entry_points={"console_scripts": ["esr = esr_core.cli:main"]},
