@@ -12,7 +12,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTu
 from esr_core.digest import digest
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
-from esr_ros.answers import Answers, answer_topics
+from esr_ros.answers import BELOW, Answers, answer_topics
 from esr_ros.bag import Bag, Message
 from esr_ros.bag_writer import BagWriter
 from esr_ros.engine import Engine
@@ -83,7 +83,7 @@ def annotate(
         BagError: it cannot be read, or has no images.
         OptionError: it is not said which topic is meant, or ``output`` is there.
         JournalError: an earlier run, not yet finished, was about something else.
-        OSError: it cannot be written.
+        BagWriteError, OSError: it cannot be written.
     """
     begin_s = time.monotonic()
     with Bag(path) as bag:
@@ -141,15 +141,15 @@ class _Work:
         self._engine = engine
         self._journal = journal
         self._cameras = cameras
-        self._times_ns: List[int] = []  # of the first message and the last
+        self._times_ns: List[int] = [0]  # of the first message and the last
         self.report = Report("", "")
 
     def run(self, writer: BagWriter, on_progress: OnProgress) -> Report:
         answers = self._answers(writer)
         for batch, sights in self._looked_at():
             told = iter(sights)
-            self._times_ns = [*self._times_ns[:1], *(each[1] for each in batch.messages)]
-            self._times_ns = self._times_ns[:1] + self._times_ns[-1:]
+            first_ns = self._times_ns[0] or batch.messages[0][1]
+            self._times_ns = [first_ns, batch.messages[-1][1]]
             for connection, time_ns, data in batch.messages:
                 if self._order.originals:
                     writer.write(connection, time_ns, data)
@@ -160,7 +160,7 @@ class _Work:
         report.faces = sum(each.faces for each in answers.values())
         report.with_faces = sum(each.with_faces for each in answers.values())
         report.damage, report.left_out = list(self._bag.damage), writer.left_out
-        report.recorded_s = (max(self._times_ns) - min(self._times_ns)) * 1e-9
+        report.recorded_s = (self._times_ns[-1] - self._times_ns[0]) * 1e-9
         return report
 
     def _answers(self, writer: BagWriter) -> Dict[str, Answers]:
@@ -168,7 +168,7 @@ class _Work:
         names = answer_topics(self._cameras, self._order.emotion_topic)
         if self._order.originals:
             taken = {each.topic for each in self._bag.connections}
-            for name in names:
+            for name in (f"{base}{below}" for base in names for below in BELOW):
                 if name in taken:
                     raise OptionError(
                         f"{self._bag.path} has {name} already; give --emotion-topic another, or "
@@ -200,7 +200,8 @@ class _Work:
                 return
             self.report.resumed += len(sights)
             for image, sight in zip(batch.images, sights):
-                before = [image] if sight.detected else [*before, image]
+                begins = sight.detected and not sight.error
+                before = [image] if begins else [*before, image]
             if self._order.image:  # the journal has no pixels
                 sights = self._with_pixels(batch, sights)
             yield batch, sights

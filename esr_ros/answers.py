@@ -17,6 +17,9 @@ from esr_ros.camera import bases
 from esr_ros.outputs import JPEG_QUALITY
 from esr_ros.watcher import COMPRESSED, IMAGE, Sight
 
+#: The topics of one camera: that of the emotions, and those below it.
+BELOW = ("", "/events", "/detections", "/vision_info", "/image", "/image/compressed")
+
 
 def answer_topics(cameras: Sequence[str], asked: str = "") -> List[str]:
     """Return where the emotions of each image topic are told: where the node has them.

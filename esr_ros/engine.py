@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import lru_cache
 from multiprocessing import get_context
-from typing import Any, List, NamedTuple, Optional, Protocol, Sequence
+from typing import Any, List, NamedTuple, Protocol, Sequence
 
 from esr_core.child import end_with_parent
 from esr_core.errors import EsrError, OptionError
@@ -48,11 +48,11 @@ class Engine(Protocol):
 class Threads:
     """Threads of this process; the image's work is done by libraries that let others run."""
 
-    def __init__(self, options: PipelineOptions, keep_rgb: bool, workers: int = 0) -> None:
-        """workers: 0: as many as there are cores."""
-        in_order = options.detect_every > 1
-        self.workers = 1 if in_order else workers or os.cpu_count() or 1
-        model = open_model(options, 0 if self.workers == 1 and not workers else 1)
+    def __init__(
+        self, options: PipelineOptions, model: Model, keep_rgb: bool, workers: int = 0
+    ) -> None:
+        """model: shared by them. workers: 0: as many as there are cores."""
+        self.workers = 1 if options.detect_every > 1 else workers or os.cpu_count() or 1
         self._keep_rgb = keep_rgb
         self._idle: queue.Queue[Watcher] = queue.Queue()
         for _ in range(self.workers):
@@ -177,9 +177,11 @@ def last_line(error: BaseException) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def open_model(options: PipelineOptions, threads: int) -> Model:
-    """Load the network of the options; ``threads`` counts where they say nothing."""
-    return load_model(options.model or None, options.provider, options.threads or threads)
+def open_model(options: PipelineOptions) -> Model:
+    """Load the network of the options for workers that share the cores."""
+    alone = options.detect_every > 1
+    threads = options.threads or (0 if alone else 1)
+    return load_model(options.model or None, options.provider, threads)
 
 
 def look(options: PipelineOptions, images: Sequence[Recorded], keep_rgb: bool) -> List[Sight]:
@@ -189,7 +191,7 @@ def look(options: PipelineOptions, images: Sequence[Recorded], keep_rgb: bool) -
 
 @lru_cache(maxsize=1)
 def _watcher(options: PipelineOptions) -> Watcher:
-    return Watcher(options, open_model(options, 1))
+    return Watcher(options, open_model(options))
 
 
 def _begin_worker() -> None:
@@ -205,12 +207,3 @@ def _check_order(options: PipelineOptions) -> None:
             f"detect_every is {options.detect_every}, so each image of a bag depends on the one "
             "before: leave out --jobs and --engine, or give several bags"
         )
-
-
-def choose(
-    engine: str, options: PipelineOptions, keep_rgb: bool, jobs: Optional[int], address: str
-) -> Engine:
-    """Return the engine that is asked for: ``local`` or ``ray``; jobs: None: threads."""
-    if engine == "ray":
-        return Ray(options, keep_rgb, address)
-    return Processes(options, keep_rgb, jobs) if jobs else Threads(options, keep_rgb)

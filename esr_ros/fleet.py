@@ -14,7 +14,16 @@ from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotate import Order, Report, annotate
 from esr_ros.bag import Bag
-from esr_ros.engine import Engine, EngineError, Threads, choose, last_line, start_ray
+from esr_ros.engine import (
+    Engine,
+    EngineError,
+    Processes,
+    Ray,
+    Threads,
+    last_line,
+    open_model,
+    start_ray,
+)
 from esr_ros.parameters import NodeOptions
 
 #: A bag and where its answers come.
@@ -54,10 +63,14 @@ def annotate_all(
     if arguments.engine == "ray" and len(pairs) > 1:
         yield from _by_cluster(pairs, order, arguments.ray_address, show)
         return
-    pipeline = EmotionPipeline(options)
-    engine = choose(
-        arguments.engine, options, bool(order.image), arguments.jobs, arguments.ray_address
-    )
+    pipeline = EmotionPipeline(options, model=open_model(options))
+    engine: Engine
+    if arguments.engine == "ray":
+        engine = Ray(options, bool(order.image), arguments.ray_address)
+    elif arguments.jobs:
+        engine = Processes(options, bool(order.image), arguments.jobs)
+    else:
+        engine = Threads(options, pipeline.model, bool(order.image))
     try:
         for bag, output in pairs:
             yield _with_progress(bag, output, order, pipeline, engine, show)
@@ -114,8 +127,8 @@ def _by_cluster(
 
 def _annotate_one(path: Path, output: Path, order: Order) -> Report:
     """Annotate a bag in a worker process with one thread."""
-    pipeline = EmotionPipeline(order.options)
-    engine = Threads(order.options, bool(order.image), 1)
+    pipeline = EmotionPipeline(order.options, model=open_model(order.options))
+    engine = Threads(order.options, pipeline.model, bool(order.image), 1)
     try:
         return annotate(path, output, order, pipeline, engine)
     finally:

@@ -112,7 +112,9 @@ def _annotate(arguments: argparse.Namespace, fleet: Any, pairs: List[Any]) -> No
         task = progress.add_task("", total=None)
 
         def show(bag: Path, done: int, total: int) -> None:
-            progress.update(task, description=bag.name, completed=done, total=total)
+            if done == 0:  # the rate is that of this bag
+                progress.reset(task, description=bag.name, total=total)
+            progress.update(task, completed=done)
 
         for report in fleet.annotate_all(arguments, flags.given(arguments), pairs, show):
             _tell(report, arguments.json, answers, progress.console)
