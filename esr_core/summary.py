@@ -113,6 +113,7 @@ class Summary:
     offered: Optional[int]
     unanswered: Optional[int]
     latencies_s: Optional[Dict[str, float]]  # p50, p99 and max
+    notes: Tuple[str, ...] = ()  # what else a reader should know
 
     def as_json(self) -> Dict[str, Any]:
         """Return all of it in JSON's values, but for what the faces showed from image to image."""
@@ -125,6 +126,7 @@ class Summary:
             "offered": self.offered,
             "unanswered": self.unanswered,
             "latencies_s": self.latencies_s,
+            "notes": list(self.notes),
             "gap_s": round(self.gap_s, 3),
             "feeds": [feed.as_json() for feed in self.feeds],
             "faces": [face.as_json() for face in self.faces],
@@ -169,6 +171,7 @@ def summarise(recording: Recording) -> Summary:
         # More answers than images: some of the images are not in the recording.
         unanswered=missing if missing is not None and missing >= 0 else None,
         latencies_s=_latencies(recording.latencies_s),
+        notes=tuple(recording.notes),
     )
 
 

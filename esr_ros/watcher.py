@@ -18,7 +18,7 @@ from esr_ros.images import decode
 #: The types of image topics.
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 #: What the library raises for bytes that are no message; its reading code is made for each type.
-_NO_MESSAGE = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
+NO_MESSAGE = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
 
 # Not rclpy's: bytes that are no message end the process there.
 _STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -70,7 +70,7 @@ class Watcher:
             message: Any = _STORE.deserialize_cdr(image.data, image.type)
             stamp = message.header.stamp
             header = Stamp(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
-        except _NO_MESSAGE as error:
+        except NO_MESSAGE as error:
             return Sight(Stamp(0, 0, ""), error=f"{len(image.data)} bytes are no message ({error})")
         try:
             rgb = decode(message)
