@@ -1,4 +1,4 @@
-"""A camera that needs no camera: publishes a photograph that moves, as a driver would.
+"""A camera that needs no camera: publishes a photograph that moves, or writes a bag of it.
 
 The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain).
 """
@@ -9,12 +9,15 @@ import argparse
 import importlib.util
 import json
 import math
+import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Dict, List, Tuple
 
 import cv2
@@ -27,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from esr_core.errors import EsrError
+from esr_core.errors import EsrError, OptionError
 from esr_ros.messages import image
 from esr_ros.program import begin, leave_soon
 
@@ -41,6 +44,9 @@ PLACES = {
 }
 #: After so long they are back where they began.
 PERIOD_S = 2.0
+#: What a bag shows: how many faces, for which share of its time. One goes, and returns.
+STORY = ((0.1, 0), (0.3, 1), (0.25, 2), (0.15, 0), (0.2, 1))
+BAG_HZ, LONGEST_S = 15.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -122,13 +128,51 @@ class Painter:
 
 
 def show() -> int:
-    """Show one face on ``image_raw`` until told to stop, for people to try the node with."""
+    """Show one face on ``image_raw`` until told to stop, or write a bag, for people to try."""
     try:
+        arguments, others = _parser().parse_known_args()
+        if arguments.bag is not None:
+            return _write(arguments, others)
+        if arguments.seconds is not None or arguments.compressed:
+            raise OptionError("--seconds and --compressed are of --bag")
         begin(_parser())
         painter = Painter(Play(((PERIOD_S, 1),)))
     except EsrError as error:
         print(f"photo_camera: {error}", file=sys.stderr)
         return 2
+    return _publish(painter)
+
+
+def _write(arguments: argparse.Namespace, others: List[str]) -> int:
+    """Write a bag; nobody is sent anything.
+
+    Raises:
+        OptionError: arguments that cannot be, or a place where it cannot be written.
+    """
+    from esr_ros.photo_bag import record
+
+    bag: Path = arguments.bag
+    if others:  # of ROS's arguments none would do anything
+        raise OptionError(f"unknown beside --bag: {' '.join(others)}")
+    seconds = 10.0 if arguments.seconds is None else arguments.seconds
+    if not 1 <= seconds <= LONGEST_S:
+        raise OptionError(f"--seconds must be from 1 to {LONGEST_S:.0f}, but got {seconds:g}")
+    if bag.exists() or not bag.absolute().parent.is_dir():
+        raise OptionError(f"--bag wants a new folder in one that exists, not {bag}")
+    play = Play(tuple((share * seconds, faces) for share, faces in STORY), BAG_HZ)
+    try:
+        # Elsewhere until it is whole.
+        with tempfile.TemporaryDirectory(prefix=".photo_", dir=bag.absolute().parent) as folder:
+            record(Path(folder) / bag.name, play, arguments.compressed)
+            os.rename(Path(folder) / bag.name, bag)
+    except OSError as error:
+        raise OptionError(f"{bag}: {error.strerror}") from error
+    topic = "/image_raw/compressed" if arguments.compressed else "/image_raw"
+    print(f"{bag}: {play.frames} images of {play.seconds:.1f} s on {topic}")
+    return 0
+
+
+def _publish(painter: Painter) -> int:
     frames = range(painter.play.frames)
     messages = cycle([image(Header(frame_id="camera"), painter.draw(frame)) for frame in frames])
     node = rclpy.create_node("photo_camera")
@@ -154,13 +198,28 @@ def show() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="photo_camera",
-        usage="%(prog)s [-h] [--ros-args ...]",
-        description="A camera that needs no camera: publishes a photograph that moves.",
-        epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw",
+        usage="%(prog)s [-h] [--ros-args ...]\n       %(prog)s --bag FOLDER [--seconds N] "
+        "[--compressed]",
+        description="A camera that needs no camera: publishes a photograph that moves, or writes "
+        "a bag of it.",
+        epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw\n"
+        "  photo_camera --bag walk                # nobody, one face, two, nobody, one again\n"
+        "  photo_camera --bag walk --seconds 30 --compressed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.add_argument(
+        "--bag", type=Path, metavar="FOLDER", help="write a new bag (MCAP) instead of publishing"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="how long it is, from 1 to 60 (default: 10)"
+    )
+    parser.add_argument(
+        "--compressed", action="store_true", help="JPEGs, 0.5 MB a second instead of 14"
+    )
+    return parser
 
 
 def main() -> None:
