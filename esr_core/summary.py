@@ -41,6 +41,7 @@ class Change:
     sighting: Sighting  # the first with the new label
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values."""
         return {
             "at_s": round(self.at_s, 3),
             "source": self.frame.source,
@@ -68,6 +69,7 @@ class Face:
     best: Tuple[Frame, Sighting]  # where the detector was surest
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values, without what it showed from image to image."""
         return {
             "source": self.source,
             "face_id": self.face_id,
@@ -93,6 +95,7 @@ class Feed:
     longest_at_s: Optional[float]  # where that begins
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values."""
         return {name: _rounded(value) for name, value in vars(self).items()}
 
 

@@ -60,10 +60,12 @@ class Play:
 
     @property
     def frames(self) -> int:
+        """How many frames it has."""
         return round(sum(seconds for seconds, _ in self.scenes) * self.rate_hz)
 
     @property
     def seconds(self) -> float:
+        """How long it is."""
         return self.frames / self.rate_hz
 
     def faces_at(self, frame: int) -> int:

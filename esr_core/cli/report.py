@@ -62,6 +62,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Write the page, and print the sums."""
     _check(arguments.output, arguments.overwrite)
     recording, damage = _recording(arguments.input, arguments)
     summary = summarise(recording)
