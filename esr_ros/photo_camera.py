@@ -47,6 +47,8 @@ PERIOD_S = 2.0
 #: What a bag shows: how many faces, for which share of its time. One goes, and returns.
 STORY = ((0.1, 0), (0.3, 1), (0.25, 2), (0.15, 0), (0.2, 1))
 BAG_HZ, LONGEST_S = 15.0, 60.0
+#: So often its lens loses the focus, and so far: a smile looks neutral then.
+FOCUS_S, DEFOCUS_PX = 4.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Play:
     rate_hz: float = 30.0
     width_px: int = 640
     height_px: int = 480
+    defocus_px: float = 0.0  # how blurred the picture gets, again and again
 
     @property
     def frames(self) -> int:
@@ -76,6 +79,11 @@ class Play:
             if frame < round(end_s * self.rate_hz):
                 return faces
         return 0
+
+    def blur_px(self, frame: int) -> float:
+        """How blurred a frame is: standard deviation in px; of FOCUS_S the second half is sharp."""
+        turn = 2 * math.pi * frame / self.rate_hz / FOCUS_S
+        return self.defocus_px * max(math.sin(turn), 0.0) ** 2
 
     def places(self, frame: int) -> NDArray[np.float32]:
         """Where the faces of this frame are: (n, 3) centre x and y, and width, in pixels."""
@@ -126,6 +134,9 @@ class Painter:
             size = self.play.width_px, self.play.height_px
             border = cv2.BORDER_TRANSPARENT
             cv2.warpAffine(self._photograph, matrix, size, dst=rgb, borderMode=border)
+        blur_px = self.play.blur_px(frame)
+        if blur_px >= 0.5:
+            cv2.GaussianBlur(rgb, (0, 0), blur_px, dst=rgb)
         return rgb
 
 
@@ -161,7 +172,8 @@ def _write(arguments: argparse.Namespace, others: List[str]) -> int:
         raise OptionError(f"--seconds must be from 1 to {LONGEST_S:.0f}, but got {seconds:g}")
     if bag.exists() or not bag.absolute().parent.is_dir():
         raise OptionError(f"--bag wants a new folder in one that exists, not {bag}")
-    play = Play(tuple((share * seconds, faces) for share, faces in STORY), BAG_HZ)
+    scenes = tuple((share * seconds, faces) for share, faces in STORY)
+    play = Play(scenes, BAG_HZ, defocus_px=DEFOCUS_PX)
     try:
         # Elsewhere until it is whole.
         with tempfile.TemporaryDirectory(prefix=".photo_", dir=bag.absolute().parent) as folder:
@@ -207,7 +219,8 @@ def _parser() -> argparse.ArgumentParser:
         description="A camera that needs no camera: publishes a photograph that moves, or writes "
         "a bag of it.",
         epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw\n"
-        "  photo_camera --bag walk                # nobody, one face, two, nobody, one again\n"
+        "  photo_camera --bag walk                # nobody, one face, two, nobody, one again;\n"
+        "                                         # now and then out of focus\n"
         "  photo_camera --bag walk --seconds 30 --compressed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

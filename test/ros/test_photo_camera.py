@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -80,3 +81,18 @@ def test_it_writes_a_bag_without_ros(tmp_path: Path, flags: list[str], topic: st
     first, later = (pixels(Recorded(images[i][0].msgtype, images[i][2])) for i in (0, 9))
     assert first.shape == (480, 640, 3)
     assert first.std() < 20 < later.std()  # a room, and somebody in it
+
+
+def test_of_a_bag_there_is_something_to_tell(tmp_path: Path) -> None:
+    for arguments in (["photo_camera", "--bag", "walk"], ["esr", "annotate", "walk"]):
+        subprocess.run(arguments, cwd=tmp_path, capture_output=True, check=True)
+    told = subprocess.run(
+        ["esr", "report", "walk_emotions", "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    summary = json.loads(told.stdout)
+    assert len(summary["faces"]) >= 3
+    assert {"happy", "neutral"} <= {each["after"] for each in summary["changes"]}
