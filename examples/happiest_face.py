@@ -59,6 +59,7 @@ class HappiestFace(Node):
         command = Twist()
         command.angular.z = rad_s
         self._commands.publish(command)
+        self.get_logger().info(f"turns by {rad_s:+.2f} rad/s", throttle_duration_sec=1.0)
 
 
 def main() -> None:
