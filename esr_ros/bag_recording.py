@@ -31,7 +31,8 @@ SLACK_NS = 10**8
 #: Nobody waits longer for an answer; if most do, stamps and recording have different clocks.
 LONGEST_S = 60.0
 
-_STAMPED = "The answers were made from the bag by esr annotate, so there is no latency to tell."
+_ANNOTATED = "The answers were made from the bag by esr annotate, so there is no latency to tell."
+_UNSTAMPED = "The images have no stamps, so latency is not known."
 _CLOCKS = "The images' stamps are of another clock than the recording, so latency is not known."
 OnProgress = Callable[[int, int], None]
 
@@ -69,23 +70,17 @@ def read(
         answers = _answers(bag, told, on_progress)
         made_from = note(path if path.is_dir() else path.parent)
         cameras = {topic: _camera(bag, topic, told, made_from) for topic in told}
+        offered = _offered(bag, list(cameras.values()))
         damage = bag.damage
     latencies_s = np.array([answer.latency_s for answer in answers])
-    notes = [f"Damaged: {each}." for each in damage]
-    known: Optional[NDArray[np.float64]] = latencies_s
-    if made_from is not None:
-        known = None
-        notes.insert(0, _STAMPED)
-    elif not _is_latency(latencies_s):
-        known = None
-        notes.insert(0, _CLOCKS)
+    why_not = [_ANNOTATED] if made_from is not None else _why_no_latency(latencies_s)
     recording = Recording(
         title or path.resolve().name,
         [answer.frame for answer in answers],
-        offered=_offered(bag, list(cameras.values())),
-        latencies_s=known,
+        offered=offered,
+        latencies_s=None if why_not else latencies_s,
         thumbnail=_Thumbnails(path, cameras, answers, damage),
-        notes=tuple(notes),
+        notes=[*why_not, *(f"Damaged: {each}." for each in damage)],
     )
     return Reading(recording, damage)
 
@@ -185,10 +180,12 @@ def _sighting(emotion: Any) -> Sighting:
     )
 
 
-def _is_latency(latencies_s: NDArray[np.float64]) -> bool:
-    """Whether the times from stamp to recording can be latencies: (n,) in seconds."""
+def _why_no_latency(latencies_s: NDArray[np.float64]) -> List[str]:
+    """Say why times from stamp to recording, (n,) in seconds, are none; nothing if they are."""
     known_s = latencies_s[np.isfinite(latencies_s)]
-    return len(known_s) > 0 and 0 < float(np.median(known_s)) < LONGEST_S
+    if len(known_s) and not 0 < float(np.median(known_s)) < LONGEST_S:
+        return [_CLOCKS]
+    return [] if len(known_s) else [_UNSTAMPED]
 
 
 def _camera(bag: Bag, topic: str, told: Sequence[str], made_from: Any) -> Optional[str]:

@@ -26,7 +26,7 @@ from esr_ros.photo_camera import Play
 from esr_ros.watcher import IMAGE
 
 SCENES = ((0.5, 0), (2.0, 1), (2.0, 2), (1.0, 0))
-MOON_S = 1_700_000_000
+BEGIN_S = 1_700_000_000
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def live(path: Path, photograph: NDArray[Any], late_ns: int, topics: tuple[str, 
         }
         answers = {name: writer.offer(name, EMOTIONS) for name in topics}
         for i in range(12):
-            time_ns = MOON_S * 10**9 + i * 10**8
-            header = Header(stamp=Time(sec=MOON_S + i // 10, nanosec=i % 10 * 10**8))
+            time_ns = BEGIN_S * 10**9 + i * 10**8
+            header = Header(stamp=Time(sec=BEGIN_S + i // 10, nanosec=i % 10 * 10**8))
             label = "sad" if i > 6 else "happy"
             for name in topics:
                 picture = serialize_message(image(header, photograph))
@@ -133,6 +133,21 @@ def test_another_clock_is_no_latency(tmp_path: Path, photograph: NDArray[Any]) -
     assert data_of(tmp_path / "report.html")["faces"][0]["picture"]
 
 
+def test_images_without_stamps_have_the_time_of_the_recording(
+    tmp_path: Path, photograph: NDArray[Any]
+) -> None:
+    with BagWriter(tmp_path / "walk", "mcap") as writer:
+        images = writer.offer("/image_raw", IMAGE)
+        for i in range(4):
+            picture = serialize_message(image(Header(), photograph))
+            writer.put(images, BEGIN_S * 10**9 + i * 10**8, picture)
+    assert esr(tmp_path, "annotate", "walk").returncode == 0
+    assert esr(tmp_path, "report", "walk_emotions").returncode == 0
+    told = data_of(tmp_path / "report.html")
+    assert told["duration_s"] == pytest.approx(0.3)
+    assert told["faces"][0]["picture"]
+
+
 def test_several_topics_are_chosen_from(tmp_path: Path, photograph: NDArray[Any]) -> None:
     names = ("/left/emotion", "/right/emotion")
     live(tmp_path / "both", photograph, 0, names)
@@ -161,11 +176,11 @@ def test_of_a_damaged_bag_what_can_be_read(annotated: Path, tmp_path: Path) -> N
 def test_messages_that_are_none_are_left_out(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "odd", "mcap") as writer:
         told = writer.offer("/emotion", EMOTIONS)
-        header = Header(stamp=Time(sec=MOON_S))
+        header = Header(stamp=Time(sec=BEGIN_S))
         good = serialize_message(EmotionArray(header=header, emotions=[emotion()]))
         unknown = EmotionArray(header=header, emotions=[emotion("bored")])
         for i, data in enumerate([good, b"", good[:40], b"\xff" * 90, serialize_message(unknown)]):
-            writer.put(told, MOON_S * 10**9 + i, data)
+            writer.put(told, BEGIN_S * 10**9 + i, data)
     done = esr(tmp_path, "report", "odd")
     assert done.returncode == 0, done.stderr
     assert done.stderr == "esr report: odd: damaged: 4 messages on /emotion are none\n"
@@ -180,7 +195,7 @@ def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
     for arguments, said in (
         (
             (walk,),
-            f"no emotions in it, only {'sensor_msgs/msg/CompressedImage'}; run 'esr annotate",
+            "no emotions in it, only sensor_msgs/msg/CompressedImage; run 'esr annotate",
         ),
         ((annotated, "--topic", "/emo"), "no emotions on /emo, only on /emotion"),
         (("folder",), "folder: not a bag; one is a folder with .mcap or .db3 files"),
