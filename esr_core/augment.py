@@ -39,6 +39,7 @@ class Views(NamedTuple):
         return Views(*(part[rows] for part in self))
 
     def to(self, device: torch.device) -> Views:
+        """Return the same on a device."""
         return Views(*(part.to(device) for part in self))
 
 

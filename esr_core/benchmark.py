@@ -46,6 +46,7 @@ class Timing:
         return float(self.contestant.batch / self.times_s.mean())
 
     def percentile_ms(self, percent: float) -> float:
+        """Return a percentile, from 0 to 100, of the times, in ms."""
         return float(np.percentile(self.times_s, percent) * 1e3)
 
     def speed_up(self, baseline: Timing) -> NDArray[np.float64]:

@@ -53,6 +53,7 @@ class Faces:
 
     @staticmethod
     def none() -> Faces:
+        """Return no faces."""
         return Faces(*(np.zeros(s, np.float32) for s in ((0, 4), (0,), (0, 5, 2))))
 
 
@@ -96,6 +97,7 @@ class LibFaceDetection:
         self._buffer = np.zeros(self._BUFFER_BYTES, np.uint8)
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
         bgr, scale = _working_image(rgb, size_px)
         height, width = bgr.shape[:2]
         # Two threads meet after each of some fifty layers. Beside a camera and DDS on two cores one
@@ -135,6 +137,7 @@ class OpenCvYuNet:
             ) from error
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
+        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
         bgr, scale = _working_image(rgb, size_px)
         self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
         rows: Optional[NDArray[Any]] = self._detector.detect(bgr)[1]  # its stub forgets None

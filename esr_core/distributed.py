@@ -138,6 +138,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
     group = Group()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise (n, c, h, w), in training by the means of all processes."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None

@@ -69,6 +69,7 @@ class PowerMeter:
             self.joules()
 
     def joules(self) -> float:
+        """Return the energy since the start, in J."""
         with self._lock:
             now_s, watts = time.monotonic(), self._watts()
             before_s, before_w = self._last
@@ -97,6 +98,7 @@ class GpuMeter:
         return value.value
 
     def joules(self) -> float:
+        """Return the energy since the start, in J."""
         return (self._read_mj() - self._begin_mj) / 1e3
 
 

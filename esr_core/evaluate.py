@@ -42,6 +42,7 @@ class AffectReport:
     sign_agreement: float  # share of faces on the right side of 0
 
     def summary(self) -> Dict[str, float]:
+        """Return its values by name, rounded for JSON."""
         return {name: round(value, 4) for name, value in asdict(self).items()}
 
 

@@ -26,10 +26,12 @@ class FaceEmotion:
 
     @property
     def label(self) -> str:
+        """The name of ``emotion``."""
         return LABELS[self.emotion]
 
     @property
     def confidence(self) -> float:
+        """The probability of ``emotion``, in [0, 1]."""
         return float(self.probabilities[self.emotion])
 
     @property

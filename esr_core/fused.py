@@ -34,6 +34,7 @@ class SideBySide(nn.Module):
                 self.gates.append(Gates([stack.get_submodule(f"cbam{i}") for stack in stacks]))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the features of all branches, channel after channel."""
         for i, conv in enumerate(self.convs, start=1):
             x = F.relu(conv(x))
             if i in self.pooled:
@@ -57,6 +58,7 @@ class Gates(nn.Module):
         self.place = _dense([_folded(each, "conv", "bn") for each in spatial])
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the features, weighted by channel and by place."""
         # Plain numbers, or the graph would work them out again at each run.
         channels, height, width = (int(length) for length in x.shape[1:])
         # Both as poolings, since those exist in 8 bits.
@@ -93,6 +95,7 @@ class Voters(nn.Module):
         self.affect = _joined([_layer(branch, "fc_dimensional") for branch in branches])
 
     def forward(self, shared: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return emotions (n, k, 8) and affect (n, k, 2) of k branches."""
         pooled = [F.adaptive_avg_pool2d(features(shared), 1) for features in self.features]
         x = torch.cat(pooled, dim=1)  # (n, k * 512, 1, 1)
         emotions = self.emotions(x)  # (n, k * 8, 1, 1)
@@ -113,6 +116,7 @@ class Turns(nn.Module):
         self.rest = Voters(rest)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return emotions and affect of the first branch, then of the others."""
         shared = self.base(x)
         return (*self.first(shared), *self.rest(shared))
 

@@ -67,6 +67,7 @@ class Metadata:
         return replace(self, name=name, branches=branches)
 
     def to_json(self) -> str:
+        """Return it as the text that an .onnx file carries."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
 
     @classmethod

@@ -38,6 +38,7 @@ class ChannelGate(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (n, c, h, w) weighted by channel, and the weights (n, c)."""
         mean = x.mean(dim=(2, 3))  # (n, c)
         peak = x.amax(dim=(2, 3))  # (n, c)
         gate = torch.sigmoid(self.mlp(mean) + self.mlp(peak))
@@ -53,6 +54,7 @@ class SpatialConv(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return one value for each place, (n, 1, h, w)."""
         out: Tensor = self.bn(self.conv(x))
         return out
 
@@ -65,6 +67,7 @@ class SpatialGate(nn.Module):
         self.spatial = SpatialConv()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (n, c, h, w) weighted by place, and the weights (n, h, w)."""
         pooled = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
         gate = torch.sigmoid(self.spatial(pooled))  # (n, 1, h, w)
         return x * gate, gate[:, 0]
@@ -86,6 +89,7 @@ class CBAM(nn.Module):
         self.SpatialGate = SpatialGate()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Attention]:
+        """Return (n, c, h, w) weighted by channel, then by place, and both weights."""
         x, channel = self.ChannelGate(x)
         x, spatial = self.SpatialGate(x)
         return x, Attention(spatial, channel)
@@ -129,6 +133,7 @@ class Base(ConvStack):
         super().__init__(convs, pooled=(2, 4), diversified=diversified)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the features that all branches share."""
         return self.features(x)[0]
 
 
@@ -147,6 +152,7 @@ class Branch(ConvStack):
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor, Attention | None]:
+        """Return scores (n, 8), affect (n, 2), and of ESR* where it looked."""
         x, attention = self.features(shared)  # (n, 512, 6, 6)
         scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
         return scores, self.fc_dimensional(F.relu(scores)), attention
@@ -184,9 +190,11 @@ class ESR(nn.Module):
         self.convolutional_branches.append(Branch(self.diversified).to(device))
 
     def get_ensemble_size(self) -> int:
+        """Return how many branches it has."""
         return len(self.convolutional_branches)
 
     def to_device(self, device: torch.device | str = "cpu") -> None:
+        """Move it to a device, as the published class has it."""
         self.to(device)
 
     def to_state_dict(self) -> list[dict[str, Tensor]]:
@@ -200,6 +208,7 @@ class ESR(nn.Module):
             part.load_state_dict(weights)
 
     def forward(self, x: Tensor) -> Scores:
+        """Return what each branch says of faces (n, 3, h, w) in [0, 1]."""
         shared = self.base(x)
         emotions, affect, seen = zip(*(branch(shared) for branch in self.convolutional_branches))
         attention = None
@@ -233,6 +242,7 @@ class Ensemble(nn.Module):
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Counted:
+        """Return the mean answer of the branches for faces (n, 3, h, w), and their votes."""
         scores = self.esr(x)
         emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
         if self.temperature != 1.0:

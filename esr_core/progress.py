@@ -29,6 +29,7 @@ class RateColumn(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
+        """Return the rate, or nothing before it is known."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} {self._unit}/s" if speed else "")
 

@@ -31,6 +31,11 @@ class Stage:
 
     @classmethod
     def parse(cls, text: str) -> Stage:
+        """Return the stage that a text such as ``56x4`` means.
+
+        Raises:
+            OptionError: it is not SIZExEPOCHS, or out of bounds.
+        """
         try:
             size, epochs = (int(part) for part in str(text).split("x"))
         except ValueError as error:

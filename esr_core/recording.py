@@ -23,3 +23,4 @@ class Recording:
     offered: Optional[int] = None  # images on the topics, answered or not; None: not known
     latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its answer
     thumbnail: Optional[Thumbnail] = None  # is asked in the order of time
+    notes: Sequence[str] = ()  # what else a reader should know, in sentences

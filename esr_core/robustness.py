@@ -92,6 +92,7 @@ class Disturbed:
         return len(self.images)
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return images as they are after the disturbance, of the same shape."""
         images = self.images.load(rows)
         return np.stack([self.disturbance(image, row) for image, row in zip(images, rows)])
 

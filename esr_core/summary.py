@@ -41,6 +41,7 @@ class Change:
     sighting: Sighting  # the first with the new label
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values."""
         return {
             "at_s": round(self.at_s, 3),
             "source": self.frame.source,
@@ -68,6 +69,7 @@ class Face:
     best: Tuple[Frame, Sighting]  # where the detector was surest
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values, without what it showed from image to image."""
         return {
             "source": self.source,
             "face_id": self.face_id,
@@ -93,6 +95,7 @@ class Feed:
     longest_at_s: Optional[float]  # where that begins
 
     def as_json(self) -> Dict[str, Any]:
+        """Return it in JSON's values."""
         return {name: _rounded(value) for name, value in vars(self).items()}
 
 
@@ -113,6 +116,7 @@ class Summary:
     offered: Optional[int]
     unanswered: Optional[int]
     latencies_s: Optional[Dict[str, float]]  # p50, p99 and max
+    notes: Tuple[str, ...] = ()  # what else a reader should know
 
     def as_json(self) -> Dict[str, Any]:
         """Return all of it in JSON's values, but for what the faces showed from image to image."""
@@ -125,6 +129,7 @@ class Summary:
             "offered": self.offered,
             "unanswered": self.unanswered,
             "latencies_s": self.latencies_s,
+            "notes": list(self.notes),
             "gap_s": round(self.gap_s, 3),
             "feeds": [feed.as_json() for feed in self.feeds],
             "faces": [face.as_json() for face in self.faces],
@@ -169,6 +174,7 @@ def summarise(recording: Recording) -> Summary:
         # More answers than images: some of the images are not in the recording.
         unanswered=missing if missing is not None and missing >= 0 else None,
         latencies_s=_latencies(recording.latencies_s),
+        notes=tuple(recording.notes),
     )
 
 

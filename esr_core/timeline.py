@@ -96,6 +96,7 @@ class CsvWriter:
         self._rows.writerow([*IMAGE_COLUMNS, *FACE_COLUMNS])
 
     def write(self, frame: Frame) -> None:
+        """Write the rows of an image."""
         image = [frame.source, frame.number, f"{frame.stamp_s:.6f}"]
         nobody: List[Any] = [""] * len(FACE_COLUMNS)
         for cells in [each.cells() for each in frame.sightings] or [nobody]:

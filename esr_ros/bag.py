@@ -89,13 +89,18 @@ class Bag:
             with suppress(*_DAMAGED):
                 self._reader.close()
 
+    @property
+    def cameras(self) -> List[str]:
+        """The topics with images from cameras."""
+        return list(dict.fromkeys(each.topic for each in self.connections if _is_image(each)))
+
     def image_topics(self, asked: Sequence[str] = ()) -> List[str]:
         """Return the image topics that were asked for, or the only one there is.
 
         Raises:
             BagError: there are none, or several, or none of that name.
         """
-        there = list(dict.fromkeys(each.topic for each in self.connections if _is_image(each)))
+        there = self.cameras
         if not there:
             kinds = sorted({each.msgtype for each in self.connections})
             raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")

@@ -41,6 +41,7 @@ class Scenario:
     height_px: int = 480
 
     def play(self, seconds: float) -> Play:
+        """Return what the camera shows for so long."""
         return Play(((seconds, self.faces),), self.rate_hz, self.width_px, self.height_px)
 
 

@@ -187,6 +187,7 @@ class Camera:
 
     @property
     def is_listening(self) -> bool:
+        """Whether it is subscribed to its images."""
         return bool(self._subscriptions)
 
     @property

@@ -9,11 +9,12 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
+from rosbags.interfaces import MessageDefinition
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from esr_core.errors import EsrError
@@ -27,14 +28,21 @@ class MessageError(EsrError):
     """Bytes that are no message of that type."""
 
 
-def read(data: bytes, kind: str) -> Any:
-    """Return a message of an installed type, such as ``std_msgs/msg/Header``, by its fields.
+class DefinitionError(EsrError):
+    """A type of message that is not known."""
+
+
+def read(data: bytes, kind: str, carried: Optional[MessageDefinition] = None) -> Any:
+    """Return a message of a type, such as ``std_msgs/msg/Header``, by its fields.
+
+    carried: the definition to go by, where it is not the one that is installed.
 
     Raises:
         MessageError: the bytes are none.
+        DefinitionError: the type's definition is not installed, or cannot be read.
     """
     try:
-        return _store(kind).deserialize_cdr(data, kind)
+        return _store(kind, carried).deserialize_cdr(data, kind)
     except _NO_MESSAGE as error:
         raise MessageError(f"{len(data)} bytes are no {kind} ({error})") from error
 
@@ -48,10 +56,13 @@ def write(message: Any, kind: str) -> bytes:
 
 
 @lru_cache(maxsize=None)
-def _store(kind: str) -> Typestore:
-    found = definition.installed(kind)
+def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:
+    found = carried or definition.installed(kind)
     if found is None:
-        raise MessageError(f"the definition of {kind} is not installed")
+        raise DefinitionError(f"the definition of {kind} is not installed")
     store = get_typestore(Stores.EMPTY)
-    store.register(get_types_from_msg(found.data, kind))
+    try:
+        store.register(definition.parsed(kind, found))
+    except definition.UNREADABLE as error:
+        raise DefinitionError(f"the definition of {kind} cannot be read ({error})") from error
     return store

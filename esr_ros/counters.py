@@ -50,6 +50,7 @@ class Counters:
                 setattr(self, name, getattr(self, name) + amount)
 
     def add_latency(self, seconds: float) -> None:
+        """Remember how long an answer took; the oldest is forgotten."""
         with self._lock:
             self.latencies_s.append(seconds)
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
+
+if TYPE_CHECKING:
+    from rosbags.interfaces.typing import Typesdict
+
+#: What the library raises for definitions that are none.
+UNREADABLE = (TypesysError, KeyError, ValueError)
 
 _LINE = "=" * 80
 _PRIMITIVE = (
@@ -68,13 +74,21 @@ def type_hash(name: str, definition: MessageDefinition) -> Optional[str]:
     """Return a type's hash as ROS has it (REP 2016: ``RIHS01_…``); None if it cannot be read."""
     store = get_typestore(Stores.EMPTY)
     try:
-        if definition.format == MessageDefinitionFormat.IDL:
-            store.register(get_types_from_idl(definition.data))
-        else:
-            store.register(get_types_from_msg(definition.data, name))
+        store.register(parsed(name, definition))
         return store.hash_rihs01(normalize_msgtype(name))
-    except (TypesysError, KeyError, ValueError):
+    except UNREADABLE:
         return None
+
+
+def parsed(name: str, definition: MessageDefinition) -> Typesdict:
+    """Return the types in a definition, in the library's form.
+
+    Raises:
+        TypesysError, KeyError, ValueError: it is none; these are UNREADABLE.
+    """
+    if definition.format == MessageDefinitionFormat.IDL:
+        return get_types_from_idl(definition.data)
+    return get_types_from_msg(definition.data, name)
 
 
 def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:

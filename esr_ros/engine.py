@@ -60,6 +60,7 @@ class Threads:
         self._pool = ThreadPoolExecutor(self.workers, "watcher")
 
     def submit(self, images: Sequence[Recorded]) -> Future[List[Sight]]:
+        """Begin to look at images; returns a ticket."""
         return self._pool.submit(self._look, images)
 
     def _look(self, images: Sequence[Recorded]) -> List[Sight]:
@@ -70,9 +71,11 @@ class Threads:
             self._idle.put(watcher)
 
     def result(self, ticket: Future[List[Sight]]) -> List[Sight]:
+        """Wait for what a ticket's images show."""
         return ticket.result()
 
     def close(self) -> None:
+        """End the threads."""
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -97,6 +100,7 @@ class Processes:
         return ProcessPoolExecutor(self.workers, get_context("spawn"), _begin_worker)
 
     def submit(self, images: Sequence[Recorded]) -> _Ticket:
+        """Begin to look at images; returns a ticket."""
         try:
             return self._submit(images)
         except BrokenProcessPool:
@@ -108,6 +112,11 @@ class Processes:
         return _Ticket(images, pool, pool.submit(look, self._options, images, self._keep_rgb))
 
     def result(self, ticket: _Ticket) -> List[Sight]:
+        """Wait for what a ticket's images show; a process that died is replaced.
+
+        Raises:
+            EngineError: processes die again and again.
+        """
         for _ in range(MOST_DEATHS):
             try:
                 return ticket.future.result()
@@ -125,6 +134,7 @@ class Processes:
             self._pool = self._start()
 
     def close(self) -> None:
+        """End the processes."""
         self._pool.shutdown(cancel_futures=True)
 
 
@@ -141,9 +151,15 @@ class Ray:
         self._options, self._keep_rgb = options, keep_rgb
 
     def submit(self, images: Sequence[Recorded]) -> Any:
+        """Begin to look at images; returns a ticket."""
         return self._look.remote(self._options, images, self._keep_rgb)
 
     def result(self, ticket: Any) -> List[Sight]:
+        """Wait for what a ticket's images show.
+
+        Raises:
+            EngineError: the cluster failed.
+        """
         try:
             sights: List[Sight] = self._ray.get(ticket)
         except self._ray.exceptions.RayError as error:
@@ -151,6 +167,7 @@ class Ray:
         return sights
 
     def close(self) -> None:
+        """Leave the cluster."""
         self._ray.shutdown()
 
 

@@ -97,6 +97,7 @@ class Journal:
         self._stream.flush()
 
     def close(self) -> None:
+        """Let another run have the file."""
         self._stream.close()
 
 

@@ -1,4 +1,4 @@
-"""A camera that needs no camera: publishes a photograph that moves, as a driver would.
+"""A camera that needs no camera: publishes a photograph that moves, or writes a bag of it.
 
 The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain).
 """
@@ -9,12 +9,15 @@ import argparse
 import importlib.util
 import json
 import math
+import os
 import select
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
 from typing import Dict, List, Tuple
 
 import cv2
@@ -27,7 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from esr_core.errors import EsrError
+from esr_core.errors import EsrError, OptionError
 from esr_ros.messages import image
 from esr_ros.program import begin, leave_soon
 
@@ -41,6 +44,11 @@ PLACES = {
 }
 #: After so long they are back where they began.
 PERIOD_S = 2.0
+#: What a bag shows: how many faces, for which share of its time. One goes, and returns.
+STORY = ((0.1, 0), (0.3, 1), (0.25, 2), (0.15, 0), (0.2, 1))
+BAG_HZ, LONGEST_S = 15.0, 60.0
+#: So often its lens loses the focus, and so far: a smile looks neutral then.
+FOCUS_S, DEFOCUS_PX = 4.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -51,13 +59,16 @@ class Play:
     rate_hz: float = 30.0
     width_px: int = 640
     height_px: int = 480
+    defocus_px: float = 0.0  # how blurred the picture gets, again and again
 
     @property
     def frames(self) -> int:
+        """How many frames it has."""
         return round(sum(seconds for seconds, _ in self.scenes) * self.rate_hz)
 
     @property
     def seconds(self) -> float:
+        """How long it is."""
         return self.frames / self.rate_hz
 
     def faces_at(self, frame: int) -> int:
@@ -68,6 +79,11 @@ class Play:
             if frame < round(end_s * self.rate_hz):
                 return faces
         return 0
+
+    def blur_px(self, frame: int) -> float:
+        """How blurred a frame is: standard deviation in px; of FOCUS_S the second half is sharp."""
+        turn = 2 * math.pi * frame / self.rate_hz / FOCUS_S
+        return self.defocus_px * max(math.sin(turn), 0.0) ** 2
 
     def places(self, frame: int) -> NDArray[np.float32]:
         """Where the faces of this frame are: (n, 3) centre x and y, and width, in pixels."""
@@ -118,17 +134,59 @@ class Painter:
             size = self.play.width_px, self.play.height_px
             border = cv2.BORDER_TRANSPARENT
             cv2.warpAffine(self._photograph, matrix, size, dst=rgb, borderMode=border)
+        blur_px = self.play.blur_px(frame)
+        if blur_px >= 0.5:
+            cv2.GaussianBlur(rgb, (0, 0), blur_px, dst=rgb)
         return rgb
 
 
 def show() -> int:
-    """Show one face on ``image_raw`` until told to stop, for people to try the node with."""
+    """Show one face on ``image_raw`` until told to stop, or write a bag, for people to try."""
     try:
+        arguments, others = _parser().parse_known_args()
+        if arguments.bag is not None:
+            return _write(arguments, others)
+        if arguments.seconds is not None or arguments.compressed:
+            raise OptionError("--seconds and --compressed are of --bag")
         begin(_parser())
         painter = Painter(Play(((PERIOD_S, 1),)))
     except EsrError as error:
         print(f"photo_camera: {error}", file=sys.stderr)
         return 2
+    return _publish(painter)
+
+
+def _write(arguments: argparse.Namespace, others: List[str]) -> int:
+    """Write a bag; nobody is sent anything.
+
+    Raises:
+        OptionError: arguments that cannot be, or a place where it cannot be written.
+    """
+    from esr_ros.photo_bag import record
+
+    bag: Path = arguments.bag
+    if others:  # of ROS's arguments none would do anything
+        raise OptionError(f"unknown beside --bag: {' '.join(others)}")
+    seconds = 10.0 if arguments.seconds is None else arguments.seconds
+    if not 1 <= seconds <= LONGEST_S:
+        raise OptionError(f"--seconds must be from 1 to {LONGEST_S:.0f}, but got {seconds:g}")
+    if bag.exists() or not bag.absolute().parent.is_dir():
+        raise OptionError(f"--bag wants a new folder in one that exists, not {bag}")
+    scenes = tuple((share * seconds, faces) for share, faces in STORY)
+    play = Play(scenes, BAG_HZ, defocus_px=DEFOCUS_PX)
+    try:
+        # Elsewhere until it is whole.
+        with tempfile.TemporaryDirectory(prefix=".photo_", dir=bag.absolute().parent) as folder:
+            record(Path(folder) / bag.name, play, arguments.compressed)
+            os.rename(Path(folder) / bag.name, bag)
+    except OSError as error:
+        raise OptionError(f"{bag}: {error.strerror}") from error
+    topic = "/image_raw/compressed" if arguments.compressed else "/image_raw"
+    print(f"{bag}: {play.frames} images of {play.seconds:.1f} s on {topic}")
+    return 0
+
+
+def _publish(painter: Painter) -> int:
     frames = range(painter.play.frames)
     messages = cycle([image(Header(frame_id="camera"), painter.draw(frame)) for frame in frames])
     node = rclpy.create_node("photo_camera")
@@ -154,13 +212,29 @@ def show() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="photo_camera",
-        usage="%(prog)s [-h] [--ros-args ...]",
-        description="A camera that needs no camera: publishes a photograph that moves.",
-        epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw",
+        usage="%(prog)s [-h] [--ros-args ...]\n       %(prog)s --bag FOLDER [--seconds N] "
+        "[--compressed]",
+        description="A camera that needs no camera: publishes a photograph that moves, or writes "
+        "a bag of it.",
+        epilog="examples:\n  photo_camera\n  photo_camera --ros-args -r image_raw:=left/image_raw\n"
+        "  photo_camera --bag walk                # nobody, one face, two, nobody, one again;\n"
+        "                                         # now and then out of focus\n"
+        "  photo_camera --bag walk --seconds 30 --compressed",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
+    parser.add_argument(
+        "--bag", type=Path, metavar="FOLDER", help="write a new bag (MCAP) instead of publishing"
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="how long it is, from 1 to 60 (default: 10)"
+    )
+    parser.add_argument(
+        "--compressed", action="store_true", help="JPEGs, 0.5 MB a second instead of 14"
+    )
+    return parser
 
 
 def main() -> None:

@@ -77,6 +77,7 @@ class Listener:
         self.latency_s.clear()
 
     def spin_for(self, seconds: float) -> None:
+        """Hear for so long."""
         end_s = time.monotonic() + seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)

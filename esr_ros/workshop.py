@@ -35,7 +35,7 @@ class Workshop:
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
-            before = _note(self.output)
+            before = note(self.output)
             if before is None:
                 raise OptionError(f"{self.output} exists and is not of this command; name another")
             if before != self._about:
@@ -88,7 +88,7 @@ class Workshop:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def _note(bag: Path) -> Any:
+def note(bag: Path) -> Any:
     """Return what a bag of this package says it was made from; None if it is not one."""
     with suppress(OSError, YAMLError, KeyError, TypeError, ValueError):
         text = (bag / "metadata.yaml").read_text(encoding="utf-8")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import json
 import sys
 from contextlib import redirect_stdout
@@ -14,7 +12,7 @@ from typing import IO, Any, List
 
 from rich.console import Console
 
-from esr_core.cli import flags
+from esr_core.cli import flags, ros
 from esr_core.cli.command import command
 from esr_core.errors import OptionError
 from esr_core.progress import bar
@@ -88,16 +86,9 @@ def run(arguments: argparse.Namespace) -> None:
         OptionError: there is no ROS, or options that do not go together.
         EsrError: of the first bag that cannot be annotated; the others are left.
     """
-    for needed in ("rclpy", "rosbags", "esr_ros"):
-        if importlib.util.find_spec(needed) is None:
-            raise OptionError(
-                f"{needed} is not installed; run 'source env.sh' in a clone, or source ROS 2 and "
-                "this package's workspace, and 'pip install rosbags mcap'"
-            )
+    fleet = ros.module("fleet")
     if arguments.jobs is not None and not 1 <= arguments.jobs <= 1024:
         raise OptionError(f"--jobs must be from 1 to 1024, but got {arguments.jobs}")
-    # By name, since nothing in this package may need ROS to be imported.
-    fleet = importlib.import_module("esr_ros.fleet")
     pairs = list(zip(arguments.bags, _outputs(arguments.bags, arguments.output)))
     try:
         _annotate(arguments, fleet, pairs)

@@ -104,6 +104,7 @@ def _counts(text: str) -> List[int]:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Time what was asked for, and print it."""
     if arguments.node:
         _refuse(arguments, set(DEFAULTS) - set(node_bench.HANDED_ON), "is not for --node")
         _fill(arguments, node_bench.DEFAULTS)

@@ -35,5 +35,6 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Fetch it, and print where it is."""
     place = get(CATALOGUE[arguments.what], arguments.to, arguments.url)
     print(json.dumps({"path": str(place)}) if arguments.json else place)

@@ -46,6 +46,7 @@ class Entrant:
 
     @property
     def form(self) -> Tuple[int, bool, int]:
+        """Branches, whether it is an ESR*, and the side of its input in px."""
         return self.branches, self.diversified, self.size_px
 
 

@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Write the file, and print what is in it."""
     from esr_core import checkpoint
     from esr_core.export import export_fp16, export_fp32, export_int8
 

@@ -159,7 +159,7 @@ def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
         output.targets("--save", paths, arguments.save, ".png", "picture")
     if arguments.saliency:
         output.targets("--saliency", paths, arguments.saliency, "-face1.png", "picture")
-        if arguments.model and not arguments.weights:
+        if flags.given(arguments).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
         return
     for flag in ("explain", "fine", "weights"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, List, Tuple
 
 from esr_core.atomic import replacing
+from esr_core.cli import ros
 from esr_core.cli.command import command
 from esr_core.errors import OptionError
 from esr_core.progress import bar
@@ -28,11 +30,16 @@ def add(commands: Any) -> None:
         "Make a web page of a recording: what each face showed over time, in one file that opens "
         "in any browser, without a network.",
         "esr report faces.csv\n  esr report faces.csv -o tuesday.html --title 'Tuesday, 3 pm'\n"
-        "  esr report faces.csv --overwrite --json",
+        "  esr report walk_emotions/ --overwrite --json            # a bag; needs ROS 2\n"
+        "  esr report walk_emotions/ --topic /left/emotion --topic /right/emotion",
         run,
     )
     report.add_argument(
-        "input", type=Path, metavar="FILE", help="a CSV file of 'esr video --csv', or a bag"
+        "input",
+        type=Path,
+        metavar="FILE",
+        help="a CSV file of 'esr video --csv', or a bag in which emotions are: recorded beside the "
+        "node, or made by 'esr annotate'",
     )
     report.add_argument(
         "-o",
@@ -42,16 +49,26 @@ def add(commands: Any) -> None:
         metavar="FILE.html",
         help="default: %(default)s",
     )
+    report.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="of a bag's emotions, if there are several; may be given repeatedly",
+    )
     report.add_argument("--title", help="what stands above it (default: the input's name)")
     report.add_argument("--overwrite", action="store_true", help="replace a page that is there")
     report.add_argument("--json", action="store_true", help="the sums, as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Write the page, and print the sums."""
     _check(arguments.output, arguments.overwrite)
-    recording = _recording(arguments.input, arguments)
+    recording, damage = _recording(arguments.input, arguments)
     summary = summarise(recording)
-    text = page(recording, summary)
+    text = page(recording, summary)  # reads a bag's images; more of them may be damaged
+    for said in damage:
+        print(f"esr report: {arguments.input}: damaged: {said}", file=sys.stderr)
     with replacing(arguments.output) as partial:
         partial.write_text(text, encoding="ascii")
     print(json.dumps(summary.as_json()) if arguments.json else _line(arguments.output, summary))
@@ -65,14 +82,28 @@ def _check(output: Path, overwrite: bool) -> None:
         raise OptionError(f"{output} exists; give --overwrite to replace it, or another --output")
 
 
-def _recording(path: Path, arguments: argparse.Namespace) -> Recording:
-    """Read what the page is made of."""
-    title = path.name if arguments.title is None else arguments.title
-    if path.suffix.lower() == ".csv" and not path.is_dir():
-        return _of_csv(path, title)
+def _recording(path: Path, arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:
+    """Read what the page is made of; returns also what cannot be read of it."""
+    title = path.resolve().name if arguments.title is None else arguments.title
     if path.suffix.lower() in _BAGS or path.is_dir():
-        raise OptionError(f"{path}: bags need ROS 2; source it first, or give a CSV file")
-    raise OptionError(f"{path}: must be a .csv, a bag's folder, or one of {', '.join(_BAGS)}")
+        return _of_bag(path, arguments.topic, title)
+    if path.suffix.lower() != ".csv":
+        raise OptionError(f"{path}: must be a .csv, a bag's folder, or one of {', '.join(_BAGS)}")
+    if arguments.topic:
+        raise OptionError(f"--topic is of bags; {path} has none")
+    return _of_csv(path, title), []
+
+
+def _of_bag(path: Path, topics: List[str], title: str) -> Tuple[Recording, List[str]]:
+    bag_recording = ros.module("bag_recording")
+    with bar("answers") as progress:
+        task = progress.add_task("reading", total=None)
+
+        def show(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        recording, damage = bag_recording.read(path, topics, title, show)
+    return recording, damage
 
 
 def _of_csv(path: Path, title: str) -> Recording:

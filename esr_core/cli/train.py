@@ -77,6 +77,7 @@ def _flag(text: str) -> bool:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Train, or go on training."""
     from esr_core import checkpoint
     from esr_core.data.faces import open_split
     from esr_core.distributed import leads

@@ -73,12 +73,15 @@ class AffectNetFaces:
         return len(self._rows)
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Read images, (n, h, w, 3) uint8 RGB."""
         return np.stack(list(self._threads.map(self._data.image, self._rows[list(rows)])))
 
     def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return what was annotated, (n, 8), one 1 a row; nothing is drawn."""
         return torch.from_numpy(self.emotions)[rows]
 
     def subset(self, count: int) -> AffectNetFaces:
+        """Return so many of the faces, always the same ones, in their order."""
         chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:count])
         return AffectNetFaces(self._data, self._rows[chosen])
 

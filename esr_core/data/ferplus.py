@@ -73,6 +73,7 @@ class FerPlus:
         return affect_of(self.distribution)
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return images, (n, 48, 48) uint8 grey."""
         return self.images[rows]
 
     def targets(self, rows: Tensor, generator: Generator) -> Tensor:

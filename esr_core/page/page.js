@@ -175,6 +175,7 @@ function answers() {
   return h("section", { "aria-labelledby": "answers" }, [
     h("h2", { id: "answers" }, "Images and answers"),
     h("p", {}, "An image that was dropped has no answer. Latency is from an image's stamp to its answer."),
+    ...DATA.notes.map((note) => h("p", { class: "note" }, note)),
     h("div", { class: "card scroll", tabindex: "0" }, h("table", { class: "figures sources" }, [
       several ? h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))) : null,
       h("tbody", {}, rows.map(line)),

@@ -1,0 +1,24 @@
+"""What of the ROS package the commands use, where there is one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+from esr_core.errors import OptionError
+
+
+def module(name: str) -> Any:
+    """Return a module of esr_ros, by name: nothing in this package may need ROS to be imported.
+
+    Raises:
+        OptionError: there is no ROS; says what to do.
+    """
+    for needed in ("rclpy", "rosbags", "esr_ros"):
+        if importlib.util.find_spec(needed) is None:
+            raise OptionError(
+                f"{needed} is not installed; run 'source env.sh' in a clone, or source ROS 2 and "
+                "this package's workspace, and 'pip install rosbags mcap'"
+            )
+    return importlib.import_module(f"esr_ros.{name}")

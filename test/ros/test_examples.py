@@ -1,0 +1,83 @@
+"""The examples, run as people run them, beside a node that answers photographs."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+from geometry_msgs.msg import Twist
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[2]
+Photo = NDArray[np.uint8]
+RELIABLE = ("-p", "reliability:=reliable", "-p", "smoothing_s:=0.0")
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Path]:
+    """Run an example; what it prints is in the file. Told to stop it ends with 0."""
+    said = folder / "said.txt"
+    with open(said, "w") as output:
+        command = [sys.executable, str(ROOT / "examples" / name)]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        try:
+            yield said
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0, said.read_text()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_subscriber_is_short_and_the_readme_has_it() -> None:
+    text = (ROOT / "examples" / "subscriber.py").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 20
+    listings = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert text in listings
+
+
+def test_subscriber_tells_of_a_face(
+    start: Any, robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    with running("subscriber.py", tmp_path) as said:
+        me.show_until(lambda: bool(said.read_text()), to_image(photograph))
+        assert re.fullmatch(
+            r"face 1: happy \d+%, valence \+\d\.\d\d, arousal [+-]\d\.\d\d",
+            said.read_text().splitlines()[0],
+        )
+
+
+def test_robot_turns_to_the_happiest_face(
+    start: Any, robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    turns = me.hear(Twist, "cmd_vel")
+
+    def turns_at(expected_rad_s: float, rgb: Photo) -> bool:
+        turns.clear()
+        me.ask(to_image(rgb))
+        return bool(
+            me.spin_until(lambda: any(abs(t.angular.z - expected_rad_s) < 0.06 for t in turns))
+        )
+
+    # The face is in the middle of 136 of 640 px: 0.575 of the half to the left.
+    face_left = np.roll(photograph, -150, axis=1)
+    face_right = np.ascontiguousarray(face_left[:, ::-1])
+    with running("happiest_face.py", tmp_path):
+        me.show_until(lambda: any(turn.angular.z for turn in turns), to_image(face_left))
+        assert turns_at(0.8 * 0.575, face_left)
+        assert turns_at(-0.8 * 0.575, face_right)
+        assert turns_at(0.0, np.full_like(photograph, 90))
+        assert turns_at(-0.8 * 0.575, face_right)
+        # Nothing more comes.
+        turns.clear()
+        assert me.spin_until(lambda: bool(turns) and turns[-1].angular.z == 0.0)
