@@ -93,7 +93,7 @@ class Bag:
         Raises:
             BagError: there are none, or several, or none of that name.
         """
-        there = list(dict.fromkeys(each.topic for each in self.connections if _is_image(each)))
+        there = list(dict.fromkeys(each.topic for each in self.connections if is_image(each)))
         if not there:
             kinds = sorted({each.msgtype for each in self.connections})
             raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")
@@ -142,7 +142,7 @@ class Bag:
                 yield found, time_ns, data
 
 
-def _is_image(connection: Connection) -> bool:
+def is_image(connection: Connection) -> bool:
     """Whether it is from a camera: no depth, nothing that this package has drawn on."""
     not_cameras = ("/compressedDepth", "/theora", "emotion/image", "emotion/image/compressed")
     is_image = connection.msgtype in (IMAGE, COMPRESSED)
