@@ -135,7 +135,10 @@ class Playback:
                     raise PlayError(f"{publisher.topic_name}: not published: {said}") from error
 
     def finish(self) -> bool:
-        """Wait until all who want every message have them; returns False if that takes too long."""
+        """Wait until all who want every message have them; returns False if that takes too long.
+
+        Up to 3 s is usual: so seldom Fast DDS asks for acknowledgements.
+        """
         end_s = time.monotonic() + PATIENCE_S
         for publisher in self._publishers.values():
             if publisher.qos_profile.reliability != ReliabilityPolicy.RELIABLE:
