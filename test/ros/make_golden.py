@@ -10,16 +10,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from rclpy.serialization import deserialize_message
+import cv2
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage
+from vision_msgs.msg import Detection2DArray
 
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotate import Order, annotate
 from esr_ros.bag import Bag
+from esr_ros.bag_writer import BagWriter
 from esr_ros.engine import Threads
+from esr_ros.images import decode
+from esr_ros.messages import jpeg
 from esr_ros.msg import EmotionArray, EmotionEvent
-from esr_ros.photo_bag import record
+from esr_ros.photo_bag import QUALITY, record
 from esr_ros.photo_camera import Play
-from vision_msgs.msg import Detection2DArray
 
 GOLDEN = Path(__file__).with_name("golden_replay.json")
 #: Nobody, one face, two, nobody until they are given up, and one to the end.
@@ -32,6 +37,18 @@ KINDS = {
 }
 #: Messages by topic, in their order.
 Told = dict[str, list[Any]]
+
+
+def walk(bag: Path) -> None:
+    """Record the play with a lens that loses its focus, again and again: smiles become vague."""
+    with tempfile.TemporaryDirectory() as folder:
+        record(Path(folder) / "sharp", PLAY, compressed=True)
+        with Bag(Path(folder) / "sharp") as sharp, BagWriter(bag, sharp.storage) as writer:
+            for frame, (topic, time_ns, data) in enumerate(sharp.messages(sharp.connections)):
+                message = deserialize_message(data, CompressedImage)
+                rgb = cv2.GaussianBlur(decode(message), (0, 0), 0.1 + 0.7 * (frame % 8))
+                message = jpeg(message.header, rgb, QUALITY)
+                writer.write(topic, time_ns, serialize_message(message))
 
 
 def answered(bag: Path, output: Path) -> Told:
@@ -80,7 +97,7 @@ def main() -> None:
     """Write the file."""
     with tempfile.TemporaryDirectory() as folder:
         bag = Path(folder) / "bag"
-        record(bag, PLAY, compressed=True)
+        walk(bag)
         kept = summary(answered(bag, Path(folder) / "answers"))
     parts = []
     for name, rows in kept.items():

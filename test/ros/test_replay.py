@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_golden import GOLDEN, KINDS, PLAY, Told, answered, summary
+from make_golden import GOLDEN, KINDS, PLAY, Told, answered, summary, walk
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -32,7 +32,7 @@ Replay = Callable[..., Told]
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bag = tmp_path_factory.mktemp("replay") / "walk"
-    record(bag, PLAY, compressed=True)
+    walk(bag)
     return bag
 
 
