@@ -92,7 +92,7 @@ class Bag:
     @property
     def cameras(self) -> List[str]:
         """The topics with images from cameras."""
-        return list(dict.fromkeys(each.topic for each in self.connections if _is_image(each)))
+        return list(dict.fromkeys(each.topic for each in self.connections if is_image(each)))
 
     def image_topics(self, asked: Sequence[str] = ()) -> List[str]:
         """Return the image topics that were asked for, or the only one there is.
@@ -149,7 +149,7 @@ class Bag:
                 yield found, time_ns, data
 
 
-def _is_image(connection: Connection) -> bool:
+def is_image(connection: Connection) -> bool:
     """Whether it is from a camera: no depth, nothing that this package has drawn on."""
     not_cameras = ("/compressedDepth", "/theora", "emotion/image", "emotion/image/compressed")
     is_image = connection.msgtype in (IMAGE, COMPRESSED)

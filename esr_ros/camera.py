@@ -191,6 +191,11 @@ class Camera:
         return bool(self._subscriptions)
 
     @property
+    def depth(self) -> int:
+        """How many images may wait for their answer; 1 unless the QoS is overridden."""
+        return max(int(self._subscriptions[0].qos_profile.depth), 1) if self.is_listening else 1
+
+    @property
     def silent_s(self) -> float:
         """How long nothing has been heard, in seconds."""
         return time.monotonic() - self._heard_s
@@ -199,8 +204,7 @@ class Camera:
         """What it listens to, for the log."""
         profile = self._subscriptions[0].qos_profile if self.is_listening else None
         reliability = profile.reliability.name.lower() if profile else self._reliability
-        depth = profile.depth if profile else 1
-        return f"{self.message_type.__name__}, {reliability}, depth {depth}"
+        return f"{self.message_type.__name__}, {reliability}, depth {self.depth}"
 
     def complaint(self) -> Optional[str]:
         """Return what to say about a topic on which nothing is heard; None if there is no need."""

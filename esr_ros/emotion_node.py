@@ -66,8 +66,9 @@ class NodeError(EsrError):
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
     """Subscribes to images, answers each with one EmotionArray.
 
-    The executor only receives; a worker thread does a frame's work on the newest image of each
-    camera. Images that come faster than they can be answered are counted as stale, never queued.
+    The executor only receives; a worker thread does a frame's work on one image of each camera, the
+    newest. Images that come faster than they can be answered are counted as stale; queued are only
+    as many as the depth of the subscription allows for, which is 1 unless that is overridden.
     """
 
     def __init__(self) -> None:
@@ -197,6 +198,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         """Hear nothing, and tell that nobody is followed any more."""
         for camera in self.cameras:
             camera.ignore()
+            camera.counters.add(stale=self._mailbox.drop(camera))
         self._forget()
 
     def _forget(self) -> None:
@@ -252,10 +254,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     # --- a frame's way -------------------------------------------------------------------------
 
     def _on_image(self, camera: Camera, heard: Heard) -> None:
-        camera.counters.add(stale=int(self._mailbox.put(camera, heard)))
+        camera.counters.add(stale=int(self._mailbox.put(camera, heard, camera.depth)))
 
     def _work(self) -> None:
-        """The worker thread: answer the newest images until the node is deactivated."""
+        """The worker thread: answer images until the node is deactivated."""
         while True:
             waiting = self._mailbox.take()
             if not waiting:

@@ -78,8 +78,8 @@ def leave_soon(code: int) -> None:
     timer.start()
 
 
-def begin(parser: argparse.ArgumentParser) -> None:
-    """Initialise ROS from the command line; the parser takes what is not ROS's.
+def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Initialise ROS from the command line; the parser takes what is not ROS's, which is returned.
 
     Raises:
         OptionError: ROS_DOMAIN_ID or an argument after ``--ros-args`` is wrong.
@@ -92,9 +92,10 @@ def begin(parser: argparse.ArgumentParser) -> None:
         rclpy.init()
     except RuntimeError as error:
         raise OptionError(_misread(str(error))) from error
-    _, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])
+    parsed, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])
     if unknown:
         raise OptionError(f"unknown: {' '.join(unknown)}; ROS's arguments come after --ros-args")
+    return parsed
 
 
 def check_domain() -> None:

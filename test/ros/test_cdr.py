@@ -69,7 +69,5 @@ def test_bytes_that_are_no_message_are_an_error(made: Any, kind: str) -> None:
 
 
 def test_a_type_that_is_not_installed() -> None:
-    with pytest.raises(
-        cdr.DefinitionError, match="of no_msgs/msg/Thing is not installed"
-    ):
+    with pytest.raises(cdr.DefinitionError, match="of no_msgs/msg/Thing is not installed"):
         cdr.read(b"", "no_msgs/msg/Thing")

@@ -1,0 +1,110 @@
+"""A recording, what is answered to it, and how that is kept in golden_replay.json.
+
+``python test/ros/make_golden.py`` writes the file anew, when answers are meant to be others.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage
+from vision_msgs.msg import Detection2DArray
+
+from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_ros.annotate import Order, annotate
+from esr_ros.bag import Bag
+from esr_ros.bag_writer import BagWriter
+from esr_ros.engine import Threads
+from esr_ros.images import decode
+from esr_ros.messages import jpeg
+from esr_ros.msg import EmotionArray, EmotionEvent
+from esr_ros.photo_bag import QUALITY, record
+from esr_ros.photo_camera import Play
+
+GOLDEN = Path(__file__).with_name("golden_replay.json")
+#: Nobody, one face, two, nobody until they are given up, and one to the end.
+PLAY = Play(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.5, 1)), 10.0, 320, 240)
+#: Where is told what, in a bag and by the node.
+KINDS = {
+    "/emotion": EmotionArray,
+    "/emotion/events": EmotionEvent,
+    "/emotion/detections": Detection2DArray,
+}
+#: Messages by topic, in their order.
+Told = dict[str, list[Any]]
+
+
+def walk(bag: Path) -> None:
+    """Record the play with a lens that loses its focus, again and again: smiles become vague."""
+    with tempfile.TemporaryDirectory() as folder:
+        record(Path(folder) / "sharp", PLAY, compressed=True)
+        with Bag(Path(folder) / "sharp") as sharp, BagWriter(bag, sharp.storage) as writer:
+            for frame, (topic, time_ns, data) in enumerate(sharp.messages(sharp.connections)):
+                message = deserialize_message(data, CompressedImage)
+                rgb = cv2.GaussianBlur(decode(message), (0, 0), 0.1 + 0.7 * (frame % 8))
+                message = jpeg(message.header, rgb, QUALITY)
+                writer.write(topic, time_ns, serialize_message(message))
+
+
+def answered(bag: Path, output: Path) -> Told:
+    """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
+    options = PipelineOptions()
+    engine = Threads(options, keep_rgb=False)
+    try:
+        annotate(bag, output, Order(options), EmotionPipeline(options), engine)
+    finally:
+        engine.close()
+    told: Told = {topic: [] for topic in KINDS}
+    with Bag(output) as answers:
+        wanted = [each for each in answers.connections if each.topic in KINDS]
+        for connection, _, data in answers.messages(wanted):
+            told[connection.topic].append(deserialize_message(data, KINDS[connection.topic]))
+    return told
+
+
+def summary(told: Told) -> dict[str, Any]:
+    """What of the answers is kept: of each image its time in ms since the first, and its faces."""
+    begin_ms = _stamp_ms(told["/emotion"][0])
+    images = [
+        [_stamp_ms(message) - begin_ms, [_face(each) for each in message.emotions]]
+        for message in told["/emotion"]
+    ]
+    events = [
+        [_stamp_ms(event) - begin_ms, event.type, event.face_id, event.label]
+        for event in told["/emotion/events"]
+    ]
+    return {"images": images, "events": events}
+
+
+def _stamp_ms(message: Any) -> int:
+    stamp = message.header.stamp
+    return int(stamp.sec * 1000 + stamp.nanosec // 10**6)
+
+
+def _face(emotion: Any) -> list[Any]:
+    roi = emotion.roi
+    place = [roi.x_offset, roi.y_offset, roi.width, roi.height]
+    probabilities = [round(float(each), 3) for each in emotion.probabilities]
+    return [emotion.face_id, emotion.label, place, probabilities]
+
+
+def main() -> None:
+    """Write the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        bag = Path(folder) / "bag"
+        walk(bag)
+        kept = summary(answered(bag, Path(folder) / "answers"))
+    parts = []
+    for name, rows in kept.items():
+        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+        parts.append(f'"{name}": [\n{lines}\n]')
+    GOLDEN.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
