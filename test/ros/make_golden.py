@@ -10,25 +10,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
-from rclpy.serialization import deserialize_message, serialize_message
-from sensor_msgs.msg import CompressedImage
+from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection2DArray
 
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotate import Order, annotate
 from esr_ros.bag import Bag
-from esr_ros.bag_writer import BagWriter
 from esr_ros.engine import Threads
-from esr_ros.images import decode
-from esr_ros.messages import jpeg
 from esr_ros.msg import EmotionArray, EmotionEvent
-from esr_ros.photo_bag import QUALITY, record
+from esr_ros.photo_bag import record
 from esr_ros.photo_camera import Play
 
 GOLDEN = Path(__file__).with_name("golden_replay.json")
-#: Nobody, one face, two, nobody until they are given up, and one to the end.
-PLAY = Play(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.5, 1)), 10.0, 320, 240)
+#: Nobody, one face, two, nobody until they are given up, and one to the end, in and out of focus.
+PLAY = Play(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.8, 1)), 10.0, 320, 240, defocus_px=6.0)
 #: Where is told what, in a bag and by the node.
 KINDS = {
     "/emotion": EmotionArray,
@@ -41,22 +36,16 @@ Told = dict[str, list[Any]]
 
 def walk(bag: Path) -> None:
     """Record the play with a lens that loses its focus, again and again: smiles become vague."""
-    with tempfile.TemporaryDirectory() as folder:
-        record(Path(folder) / "sharp", PLAY, compressed=True)
-        with Bag(Path(folder) / "sharp") as sharp, BagWriter(bag, sharp.storage) as writer:
-            for frame, (topic, time_ns, data) in enumerate(sharp.messages(sharp.connections)):
-                message = deserialize_message(data, CompressedImage)
-                rgb = cv2.GaussianBlur(decode(message), (0, 0), 0.1 + 0.7 * (frame % 8))
-                message = jpeg(message.header, rgb, QUALITY)
-                writer.write(topic, time_ns, serialize_message(message))
+    record(bag, PLAY, compressed=True)
 
 
 def answered(bag: Path, output: Path) -> Told:
     """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
     options = PipelineOptions()
-    engine = Threads(options, keep_rgb=False)
+    pipeline = EmotionPipeline(options)
+    engine = Threads(options, pipeline.model, keep_rgb=False)
     try:
-        annotate(bag, output, Order(options), EmotionPipeline(options), engine)
+        annotate(bag, output, Order(options), pipeline, engine)
     finally:
         engine.close()
     told: Told = {topic: [] for topic in KINDS}
