@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import wait_until_begun
 from sensor_msgs.msg import Image
 
 from esr_ros.bag import Bag
@@ -36,8 +37,9 @@ def test_node_answers_it_and_it_ends_with_0(start: Any, robot: Any, stop: int) -
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_stop_at_any_moment_it_ends_with_0(stop: int) -> None:
-    for delay_s in (0.3, 0.5, 0.7, 0.9):
+    for delay_s in (0.0, 0.2, 0.4, 0.6):
         camera = subprocess.Popen(["photo_camera"], stderr=subprocess.PIPE, text=True)
+        wait_until_begun(camera)
         time.sleep(delay_s)
         camera.send_signal(stop)
         assert "Traceback" not in camera.communicate(timeout=10)[1]

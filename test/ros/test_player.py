@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import wait_until_begun
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -34,13 +35,6 @@ def play(*arguments: Any) -> subprocess.CompletedProcess[str]:
 def stamps_s(messages: list[Any]) -> list[float]:
     stamps = [each.clock if isinstance(each, Clock) else each.header.stamp for each in messages]
     return [round(each.sec - BEGIN_S + each.nanosec * 1e-9, 3) for each in stamps]
-
-
-def is_ready(pid: int) -> bool:
-    """Whether a program has begun, and with it its handlers; Python itself has none for SIGTERM."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    (mask,) = (line.split()[1] for line in lines if line.startswith("SigCgt"))
-    return bool(int(mask, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def test_all_images_come_in_order_on_the_remapped_topic_and_time_goes_on(
@@ -87,8 +81,7 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(bag: Path, stop: int, wait_s:
     for delay_s in (0.0, 0.2, 0.4, 1.0):
         command = ["bag_player", str(bag), "--clock", "--loop", "--wait", wait_s]
         player = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        while not is_ready(player.pid):
-            time.sleep(0.005)
+        wait_until_begun(player)
         time.sleep(delay_s)
         player.send_signal(stop)
         said = player.communicate(timeout=10)[1]
