@@ -18,7 +18,9 @@ from rosbags.interfaces import (
     ConnectionExtRosbag2,
     MessageDefinition,
     MessageDefinitionFormat,
+    Qos,
 )
+from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 
 #: What the two libraries raise for content that cannot be: besides their own errors, those of
@@ -36,6 +38,7 @@ UNREADABLE = (
 LONGEST_BYTES = 2**31
 #: So many rows in a row that cannot be read are the end.
 MOST_ROWS_SKIPPED = 10_000
+_MESSAGES = "SELECT id, topic_id, timestamp, data FROM messages"
 
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
@@ -71,7 +74,7 @@ class Salvage:
                 kind.definition,
                 kind.digest,
                 counts[number],
-                ConnectionExtRosbag2(kind.serialization, parse_qos(kind.qos)),
+                ConnectionExtRosbag2(kind.serialization, _qos(kind.qos)),
                 self,
             )
             for number, kind in self._kinds.items()
@@ -144,23 +147,43 @@ class Salvage:
 
     def _messages(self, database: sqlite3.Connection) -> Iterator[Item]:
         last, lost = 0, 0
-        query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
         while True:
             try:
-                for number, topic, time_ns, data in database.execute(query, (last,)):
-                    last = number
-                    yield topic, time_ns, data
+                for row in database.execute(f"{_MESSAGES} WHERE id > ? ORDER BY id", (last,)):
+                    if row[0] <= last:
+                        raise sqlite3.DatabaseError("out of order")
+                    last = row[0]
+                    if self._is_message(row):
+                        yield row[1:]
+                    else:
+                        lost += 1
                 break
             except sqlite3.DatabaseError:
-                following = _next_readable(database, last)
-                if following is None:
+                row = _next_readable(database, last)
+                if row is None:
                     self.damage.append(f"after message {last} nothing can be read")
                     break
-                lost += following[0] - last - 1
-                last = following[0]  # so that it goes on, whatever the next query says
-                yield following[1:]
+                lost += row[0] - last - 1
+                last = row[0]  # so that it goes on, whatever the next query says
+                if self._is_message(row):
+                    yield row[1:]
+                else:
+                    lost += 1
         if lost:
             self.damage.append(f"{lost} messages cannot be read")
+
+    def _is_message(self, row: Any) -> bool:
+        _, topic, time_ns, data = row
+        is_of_topic = isinstance(topic, int) and topic in self._kinds
+        return is_of_topic and isinstance(time_ns, int) and isinstance(data, bytes)
+
+
+def _qos(text: Any) -> List[Qos]:
+    """Return how a topic was offered; nothing if that cannot be read, as its messages still can."""
+    try:
+        return parse_qos(text)
+    except (*UNREADABLE, ReaderError):
+        return []
 
 
 def _kind(channel: Channel, schema: Schema) -> _Kind:
@@ -189,17 +212,17 @@ def _topics(database: sqlite3.Connection) -> Dict[int, _Kind]:
         qos = row["offered_qos_profiles"] if "offered_qos_profiles" in known else ""
         digest = row["type_description_hash"] if "type_description_hash" in known else ""
         form = row["serialization_format"]
-        kinds[row["id"]] = _Kind(row["name"], row["type"], definition, digest, qos, form)
+        if all(isinstance(text, str) for text in (row["name"], row["type"], form)):
+            kinds[row["id"]] = _Kind(row["name"], row["type"], definition, digest, qos, form)
     database.row_factory = None
     return kinds
 
 
 def _next_readable(database: sqlite3.Connection, last: int) -> Any:
     """Return the next row after message ``last`` that can be read."""
-    query = "SELECT id, topic_id, timestamp, data FROM messages WHERE id = ?"
     for number in range(last + 1, last + 1 + MOST_ROWS_SKIPPED):
         with suppress(sqlite3.DatabaseError):
-            row = database.execute(query, (number,)).fetchone()
-            if row is not None:
+            row = database.execute(f"{_MESSAGES} WHERE id = ?", (number,)).fetchone()
+            if row is not None and row[0] == number:
                 return row
     return None
