@@ -121,7 +121,9 @@ def _answers(bag: Bag, topics: Sequence[str], on_progress: OnProgress) -> List[_
             ) from error
         numbers[topic] += 1
         on_progress(len(answers), total)
-    bag.damage += [f"{count} messages on {topic} are none" for topic, count in bad.items()]
+    bag.damage += [
+        f"{count} of the messages on {topic} cannot be read" for topic, count in bad.items()
+    ]
     return answers
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, List, Tuple
+from typing import Any, List, Sequence, Tuple
 
 from esr_core.atomic import replacing
 from esr_core.cli import ros
@@ -65,13 +65,19 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the page, and print the sums."""
     _check(arguments.output, arguments.overwrite)
     recording, damage = _recording(arguments.input, arguments)
+    known = len(damage)
+    _tell(arguments.input, damage)  # before what may be an error because of it
     summary = summarise(recording)
     text = page(recording, summary)  # reads a bag's images; more of them may be damaged
-    for said in damage:
-        print(f"esr report: {arguments.input}: damaged: {said}", file=sys.stderr)
+    _tell(arguments.input, damage[known:])
     with replacing(arguments.output) as partial:
         partial.write_text(text, encoding="ascii")
     print(json.dumps(summary.as_json()) if arguments.json else _line(arguments.output, summary))
+
+
+def _tell(path: Path, damage: Sequence[str]) -> None:
+    for said in damage:
+        print(f"esr report: {path}: damaged: {said}", file=sys.stderr)
 
 
 def _check(output: Path, overwrite: bool) -> None:

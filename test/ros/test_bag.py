@@ -84,6 +84,22 @@ def test_rows_that_cannot_be_read_are_left_out(whole: Path, tmp_path: Path) -> N
     assert len(messages) * 0.7 < len(same) < len(messages)
 
 
+def test_rows_that_are_no_messages_and_odd_qos_are_damage(whole: Path, tmp_path: Path) -> None:
+    broken = bags.damaged(whole / "sqlite3", tmp_path / "broken")
+    (broken / "metadata.yaml").unlink()
+    with sqlite3.connect(bags.storage_file(broken)) as database:
+        database.execute("UPDATE topics SET offered_qos_profiles = '\x02: ['")
+        database.execute("UPDATE messages SET topic_id = 99 WHERE id = 3")
+        database.execute("UPDATE messages SET timestamp = 'noon' WHERE id = 4")
+        database.execute("UPDATE messages SET data = 7 WHERE id = 5")
+    database.close()
+    messages = bags.content(whole / "sqlite3")[TOPIC]
+    with Bag(broken) as bag:
+        left = [(t, data) for _, t, data in bag.messages(bag.connections)]
+        assert any("3 messages cannot be read" in each for each in bag.damage)
+    assert left == [*messages[:2], *messages[5:]]
+
+
 def test_a_folder_without_metadata_is_read(whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "unfinished"
     shutil.copytree(whole / "sqlite3", folder)

@@ -183,8 +183,16 @@ def test_messages_that_are_none_are_left_out(tmp_path: Path) -> None:
             writer.put(told, BEGIN_S * 10**9 + i, data)
     done = esr(tmp_path, "report", "odd")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "esr report: odd: damaged: 4 messages on /emotion are none\n"
+    assert done.stderr == "esr report: odd: damaged: 4 of the messages on /emotion cannot be read\n"
     assert data_of(tmp_path / "report.html")["images"] == 1
+    with BagWriter(tmp_path / "bad", "mcap") as writer:
+        writer.put(writer.offer("/emotion", EMOTIONS), 1, b"")
+    done = esr(tmp_path, "report", "bad", "--overwrite")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "esr report: bad: damaged: 1 of the messages on /emotion cannot be read",
+        "esr report: bad: there are no images in it",
+    ]
 
 
 def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
