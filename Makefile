@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check bench weights clean
+.PHONY: help setup setup-test demo test check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
@@ -50,6 +50,9 @@ check: setup-test ## Lint and type-check
 
 bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes
 	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)
+
+bench-bags: setup-test ## Time esr annotate by threads, processes and Ray; takes minutes
+	@source env.sh && python tools/bags.py
 
 weights: setup-test ## Train and measure anew what ships; see docs/training.md
 	@source env.sh && tools/weights.sh "$(CONFIG)" $(DATA) $(DEVICE)

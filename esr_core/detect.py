@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, List, Optional, Protocol, Tuple, Union
@@ -75,6 +76,7 @@ class LibFaceDetection:
 
     name = "yuface"
     _BUFFER_BYTES = 0x9000  # what facedetect_cnn asks for
+    _FIRST = threading.Lock()
 
     def __init__(self) -> None:
         package = importlib.util.find_spec("yuface")
@@ -95,6 +97,9 @@ class LibFaceDetection:
         self._detect.restype = ctypes.c_void_p
         self._detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int] * 3
         self._buffer = np.zeros(self._BUFFER_BYTES, np.uint8)
+        # The first call of a process makes the library's network; two at once crash.
+        with self._FIRST:
+            self.detect(np.zeros((64, 64, 3), np.uint8), 64)
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Faces:
         """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""

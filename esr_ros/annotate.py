@@ -13,7 +13,7 @@ from esr_core.digest import digest
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.answers import BELOW, Answers, answer_topics
-from esr_ros.bag import Bag, Message
+from esr_ros.bag import Bag, BagError, Message
 from esr_ros.bag_writer import BagWriter
 from esr_ros.engine import Engine
 from esr_ros.journal import Journal
@@ -88,12 +88,15 @@ def annotate(
     begin_s = time.monotonic()
     with Bag(path) as bag:
         cameras = bag.image_topics(order.topics)
+        if not any(each.msgcount for each in bag.connections if each.topic in cameras):
+            raise BagError(f"{path}: there are no images on {', '.join(cameras)}")
+        names = dict(zip(cameras, answer_topics(cameras, order.emotion_topic)))
         about = _about(bag, order, cameras, pipeline)
-        workshop = Workshop(output, about)
+        workshop = Workshop(output, path, about)
         if not workshop.is_needed(order.overwrite, order.resume):
             return Report(str(path), str(output), is_done_before=True)
         with workshop.opened(anew=order.overwrite and not order.resume) as journal:
-            work = _Work(bag, cameras, order, pipeline, engine, journal)
+            work = _Work(bag, names, order, pipeline, engine, journal)
             with BagWriter(workshop.bag, order.storage or bag.storage) as writer:
                 writer.note(json.dumps(about))
                 report = work.run(writer, on_progress)
@@ -129,7 +132,7 @@ class _Work:
     def __init__(
         self,
         bag: Bag,
-        cameras: Sequence[str],
+        names: Dict[str, str],  # of each image topic that of its answers
         order: Order,
         pipeline: EmotionPipeline,
         engine: Engine,
@@ -140,16 +143,16 @@ class _Work:
         self._pipeline = pipeline
         self._engine = engine
         self._journal = journal
-        self._cameras = cameras
-        self._times_ns: List[int] = [0]  # of the first message and the last
+        self._names = names
+        self._times_ns: List[int] = []  # of the first message and the last
         self.report = Report("", "")
 
     def run(self, writer: BagWriter, on_progress: OnProgress) -> Report:
         answers = self._answers(writer)
         for batch, sights in self._looked_at():
             told = iter(sights)
-            first_ns = self._times_ns[0] or batch.messages[0][1]
-            self._times_ns = [first_ns, batch.messages[-1][1]]
+            times_ns = [*self._times_ns, batch.messages[0][1], batch.messages[-1][1]]
+            self._times_ns = [times_ns[0], times_ns[-1]]
             for connection, time_ns, data in batch.messages:
                 if self._order.originals:
                     writer.write(connection, time_ns, data)
@@ -165,10 +168,9 @@ class _Work:
 
     def _answers(self, writer: BagWriter) -> Dict[str, Answers]:
         """Make who tells, for each image topic."""
-        names = answer_topics(self._cameras, self._order.emotion_topic)
         if self._order.originals:
             taken = {each.topic for each in self._bag.connections}
-            for name in (f"{base}{below}" for base in names for below in BELOW):
+            for name in (f"{base}{below}" for base in self._names.values() for below in BELOW):
                 if name in taken:
                     raise OptionError(
                         f"{self._bag.path} has {name} already; give --emotion-topic another, or "
@@ -177,7 +179,7 @@ class _Work:
         kind = self._order.image
         return {
             topic: Answers(writer, name, self._pipeline, kind)
-            for topic, name in zip(self._cameras, names)
+            for topic, name in self._names.items()
         }
 
     def _answer(self, answers: Answers, time_ns: int, sight: Sight) -> None:
@@ -234,14 +236,14 @@ class _Work:
         wanted = [
             each
             for each in self._bag.connections
-            if self._order.originals or each.topic in self._cameras
+            if self._order.originals or each.topic in self._names
         ]
         batch, size = _Batch([], []), 0
         for message in self._bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
-            if connection.topic in self._cameras:
+            if connection.topic in self._names:
                 batch.images.append(Recorded(connection.msgtype, data))
             if len(batch.images) == BATCH_IMAGES or size >= BATCH_BYTES:
                 yield batch

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, List, Sequence
 
 from builtin_interfaces.msg import Time
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_full_topic_name import validate_full_topic_name
 from rosbags.interfaces import Connection
 from std_msgs.msg import Header
 
 from esr_core.draw import annotate
+from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline
 from esr_core.stream import Stream
 from esr_ros import cdr, detections, messages
@@ -25,10 +28,15 @@ def answer_topics(cameras: Sequence[str], asked: str = "") -> List[str]:
     """Return where the emotions of each image topic are told: where the node has them.
 
     Raises:
-        OptionError: those of two image topics would be one topic.
+        OptionError: those of two image topics would be one topic; or a name is none.
     """
     if asked and len(cameras) == 1:
-        return [asked if asked.startswith("/") else f"/{asked}"]
+        name = asked if asked.startswith("/") else f"/{asked}"
+        try:
+            validate_full_topic_name(name)
+        except InvalidTopicNameException as error:
+            raise OptionError(f"--emotion-topic: {asked!r} is no name of a topic") from error
+        return [name]
     named = bases(cameras, cameras)
     return [name if name.startswith("/") else f"/{name}" for name in named]
 

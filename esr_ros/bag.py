@@ -168,7 +168,11 @@ def _files(path: Path) -> List[Path]:
         raise BagError(f"{path}: a bag of ROS 1; 'rosbags-convert' makes a ROS 2 bag of it")
     files = sorted(path.iterdir(), key=_natural) if path.is_dir() else [path]
     endings: Set[str] = {*STORAGES, *(f"{ending}.zstd" for ending in STORAGES)}
-    held = [file for file in files if "".join(file.suffixes[-2:]).endswith(tuple(endings))]
+    held = [
+        file
+        for file in files
+        if file.is_file() and "".join(file.suffixes[-2:]).endswith(tuple(endings))
+    ]
     if not held:
         raise BagError(
             f"{path}: not a bag; one is a folder with .mcap or .db3 files, or such a file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from pathlib import Path
 from types import TracebackType
 from typing import Dict, List, Literal, Optional, Type
@@ -27,6 +28,9 @@ NOTE = "esr_ros"
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
 _FOREVER = QosTime(9223372036, 854775807)  # of rmw/time.h
+
+#: What the library raises: its own, SQLite's, and Python's for times that no field holds.
+_UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)
 
 
 class BagWriteError(EsrError):
@@ -60,10 +64,8 @@ class BagWriter:
         """Raises BagWriteError if the writing failed."""
         try:
             self._writer.__exit__(kind, error, trace)
-        except (sqlite3.Error, WriterError) as failure:
-            error = failure
-        if isinstance(error, (sqlite3.Error, WriterError)):
-            raise BagWriteError(f"{self.path}: cannot be written ({error})") from error
+        except _UNWRITABLE as failure:
+            raise BagWriteError(f"{self.path}: cannot be written ({failure})") from failure
 
     def note(self, text: str) -> None:
         """Say what the bag was made from, in its metadata."""
@@ -93,7 +95,15 @@ class BagWriter:
 
     def put(self, connection: Connection, time_ns: int, data: bytes) -> None:
         """Write a message to a topic that was offered."""
-        self._writer.write(connection, time_ns, data)
+        self._write(connection, time_ns, data)
+
+    def _write(self, connection: Connection, time_ns: int, data: bytes) -> None:
+        try:
+            self._writer.write(connection, time_ns, data)
+        except _UNWRITABLE as error:
+            raise BagWriteError(
+                f"{connection.topic}: a message of {time_ns} ns cannot be written ({error})"
+            ) from error
 
     def write(self, source: Connection, time_ns: int, data: bytes) -> None:
         """Write a message of another bag's topic, which is added when its first message comes."""
@@ -102,7 +112,7 @@ class BagWriter:
             self._topics[id(source)] = self._copied(source)
         connection = self._topics[id(source)]
         if connection is not None:
-            self._writer.write(connection, time_ns, data)
+            self._write(connection, time_ns, data)
 
     def _copied(self, source: Connection) -> Optional[Connection]:
         found = definition.of(source)

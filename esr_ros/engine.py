@@ -109,7 +109,13 @@ class Processes:
 
     def _submit(self, images: Sequence[Recorded]) -> _Ticket:
         pool = self._pool
-        return _Ticket(images, pool, pool.submit(look, self._options, images, self._keep_rgb))
+        # Workers that are started here inherit it: a Ctrl-C of the terminal is for the parent.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            future = pool.submit(look, self._options, images, self._keep_rgb)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        return _Ticket(images, pool, future)
 
     def result(self, ticket: _Ticket) -> List[Sight]:
         """Wait for what a ticket's images show; a process that died is replaced.
@@ -212,7 +218,6 @@ def _watcher(options: PipelineOptions) -> Watcher:
 
 
 def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the parent ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError, AttributeError):  # not Linux
         end_with_parent()

@@ -57,11 +57,14 @@ class Journal:
         before = b"" if anew else self._next()[0]
         self.is_empty = not self._next()[0]
         self._stream.seek(0 if not before else _HEAD.size + len(before))
+        began = json.loads(before) if before else {}
+        if not isinstance(began, dict):
+            raise JournalError(f"{path}: is not of this command; give --overwrite to begin anew")
         if not before:
             self._stream.truncate(0)
             self._append(json.dumps(about).encode())
-        elif json.loads(before) != about:
-            changed = difference(json.loads(before), about)
+        elif began != about:
+            changed = difference(began, about)
             raise JournalError(
                 f"{path.parent}: was begun with another {changed}; go on as it was begun, or give "
                 "--overwrite to begin anew"

@@ -20,11 +20,22 @@ from esr_ros.journal import Journal, difference
 class Workshop:
     """Makes ``output``, a folder, from what ``about`` describes."""
 
-    def __init__(self, output: Path, about: Dict[str, Any]) -> None:
-        self.output = output
+    def __init__(self, output: Path, source: Path, about: Dict[str, Any]) -> None:
+        """source: what it is made of.
+
+        Raises:
+            OptionError: the output would lie over the source, or in it, or cannot be a folder.
+        """
+        self.output = output.resolve()
+        source = source.resolve()
+        within = self.output in source.parents or source in (self.output, *self.output.parents)
+        if within or not self.output.name:
+            raise OptionError(
+                f"{output} cannot be the output: it would lie over {source} or inside of it"
+            )
         self._about = about
-        self._folder = output.with_name(output.name + ".part")
-        self.bag = self._folder / output.name
+        self._folder = self.output.with_name(self.output.name + ".part")
+        self.bag = self._folder / self.output.name
 
     def is_needed(self, overwrite: bool, resume: bool) -> bool:
         """Return False if the output is there, made from the same, and ``resume`` allows for it.
@@ -32,12 +43,14 @@ class Workshop:
         Raises:
             OptionError: it is there, or half of it, and it was not said what to do then.
         """
+        before = note(self.output)
+        if self.output.exists() and before is None:
+            raise OptionError(f"{self.output} exists and is not of this command; name another")
+        if self._folder.exists() and not self._folder.is_dir():
+            raise OptionError(f"{self._folder} is in the way; remove it, or name another --output")
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
-            before = note(self.output)
-            if before is None:
-                raise OptionError(f"{self.output} exists and is not of this command; name another")
             if before != self._about:
                 raise OptionError(
                     f"{self.output} was made with another {difference(before, self._about)}; give "

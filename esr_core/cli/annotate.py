@@ -116,7 +116,10 @@ def _outputs(bags: List[Path], output: Any) -> List[Path]:
     if output is not None and len(bags) == 1:
         made = [output]
     else:
-        made = [(bag.parent if output is None else output) / (_stem(bag) + SUFFIX) for bag in bags]
+        made = [
+            (_named(bag).parent if output is None else output) / (_stem(bag) + SUFFIX)
+            for bag in bags
+        ]
     places = [each.resolve() for each in made]
     for bag, place in zip(bags, places):
         if places.count(place) > 1:
@@ -126,8 +129,13 @@ def _outputs(bags: List[Path], output: Any) -> List[Path]:
     return made
 
 
+def _named(bag: Path) -> Path:
+    """Return a path whose last part is a name, not ``.`` or ``..``."""
+    return bag if bag.name not in ("", "..") else bag.resolve()
+
+
 def _stem(bag: Path) -> str:
-    return bag.stem if bag.suffix in (".mcap", ".db3") else bag.resolve().name
+    return bag.stem if bag.suffix in (".mcap", ".db3") else _named(bag).name
 
 
 def _tell(report: Any, as_json: bool, answers: IO[str], console: Console) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -169,3 +171,19 @@ def test_small_and_large_faces_are_found_together_and_once(rgb: NDArray[np.uint8
     assert len(widths) == 2
     assert widths[0] < 100
     assert widths[1] > 500
+
+
+def test_many_first_calls_at_once(tmp_path: Path) -> None:
+    """The library makes its network in the first call of a process, which must be alone."""
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "import numpy as np\n"
+        "from esr_core.detect import LibFaceDetection\n"
+        "image = np.zeros((192, 256, 3), np.uint8)\n"
+        "with Pool(8) as pool:\n"
+        "    found = pool.map(lambda n: len(LibFaceDetection().detect(image, 256)), range(32))\n"
+        "    print(sum(found))\n"
+    )
+    for _ in range(10):
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)
+        assert (done.returncode, done.stdout) == (0, b"0\n")

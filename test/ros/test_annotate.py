@@ -340,6 +340,39 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
     assert bags.content(tmp_path / "again")["/again"] == bags.answers(annotated)["/emotion"]
 
 
+def test_nothing_else_is_ever_removed(walk: Path, tmp_path: Path) -> None:
+    """Wherever the output would be, and whatever lies there."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    bag = bags.damaged(walk, folder / "bag")
+    (folder / "notes.txt").write_text("important")
+    before = {each: each.read_bytes() for each in tmp_path.rglob("*") if each.is_file()}
+    file = bags.storage_file(bag)
+    for words in (
+        (bag, "-o", bag),
+        (file, "-o", bag),
+        (bag, "-o", folder),
+        (bag, "-o", bag / "answers"),
+        (bag, "-o", file),
+        (bag, "-o", "."),
+        (bag, "-o", ".."),
+        (bag, "-o", "/"),
+        (bag, "-o", bag / ".."),
+        (bag, "-o", folder / "notes.txt"),
+        (bag, "-o", folder / "notes.txt" / ".."),
+    ):
+        said = refusal(esr(folder, "annotate", *words, "--overwrite"))
+        assert "output" in said or "exists and is not of this command" in said, words
+    assert {e: e.read_bytes() for e in tmp_path.rglob("*") if e.is_file()} == before
+
+
+def test_a_bag_where_one_stands(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    bag = bags.damaged(walk, tmp_path / "walk")
+    report(esr(bag, "annotate", ".", "--json"))
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["walk", "walk_emotions"]
+    assert bags.answers(tmp_path / "walk_emotions") == bags.answers(annotated)
+
+
 def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("/**:\n  ros__parameters:\n    max_faces: 1\n    reliability: reliable\n")
@@ -357,6 +390,8 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
 def test_bad_words(walk: Path, tmp_path: Path) -> None:
     for words, said in {
         ("nowhere",): "nowhere: there is no such bag",
+        (walk, "--emotion-topic", "two words"): "'two words' is no name of a topic",
+        (walk, "--emotion-topic", "/a//b"): "'/a//b' is no name of a topic",
         (walk, "--topic", "/other"): "no images on /other, only on /image_raw/compressed",
         (walk, "--jobs", "0"): "--jobs must be from 1 to 1024, but got 0",
         (walk, "--jobs", "2", "--engine", "ray"): "--jobs is for this machine",
