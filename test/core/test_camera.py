@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import termios
 import threading
@@ -145,6 +146,9 @@ def test_table_in_the_terminal_until_a_key(
         while b"happy" not in shown:
             shown += os.read(ours, 4096)
         os.write(ours, key)
+        while process.poll() is None:  # who writes to a terminal that nobody reads, waits
+            if select.select([ours], [], [], 0.05)[0]:
+                shown += os.read(ours, 4096)
         assert process.stderr.read() == b""
         assert process.wait() == 0
     assert termios.tcgetattr(theirs) == before
