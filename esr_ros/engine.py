@@ -136,11 +136,12 @@ class Processes:
 
     def _replace(self, broken: ProcessPoolExecutor) -> None:
         if broken is self._pool:  # else it has been replaced for another batch
+            calls = getattr(broken, "_call_queue", None)
             broken.shutdown(wait=False, cancel_futures=True)
             # Up to Python 3.11.4 a thread of the pool would write to its dead workers for ever, and
             # this process never end (CPython issue 94777); without a reader it gives up.
             with suppress(AttributeError, OSError):
-                broken._call_queue._reader.close()  # type: ignore[attr-defined]
+                calls._reader.close()  # type: ignore[union-attr]
             self._pool = self._start()
 
     def close(self) -> None:
