@@ -23,7 +23,8 @@ from esr_ros.workshop import Workshop
 #: A batch has so many images, or is so large with what lies between them.
 BATCH_IMAGES = 8
 BATCH_BYTES = 16 << 20
-OnProgress = Callable[[int], None]
+#: How many images are done, of how many.
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def annotate(
     order: Order,
     pipeline: EmotionPipeline,
     engine: Engine,
-    on_progress: OnProgress = lambda images: None,
+    on_progress: OnProgress = lambda done, total: None,
 ) -> Report:
     """Answer all images of a bag; returns what became of it.
 
@@ -88,7 +89,8 @@ def annotate(
     begin_s = time.monotonic()
     with Bag(path) as bag:
         cameras = bag.image_topics(order.topics)
-        if not any(each.msgcount for each in bag.connections if each.topic in cameras):
+        total = sum(each.msgcount for each in bag.connections if each.topic in cameras)
+        if not total:
             raise BagError(f"{path}: there are no images on {', '.join(cameras)}")
         names = dict(zip(cameras, answer_topics(cameras, order.emotion_topic)))
         about = _about(bag, order, cameras, pipeline)
@@ -99,7 +101,7 @@ def annotate(
             work = _Work(bag, names, order, pipeline, engine, journal)
             with BagWriter(workshop.bag, order.storage or bag.storage) as writer:
                 writer.note(json.dumps(about))
-                report = work.run(writer, on_progress)
+                report = work.run(writer, lambda done: on_progress(done, total))
             workshop.install()
     report.bag, report.output = str(path), str(output)
     report.elapsed_s = time.monotonic() - begin_s
@@ -147,7 +149,9 @@ class _Work:
         self._times_ns: List[int] = []  # of the first message and the last
         self.report = Report("", "")
 
-    def run(self, writer: BagWriter, on_progress: OnProgress) -> Report:
+    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> Report:
+        """Answer all images; ``on_progress`` is told how many are done."""
+        on_progress(0)
         answers = self._answers(writer)
         for batch, sights in self._looked_at():
             told = iter(sights)
@@ -158,7 +162,7 @@ class _Work:
                     writer.write(connection, time_ns, data)
                 if connection.topic in answers:
                     self._answer(answers[connection.topic], time_ns, next(told))
-            on_progress(len(batch.images))
+            on_progress(self.report.images)
         report = self.report
         report.faces = sum(each.faces for each in answers.values())
         report.with_faces = sum(each.with_faces for each in answers.values())

@@ -71,9 +71,7 @@ class Answers:
         assert sight.seen is not None
         sec, nanosec, frame_id = sight.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
-        # As the node does: an image without a stamp was taken when it came.
-        stamp_s = float(sec + nanosec * 1e-9) if sec or nanosec else time_ns * 1e-9
-        answer = self._pipeline.tell(self._stream, stamp_s, sight.seen)
+        answer = self._pipeline.tell(self._stream, sight.header.seconds(time_ns), sight.seen)
         self.faces = max([self.faces, *(face.face_id for face in answer.faces)])
         self.with_faces += bool(answer.faces)
         if detections.INSTALLED and not self._has_begun:

@@ -63,7 +63,7 @@ class Bag:
             raise BagError(f"{self.path}: an empty bag; nothing was recorded")
 
     def _open_damaged(self, error: Exception) -> None:
-        self._salvage = [Salvage(file) for file in self.files if file.suffix in STORAGES]
+        damage = self._begin_salvage()
         connections = [each for part in self._salvage for each in part.connections]
         if not connections:
             raise BagError(f"{self.path}: not a bag that can be read ({error})") from error
@@ -73,8 +73,12 @@ class Bag:
             count = each.msgcount + (known.msgcount if known else 0)
             found[_key(each)] = (known or each)._replace(msgcount=count)
         self.connections = list(found.values())
-        damage = [f"{part.path.name}: {said}" for part in self._salvage for said in part.damage]
         self.damage += damage or [f"without a proper end or metadata.yaml ({error})"]
+
+    def _begin_salvage(self) -> List[str]:
+        """Look for what is left in the files; return what cannot be read."""
+        self._salvage = [Salvage(file) for file in self.files if file.suffix in STORAGES]
+        return [f"{part.path.name}: {said}" for part in self._salvage for said in part.damage]
 
     def __enter__(self) -> Bag:
         return self
@@ -104,14 +108,7 @@ class Bag:
         if not there:
             kinds = sorted({each.msgtype for each in self.connections})
             raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")
-        if not asked and len(there) > 1:
-            raise BagError(
-                f"{self.path}: has several image topics; give --topic {', --topic '.join(there)}"
-            )
-        for name in asked:
-            if name not in there:
-                raise BagError(f"{self.path}: no images on {name}, only on {', '.join(there)}")
-        return list(dict.fromkeys(asked)) or there
+        return chosen(self.path, "image", there, asked)
 
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
         """Yield the messages of these connections, by time.
@@ -133,10 +130,7 @@ class Bag:
             except OSError as error:
                 raise BagError(f"{self.path}: {error.strerror}") from error
             except _DAMAGED:
-                self._salvage = [Salvage(file) for file in self.files if file.suffix in STORAGES]
-                self.damage += [
-                    f"{part.path.name}: {said}" for part in self._salvage for said in part.damage
-                ]
+                self.damage += self._begin_salvage()
         for part in self._salvage:
             known = {each.id: wanted.get(_key(each)) for each in part.connections}
             for number, time_ns, data in part.messages():
@@ -147,6 +141,22 @@ class Bag:
                     at_last -= 1
                     continue
                 yield found, time_ns, data
+
+
+def chosen(path: Path, kind: str, there: Sequence[str], asked: Sequence[str]) -> List[str]:
+    """Return those topics of a kind (``image``) that were asked for, or the only one there is.
+
+    Raises:
+        BagError: there are several and none was asked for, or none of that name.
+    """
+    if not asked and len(there) > 1:
+        raise BagError(
+            f"{path}: has several {kind} topics; give --topic {', --topic '.join(there)}"
+        )
+    for name in asked:
+        if name not in there:
+            raise BagError(f"{path}: no {kind}s on {name}, only on {', '.join(there)}")
+    return list(dict.fromkeys(asked)) or list(there)
 
 
 def is_image(connection: Connection) -> bool:

@@ -16,8 +16,8 @@ from esr_core.recording import Recording
 from esr_core.timeline import Frame, Sighting
 from esr_ros import cdr, definition
 from esr_ros.answers import answer_topics
-from esr_ros.bag import Bag, BagError
-from esr_ros.watcher import Recorded, pixels
+from esr_ros.bag import Bag, BagError, chosen
+from esr_ros.watcher import Recorded, Stamp, pixels
 from esr_ros.workshop import note
 
 EMOTIONS = "esr_ros/msg/EmotionArray"
@@ -88,14 +88,7 @@ def _emotion_topics(bag: Bag, asked: Sequence[str]) -> List[str]:
         kinds = ", ".join(sorted({each.msgtype for each in bag.connections}))
         first = f"; run 'esr annotate {bag.path}' first" if bag.cameras else ""
         raise BagError(f"{bag.path}: no emotions in it, only {kinds}{first}")
-    if not asked and len(there) > 1:
-        raise BagError(
-            f"{bag.path}: has several emotion topics; give --topic {', --topic '.join(there)}"
-        )
-    for name in asked:
-        if name not in there:
-            raise BagError(f"{bag.path}: no emotions on {name}, only on {', '.join(there)}")
-    return list(dict.fromkeys(asked)) or there
+    return chosen(bag.path, "emotion", there, asked)
 
 
 def _answers(bag: Bag, topics: Sequence[str], on_progress: OnProgress) -> List[_Answer]:
@@ -132,16 +125,11 @@ def _answer(topic: str, number: int, time_ns: int, message: Any) -> _Answer:
     frame = Frame(
         topic,
         number,
-        _stamp_s(sec, nanosec, time_ns),
+        Stamp(sec, nanosec, message.header.frame_id).seconds(time_ns),
         tuple(_sighting(each) for each in message.emotions),
     )
     latency_s = (time_ns - sec * 10**9 - nanosec) * 1e-9 if sec or nanosec else float("nan")
     return _Answer(frame, time_ns, latency_s)
-
-
-def _stamp_s(sec: int, nanosec: int, time_ns: int) -> float:
-    """As the node has it: an image without a stamp was taken when it came."""
-    return float(sec + nanosec * 1e-9) if sec or nanosec else time_ns * 1e-9
 
 
 def _sighting(emotion: Any) -> Sighting:
@@ -238,7 +226,8 @@ def _images(path: Path, topic: str, damage: List[str]) -> Iterator[Tuple[float, 
             with suppress(struct.error, IndexError):
                 # A message begins with four bytes of CDR, of which the second tells the order.
                 sec, nanosec = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
-                yield _stamp_s(sec, nanosec, time_ns), time_ns, Recorded(connection.msgtype, data)
+                stamp_s = Stamp(sec, nanosec, "").seconds(time_ns)
+                yield stamp_s, time_ns, Recorded(connection.msgtype, data)
         damage += [each for each in bag.damage if each not in damage]
 
 

@@ -94,10 +94,11 @@ class BagWriter:
         )
 
     def put(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """Write a message to a topic that was offered."""
-        self._write(connection, time_ns, data)
+        """Write a message to a topic that was offered.
 
-    def _write(self, connection: Connection, time_ns: int, data: bytes) -> None:
+        Raises:
+            BagWriteError: it cannot be written.
+        """
         try:
             self._writer.write(connection, time_ns, data)
         except _UNWRITABLE as error:
@@ -112,7 +113,7 @@ class BagWriter:
             self._topics[id(source)] = self._copied(source)
         connection = self._topics[id(source)]
         if connection is not None:
-            self._write(connection, time_ns, data)
+            self.put(connection, time_ns, data)
 
     def _copied(self, source: Connection) -> Optional[Connection]:
         found = definition.of(source)

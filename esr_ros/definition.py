@@ -25,6 +25,7 @@ _PRIMITIVE = (
 )
 
 
+@lru_cache(maxsize=None)
 def installed(name: str) -> Optional[MessageDefinition]:
     """Return the definition of a type such as ``std_msgs/msg/Header``, and of all in it.
 

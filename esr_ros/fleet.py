@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
 
@@ -13,8 +14,8 @@ from ruamel.yaml.error import YAMLError
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotate import Order, Report, annotate
-from esr_ros.bag import Bag
 from esr_ros.engine import (
+    MOST_DEATHS,
     Engine,
     EngineError,
     Processes,
@@ -73,31 +74,9 @@ def annotate_all(
         engine = Threads(options, pipeline.model, bool(order.image))
     try:
         for bag, output in pairs:
-            yield _with_progress(bag, output, order, pipeline, engine, show)
+            yield annotate(bag, output, order, pipeline, engine, partial(show, bag))
     finally:
         engine.close()
-
-
-def _with_progress(
-    path: Path,
-    output: Path,
-    order: Order,
-    pipeline: EmotionPipeline,
-    engine: Engine,
-    show: OnProgress,
-) -> Report:
-    with Bag(path) as bag:
-        topics = bag.image_topics(order.topics)
-        total = sum(each.msgcount for each in bag.connections if each.topic in topics)
-    done = 0
-
-    def add(images: int) -> None:
-        nonlocal done
-        done += images
-        show(path, done, total)
-
-    show(path, 0, total)
-    return annotate(path, output, order, pipeline, engine, add)
 
 
 def _by_cluster(
@@ -107,7 +86,7 @@ def _by_cluster(
     ray = start_ray(address)
     try:
         # Told anew after the death of its worker, it goes on from the journal.
-        task = ray.remote(num_cpus=1, max_retries=5)(_annotate_one)
+        task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(_annotate_one)
         absolute = [(bag.resolve(), output.resolve()) for bag, output in pairs]
         waiting = {task.remote(*pair, order): pair[0] for pair in absolute}
         show(pairs[0][0].parent, 0, len(pairs))

@@ -79,7 +79,6 @@ class Salvage:
             )
             for number, kind in self._kinds.items()
         ]
-        self._told = True
 
     def messages(self) -> Iterator[Item]:
         """Yield what can be read."""

@@ -31,6 +31,12 @@ class Stamp(NamedTuple):
     nanosec: int
     frame_id: str
 
+    def seconds(self, recorded_ns: int) -> float:
+        """Return it in seconds; as with the node, an image without one is of when it came."""
+        if self.sec or self.nanosec:
+            return float(self.sec + self.nanosec * 1e-9)
+        return recorded_ns * 1e-9
+
 
 class Sight(NamedTuple):
     """What an image shows, or why it cannot be looked at."""
