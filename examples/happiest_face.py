@@ -14,7 +14,6 @@ import time
 
 import rclpy
 from geometry_msgs.msg import Twist
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -66,12 +65,13 @@ def main() -> None:
     """Run until told to stop."""
     # ROS would take itself down at Ctrl-C, and the last command could not be said any more.
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stops: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda stop, frame: stops.append(stop))
     node = HappiestFace()
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        node.turn(0.0)
+    while not stops:
+        rclpy.spin_once(node, timeout_sec=0.1)
+    node.turn(0.0)
     rclpy.shutdown()
 
 

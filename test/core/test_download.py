@@ -57,8 +57,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {sent}-{len(CONTENT) - 1}/{len(CONTENT)}")
         self.end_headers()
         body = CONTENT[begin : self.server.breaks_after]
+        self.server.sent.append(len(body))  # before, or who has it all may ask too early
         self.wfile.write(body)
-        self.server.sent.append(len(body))
         if self.server.stalls:
             self.server.released.wait(10)
 

@@ -37,7 +37,7 @@ def test_a_hundred_rounds_leak_nothing(
     node = start("-p", "autostart:=false", "-p", "reliability:=reliable", "-p", "humans:=true")
     me = robot()
     pid = node.process.pid
-    before: tuple[float, int, int] | None = None
+    rounds: list[tuple[float, int, int]] = []
     for number in range(100):
         assert me.change_state(CONFIGURE), node.said
         assert me.change_state(ACTIVATE)
@@ -46,13 +46,12 @@ def test_a_hundred_rounds_leak_nothing(
             me.meet(to_image(photograph))
         assert me.change_state(DEACTIVATE)
         assert me.change_state(CLEANUP)
-        if number == 19:
-            before = resident_mb(pid), counted(pid, "fd"), counted(pid, "task")
-    assert before is not None
-    after = resident_mb(pid), counted(pid, "fd"), counted(pid, "task")
-    assert after[0] < before[0] * 1.1 + 5, f"{before} then {after}"
-    assert after[1] <= before[1] + 3, f"{before} then {after}"
-    assert after[2] <= before[2] + 1, f"{before} then {after}"
+        rounds.append((resident_mb(pid), counted(pid, "fd"), counted(pid, "task")))
+    # The lowest of 30: on a busy machine, a freed network's 30 MB go back some rounds later.
+    before, after = ([min(values) for values in zip(*rounds[i : i + 30])] for i in (10, 70))
+    assert after[0] < before[0] + 10, rounds
+    assert after[1] <= before[1] + 3, rounds
+    assert after[2] <= before[2] + 1, rounds
     assert node.stop() == 0
 
 
