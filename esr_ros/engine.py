@@ -89,7 +89,7 @@ class Processes:
     """Processes of this machine; one that dies is replaced, and what it had is done again."""
 
     def __init__(self, options: PipelineOptions, keep_rgb: bool, workers: int) -> None:
-        _check_order(options)
+        _check_order(options, "leave out --jobs, or give several bags to --engine ray")
         self.workers = workers
         self._options = options
         self._keep_rgb = keep_rgb
@@ -154,7 +154,7 @@ class Ray:
 
     def __init__(self, options: PipelineOptions, keep_rgb: bool, address: str = "") -> None:
         """address: of its head; empty: RAY_ADDRESS, else a cluster of this machine is started."""
-        _check_order(options)
+        _check_order(options, "leave out --engine, or give it several bags")
         self._ray = start_ray(address)
         self.workers = max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
         # A task whose worker dies is given to another one.
@@ -228,9 +228,9 @@ def _begin_worker() -> None:
         end_with_parent()
 
 
-def _check_order(options: PipelineOptions) -> None:
+def _check_order(options: PipelineOptions, way_out: str) -> None:
     if options.detect_every > 1:
         raise OptionError(
             f"detect_every is {options.detect_every}, so each image of a bag depends on the one "
-            "before: leave out --jobs and --engine, or give several bags"
+            f"before: {way_out}"
         )

@@ -170,8 +170,10 @@ def _write(arguments: argparse.Namespace, others: List[str]) -> int:
     seconds = 10.0 if arguments.seconds is None else arguments.seconds
     if not 1 <= seconds <= LONGEST_S:
         raise OptionError(f"--seconds must be from 1 to {LONGEST_S:.0f}, but got {seconds:g}")
-    if bag.exists() or not bag.absolute().parent.is_dir():
-        raise OptionError(f"--bag wants a new folder in one that exists, not {bag}")
+    if bag.exists():
+        raise OptionError(f"--bag: {bag} is there already; remove it, or name another")
+    if not bag.absolute().parent.is_dir():
+        raise OptionError(f"--bag: there is no folder {bag.absolute().parent} to make {bag} in")
     scenes = tuple((share * seconds, faces) for share, faces in STORY)
     play = Play(scenes, BAG_HZ, defocus_px=DEFOCUS_PX)
     try:

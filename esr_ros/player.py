@@ -102,7 +102,8 @@ class _Parser(argparse.ArgumentParser):
     """One whose errors are a line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+        hint = "; it stands before --topics" if message.endswith(" BAG") else ""
+        raise OptionError(message + hint)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,6 +78,7 @@ def add(commands: Any) -> None:
     image.add_argument("--json", action="store_true", help="one JSON object per picture and line")
     image.add_argument("--csv", type=Path, metavar="FILE", help="one row per face")
     image.add_argument("--save", type=Path, metavar="FOLDER", help="write annotated pictures there")
+    image.add_argument("--overwrite", action="store_true", help="write over files that are there")
     image.add_argument(
         "--branches",
         action="store_true",
@@ -154,11 +155,13 @@ def _paths(given: Iterable[Path]) -> Tuple[List[Path], List[str]]:
 def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
     """Refuse flags that do not go together, and to write over what is not to be lost."""
     if arguments.csv:
-        output.check_free("--csv", arguments.csv, paths, overwrite=True)
-    if arguments.save:
-        output.targets("--save", paths, arguments.save, ".png", "picture")
+        output.check_free("--csv", arguments.csv, paths, arguments.overwrite)
+    for flag, ending in (("save", ".png"), ("saliency", "-face1.png")):
+        folder = getattr(arguments, flag)
+        made = output.targets(f"--{flag}", paths, folder, ending, "picture") if folder else []
+        for target in made:
+            output.check_free(f"--{flag}", target, paths, arguments.overwrite)
     if arguments.saliency:
-        output.targets("--saliency", paths, arguments.saliency, "-face1.png", "picture")
         if flags.given(arguments).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
         return

@@ -20,6 +20,7 @@ from esr_core.timeline import read_csv
 
 _BAGS = (".mcap", ".db3")
 _PAGES = (".html", ".htm")
+_VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
 def add(commands: Any) -> None:
@@ -93,6 +94,8 @@ def _recording(path: Path, arguments: argparse.Namespace) -> Tuple[Recording, Li
     title = path.resolve().name if arguments.title is None else arguments.title
     if path.suffix.lower() in _BAGS or path.is_dir():
         return _of_bag(path, arguments.topic, title)
+    if path.suffix.lower() in _VIDEOS:
+        raise OptionError(f"{path}: run 'esr video {path} --csv FILE.csv', then report that file")
     if path.suffix.lower() != ".csv":
         raise OptionError(f"{path}: must be a .csv, a bag's folder, or one of {', '.join(_BAGS)}")
     if arguments.topic:
@@ -119,6 +122,11 @@ def _of_csv(path: Path, title: str) -> Recording:
         for frame in read_csv(path):
             frames.append(frame)
             progress.advance(task, max(len(frame.sightings), 1))
+    if len(frames) > 1 and len({frame.stamp_s for frame in frames}) == 1:
+        raise OptionError(
+            f"{path}: all its images are of one moment, as those of 'esr image' are; a report "
+            "shows what changes in a video or a bag"
+        )
     return Recording(title, frames)
 
 

@@ -80,6 +80,8 @@ def run(arguments: argparse.Namespace) -> None:
                 failed.append(str(error))
         if len(failed) == len(arguments.files):
             raise VideoError("; ".join(failed))  # within, so that no empty file is left
+    if arguments.csv and not arguments.json:
+        print(arguments.csv)
     if failed:
         raise VideoError("; ".join(failed))
 

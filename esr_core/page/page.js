@@ -2,7 +2,7 @@
 const who = (face) => "Face " + face.face_id;
 const several = DATA.feeds.length + DATA.more_feeds > 1;
 const most = (shares) => shares.reduce((best, each) => (each.share > best.share ? each : best));
-const known = (value, words) => (value === null ? "not known" : words(value));
+const known = (value, words) => (value === null ? null : words(value));
 const place = (label) => DATA.labels.indexOf(label);
 
 function header() {
@@ -11,7 +11,7 @@ function header() {
   return h("header", {}, [
     h("p", { class: "kicker" }, "Emotions in a recording"),
     h("h1", {}, DATA.title),
-    sources.length ? h("p", { class: "names" }, "Images of " + sources.join(", ") + more) : null,
+    sources.length ? h("p", { class: "names" }, "From " + sources.join(", ") + more) : null,
     DATA.began ? h("p", { class: "names" }, "Began " + DATA.began) : null,
     tiles(),
   ]);
@@ -21,14 +21,17 @@ function tiles() {
   const shown = DATA.faces_in_all ? most(DATA.shares) : null;
   const { rate_hz: rate } = DATA.feeds[0];
   const rates = several ? "of " + count(DATA.feeds.length + DATA.more_feeds, "source") : rate === null ? "" : rate.toFixed(1) + " a second";
-  const gap = DATA.feeds.reduce((worst, feed) => (feed.longest_s > worst.longest_s ? feed : worst));
+  const { longest_s, longest_at_s } = DATA.feeds.reduce((worst, feed) => (feed.longest_s > worst.longest_s ? feed : worst));
+  const gap = longest_s === null ? ["\u2013", "a single image"]
+    : longest_s > DATA.gap_s ? [lasting(longest_s), "without an image, at " + clock(longest_at_s, digits)]
+      : ["none", "longer than " + lasting(DATA.gap_s)];
   const each = [
     ["Duration", lasting(DATA.duration_s), "from first to last image"],
     ["Images", count(DATA.images), rates],
     ["Faces", count(DATA.faces_in_all), "seen in " + percent(1 - DATA.without_face / DATA.images) + " of the images"],
     ["Mostly", shown ? shown.label : "\u2013", shown ? percent(shown.share) + " of the time" : "no face was seen"],
     ["Changes", count(DATA.changes_in_all), "from one label to another"],
-    ["Longest gap", gap.longest_s === null ? "\u2013" : lasting(gap.longest_s), gap.longest_s === null ? "a single image" : "without an image, at " + clock(gap.longest_at_s, digits)],
+    ["Longest gap", ...gap],
   ];
   return h("dl", { class: "tiles" }, each.map(([name, value, note]) =>
     h("div", { class: "card" }, h("dt", {}, name), h("dd", {}, big(value)), note ? h("dd", {}, note) : null)));
@@ -162,23 +165,26 @@ function answers() {
     ["Rate of answers", null, (feed) => known(feed.rate_hz, (rate) => rate.toFixed(2) + UNIT + "Hz")],
     ["Gaps longer than " + lasting(DATA.gap_s), null, (feed) => count(feed.gaps)],
     ["Longest time between answers", null, longest],
-    ["Latency, median", latency ? ms(latency.p50) : "not known", null],
-    ["Latency, 99th percentile", latency ? ms(latency.p99) : "not known", null],
-    ["Latency, longest", latency ? ms(latency.max) : "not known", null],
+    ["Latency, median", known(latency, ({ p50 }) => ms(p50)), null],
+    ["Latency, 99th percentile", known(latency, ({ p99 }) => ms(p99)), null],
+    ["Latency, longest", known(latency, ({ max }) => ms(max)), null],
   ];
+  const isKnown = ([, whole, of]) => whole !== null || (of && feeds.some((feed) => of(feed) !== null));
+  const unknown = new Set(rows.filter((row) => !isKnown(row)).map(([name]) => name.split(",")[0].toLowerCase()));
   const line = ([name, whole, of]) => h("tr", {}, [
     h("th", { scope: "row" }, name),
     several || whole !== null ? h("td", {}, whole === null ? "" : whole) : h("td", {}, of(feeds[0])),
-    several ? feeds.map((feed) => h("td", {}, of ? of(feed) : "")) : null,
+    several ? feeds.map((feed) => h("td", {}, of ? of(feed) ?? "\u2013" : "")) : null,
   ]);
   const heads = ["", all, ...feeds.map((feed) => feed.source)];
   return h("section", { "aria-labelledby": "answers" }, [
     h("h2", { id: "answers" }, "Images and answers"),
     h("p", {}, "An image that was dropped has no answer. Latency is from an image's stamp to its answer."),
+    unknown.size ? h("p", { class: "note" }, "Not known of this recording: " + [...unknown].join(", ") + ".") : null,
     ...DATA.notes.map((note) => h("p", { class: "note" }, note)),
     h("div", { class: "card scroll", tabindex: "0" }, h("table", { class: "figures sources" }, [
       several ? h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))) : null,
-      h("tbody", {}, rows.map(line)),
+      h("tbody", {}, rows.filter(isKnown).map(line)),
     ])),
   ]);
 }

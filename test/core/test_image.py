@@ -82,7 +82,9 @@ def test_saliency_is_a_picture_for_each_face(tmp_path: Path, photos: Path) -> No
     assert [path.name for path in (tmp_path / "why").iterdir()] == ["b-face1.png"]
     drawn = {(tmp_path / "why/b-face1.png").read_bytes()}
     for more in (("--fine",), ("--explain", "sad")):
-        assert esr(tmp_path, *command, *more).returncode == 0
+        line = refusal(esr(tmp_path, *command, *more))
+        assert "why/b-face1.png is there already; add --overwrite" in line
+        assert esr(tmp_path, *command, *more, "--overwrite").returncode == 0
         drawn.add((tmp_path / "why/b-face1.png").read_bytes())
     assert len(drawn) == 3
     plain = esr(tmp_path, "image", "photos", "--json").stdout.splitlines()[1]
@@ -111,13 +113,18 @@ def test_saliency_of_another_network(tmp_path: Path, photos: Path) -> None:
         (("--saliency", "why", "--weights", "gone"), "gone: no such folder, so no checkpoint"),
         (("--saliency", "photos/b.png"), "photos/b.png"),
         (("--csv", "photos/b.png"), "--csv would overwrite photos/b.png"),
+        (("--csv", "seen.csv"), "--csv: seen.csv is there already; add --overwrite"),
+        (("--save", "seen"), "--save: seen/b.png is there already; add --overwrite"),
         (("--csv", "/dev/full"), "/dev/full: No space left on device"),
     ],
 )
 def test_what_is_wrong_is_said(
     tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
 ) -> None:
-    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    (tmp_path / "seen.csv").write_text("mine")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "b.png").write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
     assert line.startswith("esr image: ")
     assert text in line

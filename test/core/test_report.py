@@ -164,7 +164,10 @@ def test_browser_draws_everything(browser: Browser, three: Path, tmp_path: Path)
     shown = browser.run("return [...document.images].every((each) => each.naturalWidth > 0)")
     assert shown
     text = browser.run("return document.body.innerText")
-    for words in ("Three faces", "Face 5", "valence", "contempt", "not known", "Hz", "2023-11-14"):
+    for words in (
+        *("Three faces", "Face 5", "valence", "contempt", "Hz", "2023-11-14"),
+        "Not known of this recording: images on the topic, not answered, latency.",
+    ):
         assert words in text
     assert "undefined" not in text
     assert "NaN" not in text
@@ -308,6 +311,8 @@ def test_command_replaces_a_page_only_when_told(tmp_path: Path) -> None:
         (("empty.csv",), "empty.csv: there are no images in it"),
         (("other.csv",), "other.csv: must begin with the columns"),
         (("wrong.csv",), "wrong.csv: image 0 of a: the stamp must be a number of seconds, not nan"),
+        (("stills.csv",), "stills.csv: all its images are of one moment"),
+        (("talk.mp4",), "talk.mp4: run 'esr video talk.mp4 --csv FILE.csv', then report that file"),
         (("faces.txt",), "faces.txt: must be a .csv, a bag's folder, or one of .mcap, .db3"),
         (("empty.csv", "-o", "gone/report.html"), "--output wants a .html in a folder that exists"),
         (("empty.csv", "-o", "empty.csv"), "--output wants a .html in a folder that exists"),
@@ -317,6 +322,7 @@ def test_command_says_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], 
     write(tmp_path / "empty.csv", [])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     write(tmp_path / "wrong.csv", [Frame("a", 0, float("nan"), ())])
+    write(tmp_path / "stills.csv", [Frame(name, 0, 0.0, ()) for name in ("a.png", "b.png")])
     before = sorted(tmp_path.iterdir())
     assert text in refusal(esr(tmp_path, *arguments))
     assert sorted(tmp_path.iterdir()) == before

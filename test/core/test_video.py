@@ -47,7 +47,7 @@ def test_face_is_followed_by_the_time_of_the_video(tmp_path: Path, talk: Path) -
 
 
 def test_csv_holds_the_same(tmp_path: Path, talk: Path) -> None:
-    assert esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv").stdout == ""
+    assert esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv").stdout == "new/talk.csv\n"
     told = answers(tmp_path, talk.name)
     frames = list(read_csv(tmp_path / "new" / "talk.csv"))
     assert [frame.number for frame in frames] == [each["frame"] for each in told]

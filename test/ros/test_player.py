@@ -93,6 +93,7 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(bag: Path, stop: int, wait_s:
     ("arguments", "said"),
     [
         ([], "the following arguments are required: BAG"),
+        (["--topics", "/a", "walk"], "are required: BAG; it stands before --topics"),
         (["nowhere"], "nowhere: there is no such bag"),
         (["BAG", "nonsense"], "unknown: nonsense; ROS's arguments come after --ros-args"),
         (["BAG", "--rate", "0"], "--rate must be from 0.001 to 1000, but got 0.0"),
