@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from esr_core.emotions import LABELS
 from esr_core.errors import (
+    INSTALL_TRAINING,
     AnotherTraining,
     DataError,
     DetectorError,
@@ -64,7 +65,7 @@ def __getattr__(name: str) -> Any:
         try:
             from esr_core.learner import FacialEmotionLearner
         except ModuleNotFoundError as error:
-            hint = f"{name} needs {error.name}; run \"pip install '.[train]'\" in a clone"
+            hint = f"{name} needs {error.name}; {INSTALL_TRAINING}"
             raise ModuleNotFoundError(hint, name=error.name) from error
         return FacialEmotionLearner
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+#: How to come by PyTorch and what else training needs, for an error's text.
+INSTALL_TRAINING = "run 'make setup-test' in a clone, or \"pip install '.[train]'\""
+
 
 class EsrError(Exception):
     """Base of all errors below; its text says what was wrong, where, and what is allowed."""

@@ -73,6 +73,9 @@ class Bag:
             count = each.msgcount + (known.msgcount if known else 0)
             found[_key(each)] = (known or each)._replace(msgcount=count)
         self.connections = list(found.values())
+        if len(self.files) > 1 and not (self.path / "metadata.yaml").exists():
+            together = ", ".join(file.name for file in self.files)
+            damage.append(f"without metadata.yaml; taken for parts of one recording: {together}")
         self.damage += damage or [f"without a proper end or metadata.yaml ({error})"]
 
     def _begin_salvage(self) -> List[str]:
@@ -184,8 +187,9 @@ def _files(path: Path) -> List[Path]:
         if file.is_file() and "".join(file.suffixes[-2:]).endswith(tuple(endings))
     ]
     if not held:
+        hint = f"; of the bags in it, give {path}/*" if any(path.glob("*/metadata.yaml")) else ""
         raise BagError(
-            f"{path}: not a bag; one is a folder with .mcap or .db3 files, or such a file"
+            f"{path}: not a bag; one is a folder with .mcap or .db3 files, or such a file{hint}"
         )
     if all(file.stat().st_size == 0 for file in held):
         raise BagError(f"{path}: an empty bag; nothing was recorded")

@@ -234,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seconds", type=float, metavar="N", help="how long it is, from 1 to 60 (default: 10)"
     )
     parser.add_argument(
-        "--compressed", action="store_true", help="JPEGs, 0.5 MB a second instead of 14"
+        "--compressed", action="store_true", help="JPEGs, 0.4 MB a second instead of 14"
     )
     return parser
 

@@ -20,7 +20,7 @@ from esr_core.cli import (
     train,
     video,
 )
-from esr_core.errors import EsrError
+from esr_core.errors import INSTALL_TRAINING, EsrError
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -36,8 +36,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise
         print(
-            f"esr {parsed.command}: {error.name} is not installed; run 'make test' in a clone, "
-            "or \"pip install '.[train]'\"",
+            f"esr {parsed.command}: {error.name} is not installed; {INSTALL_TRAINING}",
             file=sys.stderr,
         )
         return 2

@@ -29,8 +29,8 @@ def add(commands: Any) -> None:
         "Answer the images of recorded ROS 2 bags, as the node would, into new bags. Needs ROS 2.",
         "esr annotate walk/                          # makes walk_emotions/\n"
         "  esr annotate walk.mcap -o answers --topic /head/image_raw --image compressed\n"
-        "  esr annotate monday/*.mcap -o out/ --jobs 4 --resume\n"
-        "  esr annotate monday/*.mcap -o /shared/out --engine ray --resume",
+        "  esr annotate monday/* -o out/ --jobs 4 --resume     # bags in a folder\n"
+        "  esr annotate monday/* -o /shared/out --engine ray --resume",
         run,
     )
     annotate.add_argument(

@@ -23,7 +23,7 @@ from esr_core.cli.command import command
 from esr_core.contestant import Contestant
 from esr_core.cost import METHODS, cost
 from esr_core.energy import find_meters, unreadable
-from esr_core.errors import OptionError
+from esr_core.errors import INSTALL_TRAINING, OptionError
 from esr_core.infer import ADAPTIVE, Model, load_model
 from esr_core.progress import bar
 from esr_core.provider import PROVIDERS, chosen, device
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         bench_tables.show(told)
         for line in _notes(arguments, told):
-            Console().print(line, highlight=False)
+            Console().print(line, highlight=False, markup=False)
     if arguments.plot:
         from esr_core import speed
 
@@ -148,7 +148,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise OptionError("--networks is for the published networks, not for the one of --model")
     if arguments.plot:
         if importlib.util.find_spec("matplotlib") is None:
-            raise OptionError("--plot needs matplotlib; 'make setup-test' in a clone installs it")
+            raise OptionError(f"--plot needs matplotlib; {INSTALL_TRAINING}")
         folder = arguments.plot.parent
         if arguments.plot.suffix != ".png" or not folder.is_dir() or arguments.plot.is_dir():
             raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")

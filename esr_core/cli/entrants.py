@@ -14,7 +14,7 @@ from rich.progress import Progress
 from esr_core.contestant import FORMS, ON_GPU, Contestant
 from esr_core.cost import METHODS, cost
 from esr_core.crop import whole
-from esr_core.errors import OptionError
+from esr_core.errors import INSTALL_TRAINING, OptionError
 from esr_core.infer import ADAPTIVE, Model
 from esr_core.published import PUBLISHED
 
@@ -26,8 +26,7 @@ FACES = 200
 LEADS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
 NO_TORCH = (
     "PyTorch is not installed: so nothing is compared with it, and only the network that ships, or "
-    "the one of --model, can be timed. 'make setup-test' in a clone, or \"pip install "
-    "'.[train]'\", installs it."
+    f"the one of --model, can be timed. To install it, {INSTALL_TRAINING}."
 )
 
 

@@ -131,11 +131,15 @@ def run(arguments: argparse.Namespace) -> None:
             if lens:
                 _explain(lens, picture, arguments)
             write(Frame(str(path), number, 0.0, picture.sightings))
-            if arguments.save:
-                _write(arguments.save / f"{path.stem}.png", annotate(picture.rgb, picture.faces))
             _tell(picture, arguments.json)
+            if arguments.save:
+                target = arguments.save / f"{path.stem}.png"
+                _write(target, annotate(picture.rgb, picture.faces))
+                _name(target, arguments)
         if not answered:
             raise ImageError("; ".join(failed))  # within, so that no empty file is left
+    if arguments.csv:
+        _name(arguments.csv, arguments)
     if failed:
         raise ImageError("; ".join(failed))
 
@@ -178,7 +182,9 @@ def _answer(pipeline: EmotionPipeline, path: Path, branches: bool) -> _Picture:
     """
     rgb = read_image(path)
     pipeline.reset()
-    faces = pipeline.step(rgb, 0.0)
+    found = pipeline.step(rgb, 0.0)
+    # Nobody is followed from picture to picture.
+    faces = [replace(face, face_id=number) for number, face in enumerate(found, start=1)]
     picture = _Picture(path, rgb, faces, [{} for _ in faces])
     if branches and faces:
         batch = crop(rgb, picture.boxes, pipeline.model.metadata.input)
@@ -229,10 +235,12 @@ def _tell(picture: _Picture, as_json: bool) -> None:
         Console().print(f"{name}: no face found")
         return
     table = Table(title=f"{name}: {count} face{'' if count == 1 else 's'}", title_justify="left")
-    for column in ("x", "y", "width", "height", "emotion", "confidence", "valence", "arousal"):
+    box = ("x", "y", "wide", "high")
+    for column in ("face", *box, "emotion", "confidence", "valence", "arousal"):
         table.add_column(column, justify="left" if column == "emotion" else "right")
     for face in picture.sightings:
         table.add_row(
+            str(face.face_id),
             *(f"{v:.0f}" for v in face.box),
             face.label,
             f"{face.confidence:.0%}",
@@ -245,6 +253,12 @@ def _tell(picture: _Picture, as_json: bool) -> None:
             Console().print(_votes(f"face {i}, branch by branch", more["branches"]))
         if "saliency" in more:
             print(more["saliency"])
+
+
+def _name(target: Path, arguments: argparse.Namespace) -> None:
+    """Say that a file was written, to people."""
+    if not arguments.json:
+        print(target)
 
 
 def _votes(title: str, branches: Iterable[Dict[str, Any]]) -> Table:

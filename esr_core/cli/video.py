@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
         "Find faces in videos, follow them, and say what they show.",
         "esr video talk.mp4\n"
         "  esr video talk.mp4 --csv talk.csv\n"
-        "  esr video *.mp4 --json --every 5\n"
+        "  esr video talks/*.mp4 --json --every 5\n"
         "  esr video talk.mp4 --save annotated.mp4 --from 60 --to 90",
         run,
     )
@@ -146,10 +146,10 @@ def _answer(
             raise VideoError(f"{path}: no frame {_where(arguments)}can be read")
     if film.missing():
         print(f"esr video: {film.missing()}", file=sys.stderr)
-    if target and not arguments.json:
-        print(target)
-    elif not arguments.json and not arguments.csv:
+    if not arguments.json:
         summary.show(path)
+        if target:
+            print(target)
 
 
 def _shots(film: Film, arguments: argparse.Namespace) -> Iterator[Shot]:

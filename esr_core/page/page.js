@@ -29,7 +29,7 @@ function tiles() {
     ["Duration", lasting(DATA.duration_s), "from first to last image"],
     ["Images", count(DATA.images), rates],
     ["Faces", count(DATA.faces_in_all), "seen in " + percent(1 - DATA.without_face / DATA.images) + " of the images"],
-    ["Mostly", shown ? shown.label : "\u2013", shown ? percent(shown.share) + " of the time" : "no face was seen"],
+    ["Mostly", shown ? shown.label : "\u2013", shown ? percent(shown.share) + " of the time with a face" : "no face was seen"],
     ["Changes", count(DATA.changes_in_all), "from one label to another"],
     ["Longest gap", ...gap],
   ];
@@ -64,7 +64,7 @@ const views = [];
 function card(face) {
   const top = most(face.shares);
   const told = [
-    "seen for " + lasting(face.seen_s) + " from " + clock(face.first_s, digits) + " to " + clock(face.last_s, digits),
+    "first seen at " + clock(face.first_s, digits) + ", last at " + clock(face.last_s, digits) + ", for " + lasting(face.seen_s),
     count(face.images, "image"),
     "mostly " + top.label + " (" + percent(top.share) + ")",
     count(face.changes, "change"),
@@ -171,6 +171,10 @@ function answers() {
   ];
   const isKnown = ([, whole, of]) => whole !== null || (of && feeds.some((feed) => of(feed) !== null));
   const unknown = new Set(rows.filter((row) => !isKnown(row)).map(([name]) => name.split(",")[0].toLowerCase()));
+  const told = [
+    DATA.unanswered === null ? "" : "An image that was dropped has no answer.",
+    latency ? "Latency is from an image's stamp to its answer." : "",
+  ].filter(Boolean);
   const line = ([name, whole, of]) => h("tr", {}, [
     h("th", { scope: "row" }, name),
     several || whole !== null ? h("td", {}, whole === null ? "" : whole) : h("td", {}, of(feeds[0])),
@@ -179,7 +183,7 @@ function answers() {
   const heads = ["", all, ...feeds.map((feed) => feed.source)];
   return h("section", { "aria-labelledby": "answers" }, [
     h("h2", { id: "answers" }, "Images and answers"),
-    h("p", {}, "An image that was dropped has no answer. Latency is from an image's stamp to its answer."),
+    told.length ? h("p", {}, told.join(" ")) : null,
     unknown.size ? h("p", { class: "note" }, "Not known of this recording: " + [...unknown].join(", ") + ".") : null,
     ...DATA.notes.map((note) => h("p", { class: "note" }, note)),
     h("div", { class: "card scroll", tabindex: "0" }, h("table", { class: "figures sources" }, [

@@ -47,7 +47,8 @@ def test_face_is_followed_by_the_time_of_the_video(tmp_path: Path, talk: Path) -
 
 
 def test_csv_holds_the_same(tmp_path: Path, talk: Path) -> None:
-    assert esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv").stdout == "new/talk.csv\n"
+    done = esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv")
+    assert done.stdout.endswith("\nnew/talk.csv\n")
     told = answers(tmp_path, talk.name)
     frames = list(read_csv(tmp_path / "new" / "talk.csv"))
     assert [frame.number for frame in frames] == [each["frame"] for each in told]
@@ -73,7 +74,8 @@ def test_some_frames_only(tmp_path: Path, talk: Path) -> None:
 
 def test_annotated_video_is_saved_and_not_written_over(tmp_path: Path, talk: Path) -> None:
     done = esr(tmp_path, "video", talk.name, "--save", "new", "--every", 7)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "new/talk.mp4\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\nnew/talk.mp4\n")
     saved, film = Film(tmp_path / "new" / "talk.mp4"), Film(talk)
     assert (saved.rate_hz, saved.count) == (films.RATE_HZ, 30)
     for shot, _ in zip(film, saved):

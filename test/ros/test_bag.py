@@ -107,6 +107,23 @@ def test_a_folder_without_metadata_is_read(whole: Path, tmp_path: Path) -> None:
     assert bags.content(folder) == bags.content(whole / "sqlite3")
 
 
+def test_several_files_without_metadata_are_said_to_be_taken_together(
+    whole: Path, tmp_path: Path
+) -> None:
+    for name in ("a.db3", "b.db3"):
+        shutil.copy(bags.storage_file(whole / "sqlite3"), tmp_path / name)
+    with Bag(tmp_path) as bag:
+        assert "taken for parts of one recording: a.db3, b.db3" in bag.damage[0]
+        assert [each.msgcount for each in bag.connections] == [
+            2 * len(bags.content(whole / "sqlite3")[TOPIC])
+        ]
+
+
+def test_a_folder_of_bags_is_pointed_into(whole: Path) -> None:
+    with pytest.raises(BagError, match=rf"not a bag; .*; of the bags in it, give {whole}/\*"):
+        Bag(whole)
+
+
 @pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
 def test_compressed_bags_are_read(whole: Path, tmp_path: Path, mode: CompressionMode) -> None:
     with Bag(whole / "sqlite3") as bag:
