@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import shutil
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
-import apsw
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
+import zstandard
+from rosbags.interfaces import Connection, MessageDefinitionFormat
 
 from esr_core.errors import EsrError
-from esr_ros.salvage import UNREADABLE, Salvage
+from esr_ros import bag_metadata
+from esr_ros.bag_file import BagFile
+from esr_ros.bag_metadata import Metadata, MetadataError
 from esr_ros.watcher import COMPRESSED, IMAGE
 
 #: The files that hold messages, by their ending, and what ROS calls that form.
 STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
-#: What rosbags raises for a file that is not as it should be.
-_DAMAGED = (*UNREADABLE, ReaderError, apsw.Error)
+#: How a compressed message or file begins; a message that is not begins with 0.
+_ZSTD, _ZSTD_ENDING = b"\x28\xb5\x2f\xfd", ".zstd"
+
+_UNTOLD = Metadata([], [], {})
 
 #: Connection, time of the recording in ns, content.
 Message = Tuple[Connection, int, bytes]
@@ -31,57 +37,114 @@ class BagError(EsrError):
 class Bag:
     """A folder with ``metadata.yaml``, or a single ``.mcap`` or ``.db3`` file; use it in ``with``.
 
-    ``connections`` are its topics; one that several nodes published on may be there repeatedly.
+    ``connections`` are its topics; one that was offered in several ways is there repeatedly.
     ``damage`` is what could not be read so far, in words.
 
     Raises:
         BagError: there is no bag, or nothing of it can be read.
+        OSError: it may not be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = _files(path)
-        self.storage = STORAGES[self.files[0].suffix.replace(".zstd", "") or ".mcap"]
-        self.damage: List[str] = []
-        self._reader: Optional[Reader] = None
-        self._salvage: List[Salvage] = []
-        self._open()
+        self._damage: List[str] = []
+        metadata = self._metadata() if path.is_dir() else _UNTOLD
+        self.files = self._files(metadata)
+        self.storage = STORAGES[_storage_ending(self.files[0])]
+        self._parts: List[Tuple[str, BagFile]] = []  # with the names of the files
+        with ExitStack() as stack:
+            for file in self.files:
+                part = BagFile(self._unpacked(file, stack))
+                stack.callback(part.close)
+                self._parts.append((file.name, part))
+            self.connections = self._connections(metadata)
+            self._stack = stack.pop_all()
 
-    def _open(self) -> None:
+    @property
+    def damage(self) -> List[str]:
+        """What could not be read so far, in words."""
+        parts = [f"{name}: {said}" for name, part in self._parts for said in part.damage]
+        return [*self._damage, *parts]
+
+    def note_damage(self, said: str) -> None:
+        """Add to ``damage`` what somebody who looked into the messages found."""
+        if said not in self._damage:
+            self._damage.append(said)
+
+    def _metadata(self) -> Metadata:
+        """Return what ``metadata.yaml`` says; nothing if it is not there or cannot be read."""
         try:
-            # Recorders that were killed leave one file without metadata.yaml.
-            is_alone = len(self.files) == 1 and not (self.path / "metadata.yaml").exists()
-            self._reader = Reader(self.files[0] if is_alone else self.path)
-            self._reader.open()
-            self.connections = list(self._reader.connections)
-        except PermissionError as error:
-            raise BagError(f"{self.path}: {error.strerror}") from error
-        except (FileNotFoundError, *_DAMAGED) as error:
-            self._reader = None
-            self._open_damaged(error)
-        if not self.connections:
-            raise BagError(f"{self.path}: an empty bag; nothing was recorded")
+            return bag_metadata.read(self.path) or _UNTOLD
+        except MetadataError as error:
+            self.note_damage(str(error))
+            return _UNTOLD
 
-    def _open_damaged(self, error: Exception) -> None:
-        damage = self._begin_salvage()
-        connections = [each for part in self._salvage for each in part.connections]
-        if not connections:
-            raise BagError(f"{self.path}: not a bag that can be read ({error})") from error
+    def _files(self, metadata: Metadata) -> List[Path]:
+        """Return the files that hold messages, in their order."""
+        found = _files(self.path)
+        if metadata is not _UNTOLD:
+            there = {file.name: file for file in found}
+            listed = [there[name] for name in metadata.files if name in there]
+            for name in metadata.files:
+                if name not in there:
+                    self.note_damage(f"{name} is not there")
+            return listed or found
+        if len(found) > 1:
+            together = ", ".join(file.name for file in found)
+            self.note_damage(f"without metadata.yaml; taken for parts of one recording: {together}")
+        return found
+
+    def _unpacked(self, file: Path, stack: ExitStack) -> Path:
+        """Return a file, or of one that was compressed as a whole, one that is not."""
+        if file.suffix != _ZSTD_ENDING:
+            return file
+        target = Path(stack.enter_context(TemporaryDirectory())) / file.stem
+        with open(file, "rb") as packed, open(target, "wb") as unpacked:
+            reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+            try:
+                shutil.copyfileobj(reader, unpacked, 1 << 20)
+            except zstandard.ZstdError as error:
+                self.note_damage(f"{file.name}: cannot be decompressed to its end ({error})")
+        return target
+
+    def _connections(self, metadata: Metadata) -> List[Connection]:
+        """Return the topics of all files together.
+
+        Raises:
+            BagError: there are none.
+        """
         found: Dict[Any, Connection] = {}
-        for each in connections:
-            known = found.get(_key(each))
-            count = each.msgcount + (known.msgcount if known else 0)
-            found[_key(each)] = (known or each)._replace(msgcount=count)
-        self.connections = list(found.values())
-        if len(self.files) > 1 and not (self.path / "metadata.yaml").exists():
-            together = ", ".join(file.name for file in self.files)
-            damage.append(f"without metadata.yaml; taken for parts of one recording: {together}")
-        self.damage += damage or [f"without a proper end or metadata.yaml ({error})"]
-
-    def _begin_salvage(self) -> List[str]:
-        """Look for what is left in the files; return what cannot be read."""
-        self._salvage = [Salvage(file) for file in self.files if file.suffix in STORAGES]
-        return [f"{part.path.name}: {said}" for part in self._salvage for said in part.damage]
+        for _, part in self._parts:
+            for each in part.connections:
+                known = found.get(_key(each), each._replace(id=len(found) + 1, msgcount=0))
+                found[_key(each)] = known._replace(msgcount=known.msgcount + each.msgcount)
+        if not found:
+            if self.damage:
+                raise BagError(f"{self.path}: not a bag that can be read ({self.damage[0]})")
+            raise BagError(f"{self.path}: an empty bag; nothing was recorded")
+        counts: Counter[Tuple[str, str]] = Counter()
+        for each in found.values():
+            counts[each.topic, each.msgtype] += each.msgcount
+        digests = {}
+        for topic, kind, digest, count in metadata.topics:
+            digests[topic, kind] = digest
+            if counts[topic, kind] < count:
+                self.note_damage(
+                    f"of {count} messages on {topic}, as metadata.yaml has it, "
+                    f"{counts[topic, kind]} are there"
+                )
+        carried = {
+            each.msgtype: each.msgdef
+            for each in found.values()
+            if each.msgdef.format != MessageDefinitionFormat.NONE
+        }
+        return [
+            each._replace(
+                msgdef=carried.get(each.msgtype, each.msgdef),
+                digest=each.digest or digests.get((each.topic, each.msgtype), ""),
+            )
+            for each in found.values()
+        ]
 
     def __enter__(self) -> Bag:
         return self
@@ -92,9 +155,7 @@ class Bag:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._reader:
-            with suppress(*_DAMAGED):
-                self._reader.close()
+        self._stack.close()
 
     @property
     def cameras(self) -> List[str]:
@@ -114,7 +175,7 @@ class Bag:
         return chosen(self.path, "image", there, asked)
 
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
-        """Yield the messages of these connections, by time.
+        """Yield the messages of these connections, file by file, by time where there is an index.
 
         What is damaged is left out and noted in ``damage``.
 
@@ -122,28 +183,22 @@ class Bag:
             BagError: it can no longer be read at all: the disk is gone.
         """
         wanted = {_key(each): each for each in connections}
-        last_ns, at_last = -1, 0
-        if self._reader:
+        for name, part in self._parts:
+            numbers = {
+                each.id: wanted[_key(each)] for each in part.connections if _key(each) in wanted
+            }
+            lost = 0
             try:
-                for connection, time_ns, data in self._reader.messages(connections):
-                    at_last = at_last + 1 if time_ns == last_ns else 1
-                    last_ns = time_ns
-                    yield connection, time_ns, bytes(data)
-                return
+                for number, time_ns, data in part.messages(numbers):
+                    content = _decompressed(data) if data[:4] == _ZSTD else data
+                    if content is None:
+                        lost += 1
+                    else:
+                        yield numbers[number], time_ns, content
             except OSError as error:
                 raise BagError(f"{self.path}: {error.strerror}") from error
-            except _DAMAGED:
-                self.damage += self._begin_salvage()
-        for part in self._salvage:
-            known = {each.id: wanted.get(_key(each)) for each in part.connections}
-            for number, time_ns, data in part.messages():
-                found = known[number]
-                if found is None or time_ns < last_ns:
-                    continue  # not asked for, or told before the damage showed
-                if time_ns == last_ns and at_last:
-                    at_last -= 1
-                    continue
-                yield found, time_ns, data
+            if lost:
+                self.note_damage(f"{name}: {lost} messages cannot be decompressed")
 
 
 def chosen(path: Path, kind: str, there: Sequence[str], asked: Sequence[str]) -> List[str]:
@@ -173,6 +228,19 @@ def _key(connection: Connection) -> Any:
     return connection.topic, connection.msgtype, str(connection.ext)
 
 
+def _decompressed(data: bytes) -> Optional[bytes]:
+    """Return a message that was compressed by itself; None if it is damaged."""
+    try:
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    except zstandard.ZstdError:
+        return None
+
+
+def _storage_ending(file: Path) -> str:
+    """Return the ending of a file that tells its form, whether it is compressed or not."""
+    return Path(file.stem).suffix if file.suffix == _ZSTD_ENDING else file.suffix
+
+
 def _files(path: Path) -> List[Path]:
     """Return the files of a bag that hold messages."""
     if not path.exists():
@@ -180,12 +248,7 @@ def _files(path: Path) -> List[Path]:
     if path.suffix == ".bag":
         raise BagError(f"{path}: a bag of ROS 1; 'rosbags-convert' makes a ROS 2 bag of it")
     files = sorted(path.iterdir(), key=_natural) if path.is_dir() else [path]
-    endings: Set[str] = {*STORAGES, *(f"{ending}.zstd" for ending in STORAGES)}
-    held = [
-        file
-        for file in files
-        if file.is_file() and "".join(file.suffixes[-2:]).endswith(tuple(endings))
-    ]
+    held = [file for file in files if file.is_file() and _storage_ending(file) in STORAGES]
     if not held:
         hint = f"; of the bags in it, give {path}/*" if any(path.glob("*/metadata.yaml")) else ""
         raise BagError(

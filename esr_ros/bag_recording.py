@@ -114,9 +114,8 @@ def _answers(bag: Bag, topics: Sequence[str], on_progress: OnProgress) -> List[_
             ) from error
         numbers[topic] += 1
         on_progress(len(answers), total)
-    bag.damage += [
-        f"{count} of the messages on {topic} cannot be read" for topic, count in bad.items()
-    ]
+    for topic, count in bad.items():
+        bag.note_damage(f"{count} of the messages on {topic} cannot be read")
     return answers
 
 

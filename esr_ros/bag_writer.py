@@ -22,6 +22,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
 from esr_ros import definition
+from esr_ros.bag_file import ODD_IN_PATHS
 
 #: Where a bag notes what it was made from.
 NOTE = "esr_ros"
@@ -44,7 +45,16 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, storage: str) -> None:
-        """storage: ``mcap`` or ``sqlite3``."""
+        """storage: ``mcap`` or ``sqlite3``.
+
+        Raises:
+            BagWriteError: that storage cannot be written at that path.
+        """
+        if storage == "sqlite3" and set(ODD_IN_PATHS) & set(str(path)):
+            raise BagWriteError(
+                f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
+                "another, or mcap"
+            )
         self.path = path
         self.left_out: List[str] = []
         self._writer = Writer(path, version=VERSION, storage_plugin=StoragePlugin[storage.upper()])

@@ -95,9 +95,9 @@ def parsed(name: str, definition: MessageDefinition) -> Typesdict:
 def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:
     """Return definition and hash of a topic's type: the bag's own, else those installed here."""
     carried = connection.msgdef
-    known = carried.format != MessageDefinitionFormat.NONE and carried.data
-    definition = carried if known else installed(connection.msgtype)
-    if definition is None:
-        return None
-    digest = connection.digest or type_hash(connection.msgtype, definition)
-    return (definition, digest) if digest else None
+    for definition in (carried, installed(connection.msgtype)):
+        if definition and definition.format != MessageDefinitionFormat.NONE and definition.data:
+            digest = connection.digest or type_hash(connection.msgtype, definition)
+            if digest:
+                return definition, digest
+    return None

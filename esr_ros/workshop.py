@@ -7,14 +7,15 @@ import os
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from typing import Any, Dict, Iterator, Set
 
 from esr_core.errors import OptionError
+from esr_ros import bag_metadata
+from esr_ros.bag_metadata import MetadataError
 from esr_ros.bag_writer import NOTE, BagWriteError
 from esr_ros.journal import Journal, difference
+
+_JOURNAL, _OLD = "journal", "old"
 
 
 class Workshop:
@@ -28,14 +29,16 @@ class Workshop:
         """
         self.output = output.resolve()
         source = source.resolve()
-        within = self.output in source.parents or source in (self.output, *self.output.parents)
-        if within or not self.output.name:
-            raise OptionError(
-                f"{output} cannot be the output: it would lie over {source} or inside of it"
-            )
+        if not self.output.name:
+            raise OptionError(f"{output} cannot be the output")
         self._about = about
         self._folder = self.output.with_name(self.output.name + ".part")
         self.bag = self._folder / self.output.name
+        for place in (self.output, self._folder):
+            if place in source.parents or source in (place, *place.parents):
+                raise OptionError(
+                    f"{output} cannot be the output: {place} would lie over {source} or inside it"
+                )
 
     def is_needed(self, overwrite: bool, resume: bool) -> bool:
         """Return False if the output is there, made from the same, and ``resume`` allows for it.
@@ -46,8 +49,15 @@ class Workshop:
         before = note(self.output)
         if self.output.exists() and before is None:
             raise OptionError(f"{self.output} exists and is not of this command; name another")
-        if self._folder.exists() and not self._folder.is_dir():
+        if self._folder.exists() and not self._is_of_a_run():
             raise OptionError(f"{self._folder} is in the way; remove it, or name another --output")
+        if self.output.exists() and overwrite:
+            strangers = sorted(set(os.listdir(self.output)) - _files(self.output))
+            if strangers:
+                raise OptionError(
+                    f"{self.output} would be replaced, and {', '.join(strangers)} in it lost; move "
+                    "that away, or name another --output"
+                )
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
@@ -64,6 +74,11 @@ class Workshop:
             )
         return True
 
+    def _is_of_a_run(self) -> bool:
+        """Whether the folder is what a run that was killed has left."""
+        left = {_JOURNAL, self.output.name, _OLD}
+        return self._folder.is_dir() and set(os.listdir(self._folder)) <= left
+
     @contextmanager
     def opened(self, anew: bool = False) -> Iterator[Journal]:
         """Open the journal; after an error only that is left, if there is anything in it.
@@ -71,8 +86,14 @@ class Workshop:
         Raises:
             JournalError: an earlier run was about something else, or goes on still.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        journal = Journal(self._folder / "journal", self._about, anew)
+        was_there = self._folder.exists()
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            journal = Journal(self._folder / _JOURNAL, self._about, anew)
+        except OSError as error:
+            if not was_there:
+                self._remove()
+            raise BagWriteError(f"{self.output}: cannot be written ({error})") from error
         try:
             shutil.rmtree(self.bag, ignore_errors=True)  # of a run that was killed
             yield journal
@@ -80,10 +101,9 @@ class Workshop:
             shutil.rmtree(self.bag, ignore_errors=True)
             if journal.is_empty:
                 self._remove()
-            elif isinstance(error, (OSError, BagWriteError)):
-                raise BagWriteError(
-                    f"{self.output}: cannot be written ({error}); the same with --resume goes on"
-                ) from error
+            if isinstance(error, (OSError, BagWriteError)):
+                hint = "" if journal.is_empty else "; the same with --resume goes on"
+                raise BagWriteError(f"{self.output}: cannot be written ({error}){hint}") from error
             raise
         finally:
             journal.close()
@@ -92,8 +112,7 @@ class Workshop:
         """Put what is whole into its place."""
         if self.output.exists():
             # Into the folder that is removed below.
-            old = self._folder / "old"
-            os.rename(self.output, old)
+            os.rename(self.output, self._folder / _OLD)
         os.rename(self.bag, self.output)
         self._remove()
 
@@ -103,8 +122,13 @@ class Workshop:
 
 def note(bag: Path) -> Any:
     """Return what a bag of this package says it was made from; None if it is not one."""
-    with suppress(OSError, YAMLError, KeyError, TypeError, ValueError):
-        text = (bag / "metadata.yaml").read_text(encoding="utf-8")
-        custom = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]["custom_data"]
-        return json.loads(custom[NOTE])
+    with suppress(OSError, MetadataError, LookupError, TypeError, ValueError):
+        metadata = bag_metadata.read(bag)
+        return json.loads(metadata.custom[NOTE]) if metadata else None
     return None
+
+
+def _files(bag: Path) -> Set[str]:
+    """Return the names of a bag's files."""
+    metadata = bag_metadata.read(bag)
+    return {bag_metadata.NAME, *metadata.files} if metadata else set()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any, Callable
 
 import bags
+import mcap.writer
 import pytest
+from mcap.reader import make_reader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from esr_ros.bag import Bag, BagError
-from esr_ros.bag_writer import BagWriter
+from esr_ros.bag_writer import BagWriteError, BagWriter
 from esr_ros.photo_camera import Play
 
 STORAGES = ("mcap", "sqlite3")
@@ -124,10 +127,166 @@ def test_a_folder_of_bags_is_pointed_into(whole: Path) -> None:
         Bag(whole)
 
 
-@pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
-def test_compressed_bags_are_read(whole: Path, tmp_path: Path, mode: CompressionMode) -> None:
+Rewritten = Callable[..., list[tuple[int, bytes]]]
+
+
+@pytest.fixture
+def rewritten(whole: Path, tmp_path: Path) -> Rewritten:
+    """Write the MCAP anew as Foxglove's library does it; returns what is in it then."""
+
+    def write(
+        channels: int = 1,
+        order: Callable[[list[Any]], list[Any]] = lambda each: each,
+        **flags: Any,
+    ) -> list[tuple[int, bytes]]:
+        with open(bags.storage_file(whole / "mcap"), "rb") as stream:
+            found = list(make_reader(stream).iter_messages())
+        with open(tmp_path / "again.mcap", "wb") as stream:
+            writer = mcap.writer.Writer(stream, chunk_size=100_000, **flags)
+            writer.start("ros2")
+            schema, channel, _ = found[0]
+            assert schema is not None
+            kind = writer.register_schema(schema.name, schema.encoding, schema.data)
+            numbers = [writer.register_channel(channel.topic, "cdr", kind) for _ in range(channels)]
+            messages = order([message for _, _, message in found])
+            for i, each in enumerate(messages):
+                number = numbers[i % channels]
+                writer.add_message(number, each.log_time, each.data, each.publish_time)
+            writer.finish()
+        return [(each.log_time, each.data) for each in messages]
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"index_types": mcap.writer.IndexType.CHUNK},  # no index of the messages in a chunk
+        {"index_types": mcap.writer.IndexType.NONE},
+        {"repeat_channels": False, "use_statistics": False},
+        {"repeat_schemas": False},
+        {"use_chunking": False},
+        {"compression": mcap.writer.CompressionType.LZ4},
+        {"channels": 2},  # of the same topic and type, as several publishers have them
+    ],
+)
+def test_whatever_index_a_file_has_all_messages_are_read(
+    rewritten: Rewritten, tmp_path: Path, flags: dict[str, Any]
+) -> None:
+    messages = rewritten(**flags)
+    assert bags.content(tmp_path / "again.mcap") == {TOPIC: messages}
+    with Bag(tmp_path / "again.mcap") as bag:
+        assert [(each.topic, each.msgcount) for each in bag.connections] == [(TOPIC, LONG.frames)]
+        assert bag.damage == []
+
+
+def test_without_chunks_messages_come_as_written(rewritten: Rewritten, tmp_path: Path) -> None:
+    def swapped(each: list[Any]) -> list[Any]:
+        return [*each[:20], each[21], each[20], *each[22:]]
+
+    messages = rewritten(order=swapped, use_chunking=False)
+    assert bags.content(tmp_path / "again.mcap") == {TOPIC: messages}
+
+
+def test_a_chunk_that_cannot_be_decompressed_is_damage(
+    rewritten: Rewritten, tmp_path: Path
+) -> None:
+    messages = rewritten(compression=mcap.writer.CompressionType.ZSTD)
+    path = tmp_path / "again.mcap"
+    data = bytearray(path.read_bytes())
+    begins = data.find(b"\x28\xb5\x2f\xfd", len(data) // 2)
+    data[begins : begins + 4] = b"oops"
+    path.write_bytes(data)
+    with Bag(path) as bag:
+        left = [(t, data) for _, t, data in bag.messages(bag.connections)]
+        assert any("are not as written" in each for each in bag.damage)
+    assert 0.5 * len(messages) < len(left) < len(messages)
+    assert left == [each for each in messages if each in left]
+
+
+def test_what_is_lost_without_a_word_is_said(whole: Path, tmp_path: Path) -> None:
+    """A block of zeros in a chunk without a checksum, and a file that is not there."""
+    zeroed = bags.damaged(whole / "mcap", tmp_path / "zeroed")
+    file = bags.storage_file(zeroed)
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 100_000] = bytes(100_000)  # more than a message
+    file.write_bytes(data)
+    with Bag(zeroed) as bag:
+        left = list(bag.messages(bag.connections))
+        assert len(left) < LONG.frames
+        lost = f"{LONG.frames - len(left)} of {LONG.frames} messages on {TOPIC} are missing"
+        assert any(lost in each or "are not as written" in each for each in bag.damage)
+
+    half = tmp_path / "half"
+    shutil.copytree(whole / "mcap", half)
+    text = (half / "metadata.yaml").read_text()
+    text = text.replace(f"message_count: {LONG.frames}", f"message_count: {2 * LONG.frames}")
+    text = text.replace("  - mcap.mcap", "  - mcap.mcap\n  - mcap_1.mcap")
+    (half / "metadata.yaml").write_text(text)
+    with Bag(half) as bag:
+        assert "mcap_1.mcap is not there" in bag.damage
+        assert any(f"of {2 * LONG.frames} messages on {TOPIC}" in each for each in bag.damage)
+        assert len(list(bag.messages(bag.connections))) == LONG.frames
+
+
+def test_qos_in_metadata_that_differs_from_the_files_loses_nothing(
+    whole: Path, tmp_path: Path
+) -> None:
+    for storage in STORAGES:
+        shutil.copytree(whole / storage, tmp_path / storage)
+        path = tmp_path / storage / "metadata.yaml"
+        assert "depth: 10" in path.read_text()
+        path.write_text(path.read_text().replace("depth: 10", "depth: 7"))
+        assert bags.content(tmp_path / storage) == bags.content(whole / storage)
+
+
+def test_files_that_overlap_in_time_are_read_each_by_itself(
+    rewritten: Rewritten, tmp_path: Path
+) -> None:
+    messages = rewritten()
+    shutil.copy(tmp_path / "again.mcap", tmp_path / "x_0.mcap")
+    data = bytearray((tmp_path / "again.mcap").read_bytes())
+    data[len(data) // 2] ^= 0xFF  # Foxglove's library writes checksums
+    (tmp_path / "x_1.mcap").write_bytes(data)
+    (tmp_path / "again.mcap").unlink()
+    left = bags.content(tmp_path)[TOPIC]
+    first, second = left[: len(messages)], left[len(messages) :]
+    assert first == messages
+    assert 0.5 * len(messages) < len(second) < len(messages)
+    assert second == [each for each in messages if each in second]
+
+
+def test_a_log_that_was_not_brought_in_is_said(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole / "sqlite3", tmp_path / "killed")
+    file = bags.storage_file(tmp_path / "killed")
+    file.with_name(file.name + "-wal").write_bytes(b"pages")
+    with Bag(tmp_path / "killed") as bag:
+        assert any("sqlite3.db3-wal and not read" in each for each in bag.damage)
+        assert len(list(bag.messages(bag.connections))) == LONG.frames
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a b\n"])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_odd_names_are_read(whole: Path, tmp_path: Path, storage: str, name: str) -> None:
+    shutil.copytree(whole / storage, tmp_path / name)
+    with Bag(tmp_path / name) as bag:
+        assert len(list(bag.messages(bag.connections))) == LONG.frames
+        assert bag.damage == []
+
+
+def test_sqlite_is_not_written_beside_the_place_it_is_meant_for(tmp_path: Path) -> None:
+    with pytest.raises(BagWriteError, match="cannot be written as sqlite3; choose another"):
+        BagWriter(tmp_path / "x#1", "sqlite3")
+    assert list(tmp_path.iterdir()) == []
+    with BagWriter(tmp_path / "x#1", "mcap") as writer:
+        writer.put(writer.offer("/chatter", "std_msgs/msg/String"), 2, b"")
+    assert list(bags.content(tmp_path / "x#1")) == ["/chatter"]
+
+
+def compressed(whole: Path, path: Path, mode: CompressionMode) -> Path:
     with Bag(whole / "sqlite3") as bag:
-        writer = Writer(tmp_path / "small", version=8, storage_plugin=StoragePlugin.SQLITE3)
+        writer = Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3)
         writer.set_compression(mode, CompressionFormat.ZSTD)
         with writer:
             (source,) = bag.connections
@@ -136,7 +295,34 @@ def test_compressed_bags_are_read(whole: Path, tmp_path: Path, mode: Compression
             )
             for _, time_ns, data in bag.messages([source]):
                 writer.write(made, time_ns, data)
-    assert bags.content(tmp_path / "small") == bags.content(whole / "sqlite3")
+    return path
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
+@pytest.mark.parametrize("has_metadata", [True, False])
+def test_compressed_bags_are_read(
+    whole: Path, tmp_path: Path, mode: CompressionMode, has_metadata: bool
+) -> None:
+    small = compressed(whole, tmp_path / "small", mode)
+    if not has_metadata:
+        (small / "metadata.yaml").unlink()
+    assert bags.content(small) == bags.content(whole / "sqlite3")
+    with Bag(small) as bag:
+        assert bag.storage == "sqlite3"
+        assert bag.damage == []
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
+def test_of_compressed_bags_that_were_cut_off_the_beginning_is_read(
+    whole: Path, tmp_path: Path, mode: CompressionMode
+) -> None:
+    small = compressed(whole, tmp_path / "small", mode)
+    (file,) = (each for each in small.iterdir() if each.name != "metadata.yaml")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    messages = bags.content(whole / "sqlite3")[TOPIC]
+    left = bags.content(small)[TOPIC]
+    assert 0.3 * len(messages) < len(left) < 0.7 * len(messages)
+    assert left == messages[: len(left)]
 
 
 def test_no_bags(tmp_path: Path) -> None:

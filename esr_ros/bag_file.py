@@ -1,0 +1,150 @@
+"""One file of a bag: read by its index, or where that fails, from its beginning."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import Collection, Iterator, List, Optional
+
+import apsw
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.rosbag2.storage_mcap import McapReader
+
+from esr_ros.salvage import UNREADABLE, Item, Salvage
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError  # novm
+else:
+    from backports.zstd import ZstdError
+
+#: What rosbags raises for a file that is not as it should be.
+_DAMAGED = (*UNREADABLE, ReaderError, ZstdError, apsw.Error)
+#: In an SQLite database's path rosbags takes them for the syntax of a URI.
+ODD_IN_PATHS = "#?%"
+
+
+class BagFile:
+    """An ``.mcap`` or ``.db3`` file.
+
+    ``connections`` are its topics, with the number of their messages. ``damage`` is what could not
+    be read so far, in words.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError if it cannot be opened."""
+        self.path = path
+        self.damage: List[str] = []
+        self._salvage: Optional[Salvage] = None
+        self._reader = self._by_index()
+        reader = self._reader or self._begin_salvage()
+        self.connections: List[Connection] = list(reader.connections)
+        wal = path.with_name(path.name + "-wal")
+        if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
+            self._note(
+                f'what was recorded last is in {wal.name} and not read; "sqlite3 {path.name} '
+                "'PRAGMA wal_checkpoint'\" brings it in"
+            )
+
+    def _by_index(self) -> Optional[Reader]:
+        """Return what reads it by its index, if that tells of all that is in it."""
+        if self.path.suffix == ".db3" and set(ODD_IN_PATHS) & set(str(self.path)):
+            return None
+        reader = Reader(self.path)
+        try:
+            reader.open()
+        except _DAMAGED as error:
+            if not self._begin_salvage().damage:
+                self._note(f"without a proper end ({' '.join(str(error).split())})")
+            return None
+        if _tells_all(reader):
+            return reader
+        reader.close()
+        return None
+
+    def _begin_salvage(self) -> Salvage:
+        """Look through all of it, for what can be read."""
+        if self._salvage is None:
+            self._salvage = Salvage(self.path)
+            for said in self._salvage.damage:
+                self._note(said)
+        return self._salvage
+
+    def _note(self, said: str) -> None:
+        if said not in self.damage:
+            self.damage.append(said)
+
+    def messages(self, numbers: Collection[int]) -> Iterator[Item]:
+        """Yield the messages of the connections with these ids, once each.
+
+        By time where there is an index. What is damaged is left out, and noted.
+        """
+        told = _Told(self._reader)
+        if self._reader is not None:
+            wanted = [each for each in self.connections if each.id in numbers]
+            try:
+                for connection, time_ns, data in self._reader.messages(wanted) if wanted else ():
+                    told.add(connection.id, time_ns)
+                    yield connection.id, time_ns, data
+                self._compare(wanted, told.counts)
+                return
+            except _DAMAGED:
+                self._begin_salvage()
+        for item in self._begin_salvage().messages():
+            if item[0] in numbers and not told.has(item):
+                yield item
+
+    def _compare(self, wanted: Collection[Connection], counts: Counter[int]) -> None:
+        for each in wanted:
+            missing = each.msgcount - counts[each.id]
+            if missing > 0:
+                self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._reader is not None:
+            with suppress(*_DAMAGED):
+                self._reader.close()
+
+
+class _Told:
+    """Which messages were told by an index, before it failed."""
+
+    def __init__(self, reader: Optional[Reader]) -> None:
+        storage = reader.storage if reader else None
+        self._is_by_time = not isinstance(storage, McapReader) or bool(storage.chunks)
+        self.counts: Counter[int] = Counter()  # by number of the connection
+        self._last_ns = -1
+        self._at_last: Counter[int] = Counter()
+
+    def add(self, number: int, time_ns: int) -> None:
+        """Note a message."""
+        self.counts[number] += 1
+        if time_ns != self._last_ns:
+            self._last_ns = time_ns
+            self._at_last.clear()
+        self._at_last[number] += 1
+
+    def has(self, item: Item) -> bool:
+        """Whether a message, of those that come in the order of the file, was told; ask once."""
+        number, time_ns, _ = item
+        if self._is_by_time and time_ns != self._last_ns:
+            return time_ns < self._last_ns
+        left = self._at_last if self._is_by_time else self.counts
+        left[number] -= 1
+        return left[number] >= 0
+
+
+def _tells_all(reader: Reader) -> bool:
+    """Whether an index has all the messages that the file says it has, and what they are."""
+    storage = reader.storage
+    if not reader.connections:
+        return False
+    if isinstance(storage, McapReader) and storage.chunks:
+        if any(each.msgdef.format == MessageDefinitionFormat.NONE for each in reader.connections):
+            return False
+        indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
+        return indexed == reader.message_count
+    return True
