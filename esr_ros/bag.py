@@ -64,7 +64,7 @@ class Bag:
     def damage(self) -> List[str]:
         """What could not be read so far, in words."""
         parts = [f"{name}: {said}" for name, part in self._parts for said in part.damage]
-        return [*self._damage, *parts]
+        return [*parts, *self._damage]
 
     def note_damage(self, said: str) -> None:
         """Add to ``damage`` what somebody who looked into the messages found."""
@@ -130,7 +130,7 @@ class Bag:
             digests[topic, kind] = digest
             if counts[topic, kind] < count:
                 self.note_damage(
-                    f"of {count} messages on {topic}, as metadata.yaml has it, "
+                    f"metadata.yaml counts {count} messages on {topic}, but "
                     f"{counts[topic, kind]} are there"
                 )
         carried = {
