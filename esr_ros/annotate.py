@@ -6,12 +6,14 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from esr_core.digest import digest
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.stream import Stream
 from esr_ros.answers import BELOW, Answers, answer_topics
 from esr_ros.bag import Bag, BagError, Message
 from esr_ros.bag_writer import BagWriter
@@ -146,6 +148,9 @@ class _Work:
         self._engine = engine
         self._journal = journal
         self._names = names
+        # What each camera remembers: of this bag alone, and nothing where no image needs it.
+        follows = order.options.detect_every > 1
+        self._streams = {topic: Stream() for topic in names} if follows else {}
         self._times_ns: List[int] = []  # of the first message and the last
         self.report = Report("", "")
 
@@ -198,16 +203,19 @@ class _Work:
     def _looked_at(self) -> Iterator[Tuple[_Batch, List[Sight]]]:
         """Yield batches in their order with what they show: from the journal, then anew."""
         batches = self._batches()
-        before: List[Recorded] = []  # what the image after them depends on
+        # Of each camera, what the image after them depends on.
+        before: Dict[Stream, List[Recorded]] = {each: [] for each in self._streams.values()}
         for batch in batches:
             sights, found = self._journal.read()
             if not found:
-                yield from self._anew(before, batch, batches)
+                yield from self._anew([*chain(*before.values())], batch, batches)
                 return
             self.report.resumed += len(sights)
             for image, sight in zip(batch.images, sights):
-                begins = sight.detected and not sight.error
-                before = [image] if begins else [*before, image]
+                if image.stream and not sight.error:
+                    if sight.detected:
+                        before[image.stream].clear()
+                    before[image.stream].append(image)
             if self._order.image:  # the journal has no pixels
                 sights = self._with_pixels(batch, sights)
             yield batch, sights
@@ -221,7 +229,7 @@ class _Work:
     def _anew(
         self, before: List[Recorded], first: _Batch, others: Iterable[_Batch]
     ) -> Iterator[Tuple[_Batch, List[Sight]]]:
-        if self._pipeline.options.detect_every > 1 and before:
+        if before:
             self._engine.result(self._engine.submit(before))
         waiting: Deque[Tuple[_Batch, Any]] = deque([(first, self._engine.submit(first.images))])
         for batch in others:
@@ -248,7 +256,8 @@ class _Work:
             batch.messages.append(message)
             size += len(data)
             if connection.topic in self._names:
-                batch.images.append(Recorded(connection.msgtype, data))
+                stream = self._streams.get(connection.topic)
+                batch.images.append(Recorded(connection.msgtype, data, stream))
             if len(batch.images) == BATCH_IMAGES or size >= BATCH_BYTES:
                 yield batch
                 batch, size = _Batch([], []), 0
