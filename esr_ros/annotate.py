@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -25,6 +27,8 @@ from esr_ros.workshop import Workshop
 #: A batch has so many images, or is so large with what lies between them.
 BATCH_IMAGES = 8
 BATCH_BYTES = 16 << 20
+#: So much of a file's beginning and of its end tells it from others, however long it is.
+END_BYTES = 1 << 20
 #: How many images are done, of how many.
 OnProgress = Callable[[int, int], None]
 
@@ -118,7 +122,7 @@ def _about(
     for name in ("model", "provider", "threads", "detector_model"):
         del options[name]  # what counts of them is below
     return {
-        "bag": [[file.name, file.stat().st_size] for file in bag.files],
+        "bag": [[file.name, file.stat().st_size, _digest_of_ends(file)] for file in bag.files],
         "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
         **options,
         "topics": list(cameras),
@@ -128,6 +132,15 @@ def _about(
         "storage": order.storage or bag.storage,
         "batch": [BATCH_IMAGES, BATCH_BYTES],
     }
+
+
+def _digest_of_ends(path: Path) -> str:
+    """Return the SHA-256 of a file's ends; of two recordings the times in them differ, at least."""
+    with open(path, "rb") as file:
+        content = hashlib.sha256(file.read(END_BYTES))
+        file.seek(max(file.seek(0, os.SEEK_END) - END_BYTES, 0))
+        content.update(file.read())
+    return content.hexdigest()
 
 
 class _Work:

@@ -433,6 +433,20 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
     assert bags.content(tmp_path / "again")["/again"] == bags.answers(annotated)["/emotion"]
 
 
+@pytest.mark.parametrize("flip", [0.1, 0.9])
+def test_another_bag_of_the_same_name_and_size(walk: Path, tmp_path: Path, flip: float) -> None:
+    """Done or half done, nothing of one bag is taken for another's."""
+    pipeline = EmotionPipeline()
+    order = Order(pipeline.options, resume=True)
+    annotate(walk, tmp_path / "done", order, pipeline, Stopping(pipeline))
+    with pytest.raises(KeyboardInterrupt):
+        annotate(walk, tmp_path / "half", order, pipeline, Stopping(pipeline, 5))
+    other = bags.damaged(walk, tmp_path / "other", flip=flip)
+    for output, said in {"done": "done was made", "half": "half.part: was begun"}.items():
+        words = ("annotate", other, "-o", output, "--resume")
+        assert f"{said} with another bag;" in refusal(esr(tmp_path, *words))
+
+
 def test_nothing_else_is_ever_removed(walk: Path, tmp_path: Path) -> None:
     """Wherever the output would be, and whatever lies there."""
     folder = tmp_path / "mine"
