@@ -24,8 +24,9 @@ from esr_ros.journal import Journal
 from esr_ros.watcher import Recorded, Sight, pixels
 from esr_ros.workshop import Workshop
 
-#: A batch has so many images, or is so large with what lies between them.
+#: A batch has so many images, or with what lies between them so many messages, or bytes.
 BATCH_IMAGES = 8
+BATCH_MESSAGES = 10_000
 BATCH_BYTES = 16 << 20
 #: So much of a file's beginning and of its end tells it from others, however long it is.
 END_BYTES = 1 << 20
@@ -130,7 +131,7 @@ def _about(
         "image": order.image,
         "originals": order.originals,
         "storage": order.storage or bag.storage,
-        "batch": [BATCH_IMAGES, BATCH_BYTES],
+        "batch": [BATCH_IMAGES, BATCH_MESSAGES, BATCH_BYTES],
     }
 
 
@@ -271,7 +272,11 @@ class _Work:
             if connection.topic in self._names:
                 stream = self._streams.get(connection.topic)
                 batch.images.append(Recorded(connection.msgtype, data, stream))
-            if len(batch.images) == BATCH_IMAGES or size >= BATCH_BYTES:
+            if (
+                len(batch.images) == BATCH_IMAGES
+                or len(batch.messages) == BATCH_MESSAGES
+                or size >= BATCH_BYTES
+            ):
                 yield batch
                 batch, size = _Batch([], []), 0
         if batch.messages:

@@ -273,6 +273,23 @@ def test_images_of_an_earlier_run_are_not_kept(tmp_path: Path) -> None:
     assert peak_bytes < 50e6
 
 
+def test_many_small_messages_between_images(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    """They are not gathered up to the next image, however little they hold."""
+    with Bag(walk) as bag, BagWriter(tmp_path / "bag", "mcap") as writer:
+        images, ticks = writer.offer(TOPIC, COMPRESSED), writer.offer("/tick", "std_msgs/msg/Empty")
+        for image, (_, time_ns, data) in enumerate(bag.messages(bag.connections)):
+            writer.put(images, time_ns, data)
+            for tick in range(25_000 * (image == 9)):
+                writer.put(ticks, time_ns + tick, b"\0\1\0\0\0")
+    pipeline = EmotionPipeline()
+    engine = Stopping(pipeline)
+    annotate(tmp_path / "bag", tmp_path / "out", Order(pipeline.options), pipeline, engine)
+    assert [len(images) for images in engine.given] == [8, 2, 0, 8, 8, 8, 8]
+    made, given = (bags.content(tmp_path / name) for name in ("out", "bag"))
+    assert (made[TOPIC], made["/tick"]) == (given[TOPIC], given["/tick"])
+    assert made["/emotion"] == bags.answers(annotated)["/emotion"]
+
+
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: str) -> None:
     whole = bags.recorded(tmp_path / "whole", Play(((3.0, 1),), rate_hz=30.0), storage=storage)
