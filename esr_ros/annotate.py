@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -88,7 +88,7 @@ def annotate(
     Until all is done the work lies beside ``output``, in a folder that ends in ``.part``.
 
     Raises:
-        BagError: it cannot be read, or has no images.
+        BagError: it has no images, or none that can be read.
         OptionError: it is not said which topic is meant, or ``output`` is there.
         JournalError: an earlier run, not yet finished, was about something else.
         BagWriteError, OSError: it cannot be written.
@@ -165,11 +165,17 @@ class _Work:
         # What each camera remembers: of this bag alone, and nothing where no image needs it.
         follows = order.options.detect_every > 1
         self._streams = {topic: Stream() for topic in names} if follows else {}
+        self._wanted = [each for each in bag.connections if order.originals or each.topic in names]
+        self._read: Counter[str] = Counter()  # messages by topic
         self._times_ns: List[int] = []  # of the first message and the last
         self.report = Report("", "")
 
     def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> Report:
-        """Answer all images; ``on_progress`` is told how many are done."""
+        """Answer all images; ``on_progress`` is told how many are done.
+
+        Raises:
+            BagError: there are none that can be read.
+        """
         on_progress(0)
         answers = self._answers(writer)
         for batch, sights in self._looked_at():
@@ -177,17 +183,31 @@ class _Work:
             times_ns = [*self._times_ns, batch.messages[0][1], batch.messages[-1][1]]
             self._times_ns = [times_ns[0], times_ns[-1]]
             for connection, time_ns, data in batch.messages:
+                self._read[connection.topic] += 1
                 if self._order.originals:
                     writer.write(connection, time_ns, data)
                 if connection.topic in answers:
                     self._answer(answers[connection.topic], time_ns, next(told))
             on_progress(self.report.images)
         report = self.report
+        report.damage, report.left_out = [*self._bag.damage, *self._missing()], writer.left_out
+        if not report.images:
+            raise BagError(f"{self._bag.path}: no image can be read: {'; '.join(report.damage)}")
         report.faces = sum(each.faces for each in answers.values())
         report.with_faces = sum(each.with_faces for each in answers.values())
-        report.damage, report.left_out = list(self._bag.damage), writer.left_out
         report.recorded_s = (self._times_ns[-1] - self._times_ns[0]) * 1e-9
         return report
+
+    def _missing(self) -> List[str]:
+        """Say of which topics the bag counts more messages than were read."""
+        counted: Counter[str] = Counter()
+        for each in self._wanted:
+            counted[each.topic] += each.msgcount
+        return [
+            f"{lost} of {counted[topic]} {'images' if topic in self._names else 'messages'} on "
+            f"{topic} are missing: the bag counts more than can be read"
+            for topic, lost in (counted - self._read).items()
+        ]
 
     def _answers(self, writer: BagWriter) -> Dict[str, Answers]:
         """Make who tells, for each image topic."""
@@ -259,13 +279,8 @@ class _Work:
         return batch, sights
 
     def _batches(self) -> Iterator[_Batch]:
-        wanted = [
-            each
-            for each in self._bag.connections
-            if self._order.originals or each.topic in self._names
-        ]
         batch, size = _Batch([], []), 0
-        for message in self._bag.messages(wanted):
+        for message in self._bag.messages(self._wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)

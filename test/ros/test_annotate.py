@@ -19,6 +19,7 @@ from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
 from commands import esr, refusal
 from rosbags.rosbag2 import Reader
+from ruamel.yaml import YAML
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -304,6 +305,47 @@ def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: 
         bags.content(tmp_path / f"{name}_emotions")["/emotion"] for name in ("cut", "whole")
     )
     assert cut == full[: len(cut)]
+
+
+def counted(bag: Path, topic: str, count: int) -> None:
+    """Let a bag's metadata count so many messages on a topic."""
+    file, yaml = bag / "metadata.yaml", YAML()
+    content = yaml.load(file)
+    for each in content["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        if each["topic_metadata"]["name"] == topic:
+            each["message_count"] = count
+    yaml.dump(content, file)
+
+
+def test_images_that_a_bag_counts_but_lacks(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    for count, damage in {
+        60: [f"18 of 60 images on {TOPIC} are missing: the bag counts more than can be read"],
+        42: [],
+        30: [],
+    }.items():
+        bag = bags.damaged(walk, tmp_path / f"counts_{count}")
+        counted(bag, TOPIC, count)
+        told = report(esr(tmp_path, "annotate", bag, "-o", f"out_{count}", "--json"))
+        assert (told["answered"], told["damage"]) == (42, damage)
+        assert bags.answers(tmp_path / f"out_{count}") == bags.answers(annotated)
+
+
+@pytest.mark.parametrize("ticks", [0, 5])
+def test_no_image_can_be_read(tmp_path: Path, ticks: int) -> None:
+    with BagWriter(tmp_path / "bag", "mcap") as writer:
+        writer.offer(TOPIC, COMPRESSED)
+        tick = writer.offer("/tick", "std_msgs/msg/Empty")
+        for number in range(ticks):
+            writer.put(tick, 10**18 + number, b"\0\1\0\0\0")
+    counted(tmp_path / "bag", TOPIC, 60)
+    counted(tmp_path / "bag", "/tick", 7)
+    said = refusal(esr(tmp_path, "annotate", "bag"))
+    assert said == (
+        f"esr annotate: bag: no image can be read: 60 of 60 images on {TOPIC} are missing: the bag "
+        f"counts more than can be read; {7 - ticks} of 7 messages on /tick are missing: the bag "
+        "counts more than can be read"
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["bag"]
 
 
 class Run:
