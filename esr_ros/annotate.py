@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from esr_core.digest import digest
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.stream import Stream
 from esr_ros.answers import BELOW, Answers, answer_topics
 from esr_ros.bag import Bag, BagError, Message
 from esr_ros.bag_writer import BagWriter
@@ -20,9 +24,12 @@ from esr_ros.journal import Journal
 from esr_ros.watcher import Recorded, Sight, pixels
 from esr_ros.workshop import Workshop
 
-#: A batch has so many images, or is so large with what lies between them.
+#: A batch has so many images, or with what lies between them so many messages, or bytes.
 BATCH_IMAGES = 8
+BATCH_MESSAGES = 10_000
 BATCH_BYTES = 16 << 20
+#: So much of a file's beginning and of its end tells it from others, however long it is.
+END_BYTES = 1 << 20
 #: How many images are done, of how many.
 OnProgress = Callable[[int, int], None]
 
@@ -81,7 +88,7 @@ def annotate(
     Until all is done the work lies beside ``output``, in a folder that ends in ``.part``.
 
     Raises:
-        BagError: it cannot be read, or has no images.
+        BagError: it has no images, or none that can be read.
         OptionError: it is not said which topic is meant, or ``output`` is there.
         JournalError: an earlier run, not yet finished, was about something else.
         BagWriteError, OSError: it cannot be written.
@@ -91,7 +98,8 @@ def annotate(
         cameras = bag.image_topics(order.topics)
         total = sum(each.msgcount for each in bag.connections if each.topic in cameras)
         if not total:
-            raise BagError(f"{path}: there are no images on {', '.join(cameras)}")
+            why = f" ({'; '.join(bag.damage)})" if bag.damage else ""
+            raise BagError(f"{path}: there are no images on {', '.join(cameras)}{why}")
         names = dict(zip(cameras, answer_topics(cameras, order.emotion_topic)))
         about = _about(bag, order, cameras, pipeline)
         workshop = Workshop(output, path, about)
@@ -116,7 +124,7 @@ def _about(
     for name in ("model", "provider", "threads", "detector_model"):
         del options[name]  # what counts of them is below
     return {
-        "bag": [[file.name, file.stat().st_size] for file in bag.files],
+        "bag": [[file.name, file.stat().st_size, _digest_of_ends(file)] for file in bag.files],
         "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
         **options,
         "topics": list(cameras),
@@ -124,8 +132,17 @@ def _about(
         "image": order.image,
         "originals": order.originals,
         "storage": order.storage or bag.storage,
-        "batch": [BATCH_IMAGES, BATCH_BYTES],
+        "batch": [BATCH_IMAGES, BATCH_MESSAGES, BATCH_BYTES],
     }
+
+
+def _digest_of_ends(path: Path) -> str:
+    """Return the SHA-256 of a file's ends; of two recordings the times in them differ, at least."""
+    with open(path, "rb") as file:
+        content = hashlib.sha256(file.read(END_BYTES))
+        file.seek(max(file.seek(0, os.SEEK_END) - END_BYTES, 0))
+        content.update(file.read())
+    return content.hexdigest()
 
 
 class _Work:
@@ -146,11 +163,19 @@ class _Work:
         self._engine = engine
         self._journal = journal
         self._names = names
+        # What each camera remembers: of this bag alone, and nothing where no image needs it.
+        follows = order.options.detect_every > 1
+        self._streams = {topic: Stream() for topic in names} if follows else {}
+        self._wanted = [each for each in bag.connections if order.originals or each.topic in names]
         self._times_ns: List[int] = []  # of the first message and the last
         self.report = Report("", "")
 
     def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> Report:
-        """Answer all images; ``on_progress`` is told how many are done."""
+        """Answer all images; ``on_progress`` is told how many are done.
+
+        Raises:
+            BagError: there are none that can be read.
+        """
         on_progress(0)
         answers = self._answers(writer)
         for batch, sights in self._looked_at():
@@ -164,9 +189,11 @@ class _Work:
                     self._answer(answers[connection.topic], time_ns, next(told))
             on_progress(self.report.images)
         report = self.report
+        report.damage, report.left_out = self._bag.damage, writer.left_out
+        if not report.images:
+            raise BagError(f"{self._bag.path}: no image can be read: {'; '.join(report.damage)}")
         report.faces = sum(each.faces for each in answers.values())
         report.with_faces = sum(each.with_faces for each in answers.values())
-        report.damage, report.left_out = list(self._bag.damage), writer.left_out
         report.recorded_s = (self._times_ns[-1] - self._times_ns[0]) * 1e-9
         return report
 
@@ -198,16 +225,19 @@ class _Work:
     def _looked_at(self) -> Iterator[Tuple[_Batch, List[Sight]]]:
         """Yield batches in their order with what they show: from the journal, then anew."""
         batches = self._batches()
-        before: List[Recorded] = []  # what the image after them depends on
+        # Of each camera, what the image after them depends on.
+        before: Dict[Stream, List[Recorded]] = {each: [] for each in self._streams.values()}
         for batch in batches:
             sights, found = self._journal.read()
             if not found:
-                yield from self._anew(before, batch, batches)
+                yield from self._anew([*chain(*before.values())], batch, batches)
                 return
             self.report.resumed += len(sights)
             for image, sight in zip(batch.images, sights):
-                begins = sight.detected and not sight.error
-                before = [image] if begins else [*before, image]
+                if image.stream and not sight.error:
+                    if sight.detected:
+                        before[image.stream].clear()
+                    before[image.stream].append(image)
             if self._order.image:  # the journal has no pixels
                 sights = self._with_pixels(batch, sights)
             yield batch, sights
@@ -221,7 +251,7 @@ class _Work:
     def _anew(
         self, before: List[Recorded], first: _Batch, others: Iterable[_Batch]
     ) -> Iterator[Tuple[_Batch, List[Sight]]]:
-        if self._pipeline.options.detect_every > 1 and before:
+        if before:
             self._engine.result(self._engine.submit(before))
         waiting: Deque[Tuple[_Batch, Any]] = deque([(first, self._engine.submit(first.images))])
         for batch in others:
@@ -237,19 +267,19 @@ class _Work:
         return batch, sights
 
     def _batches(self) -> Iterator[_Batch]:
-        wanted = [
-            each
-            for each in self._bag.connections
-            if self._order.originals or each.topic in self._names
-        ]
         batch, size = _Batch([], []), 0
-        for message in self._bag.messages(wanted):
+        for message in self._bag.messages(self._wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
             if connection.topic in self._names:
-                batch.images.append(Recorded(connection.msgtype, data))
-            if len(batch.images) == BATCH_IMAGES or size >= BATCH_BYTES:
+                stream = self._streams.get(connection.topic)
+                batch.images.append(Recorded(connection.msgtype, data, stream))
+            if (
+                len(batch.images) == BATCH_IMAGES
+                or len(batch.messages) == BATCH_MESSAGES
+                or size >= BATCH_BYTES
+            ):
                 yield batch
                 batch, size = _Batch([], []), 0
         if batch.messages:

@@ -95,8 +95,9 @@ def parsed(name: str, definition: MessageDefinition) -> Typesdict:
 def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:
     """Return definition and hash of a topic's type: the bag's own, else those installed here."""
     carried = connection.msgdef
-    for definition in (carried, installed(connection.msgtype)):
-        if definition and definition.format != MessageDefinitionFormat.NONE and definition.data:
+    known = carried.format != MessageDefinitionFormat.NONE and carried.data
+    for definition in (carried if known else None, installed(connection.msgtype)):
+        if definition is not None:
             digest = connection.digest or type_hash(connection.msgtype, definition)
             if digest:
                 return definition, digest

@@ -29,8 +29,8 @@ class EngineError(EsrError):
 class Engine(Protocol):
     """Looks at batches of images, several at a time; what each shows does not depend on where.
 
-    With ``detect_every`` above 1 an image depends on the one before, so only an engine with a
-    single worker will do.
+    With ``detect_every`` above 1 an image depends on the one before in its stream, so only an
+    engine with a single worker will do.
     """
 
     workers: int

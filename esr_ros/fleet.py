@@ -125,7 +125,7 @@ def _of_file(path: Any) -> Dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = [content[name]["ros__parameters"] for name in _NODES if name in content]
-        values = {name: value for node in nodes for name, value in node.items()}
+        values = {str(name): value for node in nodes for name, value in node.items()}
     except OSError as error:
         raise OptionError(f"--params-file: {path}: {error.strerror}") from error
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:

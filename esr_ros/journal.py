@@ -92,7 +92,7 @@ class Journal:
 
     def add(self, sights: Sequence[Sight]) -> None:
         """Append a batch, once all earlier ones have been read."""
-        self.is_empty = False
+        self.is_empty = self.is_empty and not sights
         self._append(_packed(sights))
 
     def _append(self, content: bytes) -> None:

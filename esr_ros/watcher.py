@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from esr_core.errors import ImageError
 from esr_core.infer import Model
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, Seen, View
+from esr_core.stream import Stream
 from esr_ros import cdr
 from esr_ros.images import decode
 
@@ -22,6 +23,7 @@ class Recorded(NamedTuple):
 
     type: str  # IMAGE or COMPRESSED
     data: bytes
+    stream: Optional[Stream] = None  # its camera's; None: nothing before it counts
 
 
 class Stamp(NamedTuple):
@@ -55,7 +57,10 @@ def pixels(image: Recorded) -> NDArray[np.uint8]:
 
 
 class Watcher:
-    """Looks at images; one thread's own, but for the network, which threads can share."""
+    """Looks at images; one thread's own, but for the network, which threads can share.
+
+    It remembers nothing: what counts of the images before is in their streams.
+    """
 
     def __init__(self, options: PipelineOptions, model: Optional[Model] = None) -> None:
         self._pipeline = EmotionPipeline(options, model=model)
@@ -75,8 +80,7 @@ class Watcher:
             rgb = decode(message)
         except ImageError as error:
             return Sight(header, error=str(error))
-        # With detect_every above 1 the one stream remembers the image before.
-        stream = self._pipeline.stream
+        stream = image.stream or Stream()
         seen = self._pipeline.see([View(stream, rgb, 0.0)])[0]
         shape = rgb.shape[0], rgb.shape[1]
         kept = rgb if keep_rgb else None

@@ -8,8 +8,9 @@ import resource
 import signal
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Sequence
 
 import bags
 import numpy as np
@@ -18,16 +19,19 @@ from ament_index_python.packages import get_package_share_directory
 from builtin_interfaces.msg import Time
 from commands import esr, refusal
 from rosbags.rosbag2 import Reader
+from ruamel.yaml import YAML
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from esr_core.pipeline import EmotionPipeline, View
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 from esr_core.stream import Stream
 from esr_ros import cdr, messages
+from esr_ros.annotate import Order, Report, annotate
 from esr_ros.bag import Bag
 from esr_ros.bag_writer import BagWriter
 from esr_ros.images import decode
 from esr_ros.photo_camera import Painter, Play
+from esr_ros.watcher import COMPRESSED, Recorded, Sight, Watcher
 
 TOPIC = "/image_raw/compressed"
 OWN = ("/emotion", "/emotion/detections", "/emotion/events", "/emotion/vision_info")
@@ -157,27 +161,134 @@ def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
     assert faces == [[1], [1]]
 
 
-def test_two_cameras(walk: Path, tmp_path: Path) -> None:
-    sides = [{TOPIC: f"/{side}/image_raw/compressed"} for side in ("left", "right")]
-    left = bags.with_topics(tmp_path / "l", walk, sides[0])
-    with Bag(left) as bag, BagWriter(tmp_path / "both", "mcap") as writer:
-        made = [writer.offer(each[TOPIC], "sensor_msgs/msg/CompressedImage") for each in sides]
+#: Two cameras that see the same.
+SIDES = ("/left/image_raw/compressed", "/right/image_raw/compressed")
+
+
+@pytest.fixture(scope="module")
+def both(walk: Path) -> Path:
+    path = walk.parent / "both"
+    with Bag(walk) as bag, BagWriter(path, "mcap") as writer:
+        made = [writer.offer(each, COMPRESSED) for each in SIDES]
         for _, time_ns, data in bag.messages(bag.connections):
             for topic in made:
                 writer.put(topic, time_ns, data)
-    said = refusal(esr(tmp_path, "annotate", "both"))
+    return path
+
+
+@pytest.mark.parametrize("detect_every", [1, 5])
+def test_two_cameras(both: Path, tmp_path: Path, detect_every: int) -> None:
+    """Each is answered as it would be alone."""
+    said = refusal(esr(tmp_path, "annotate", both))
     assert said == (
-        "esr annotate: both: has several image topics; give --topic /left/image_raw/compressed, "
+        f"esr annotate: {both}: has several image topics; give --topic /left/image_raw/compressed, "
         "--topic /right/image_raw/compressed"
     )
-    words = [word for side in sides for word in ("--topic", side[TOPIC])]
-    told = report(esr(tmp_path, "annotate", "both", "--json", *words))
+    own = ["--detect-every", detect_every, "--json", "--topic", SIDES[0]]
+    told = report(esr(tmp_path, "annotate", both, "-o", "out", *own, "--topic", SIDES[1]))
     assert told["answered"] == 84
-    content = bags.content(tmp_path / "both_emotions")
+    content = bags.content(tmp_path / "out")
     assert content["/left/emotion"] == content["/right/emotion"]
-    one = report(esr(tmp_path, "annotate", "both", "-o", "one", "--json", *words[:2]))
+    one = report(esr(tmp_path, "annotate", both, "-o", "one", *own))
     assert one["answered"] == 42
     assert bags.content(tmp_path / "one")["/emotion"] == content["/left/emotion"]
+
+
+def test_a_bag_is_answered_as_if_there_were_no_other(tmp_path: Path) -> None:
+    """Nobody is followed from the end of a bag into the next one."""
+    for name in ("first", "second"):
+        bags.recorded(tmp_path / name, Play(((1.2, 1),), rate_hz=10.0))
+    words = ("--detect-every", "10", "--json")
+    report(esr(tmp_path, "annotate", "second", "-o", "alone", *words))
+    done = esr(tmp_path, "annotate", "first", "second", "-o", "out", *words)
+    assert done.returncode == 0, done.stderr
+    assert bags.answers(tmp_path / "out" / "second_emotions") == bags.answers(tmp_path / "alone")
+
+
+class Stopping:
+    """An engine that is stopped at a batch, and knows what it was given."""
+
+    workers = 1
+
+    def __init__(self, pipeline: EmotionPipeline, batches: int = 10**6) -> None:
+        self.given: List[Sequence[Recorded]] = []
+        self._watcher = Watcher(pipeline.options, pipeline.model)
+        self._batches = batches
+
+    def submit(self, images: Sequence[Recorded]) -> List[Sight]:
+        if len(self.given) == self._batches:
+            raise KeyboardInterrupt
+        self.given.append(images)
+        return self._watcher.look(images)
+
+    def result(self, ticket: List[Sight]) -> List[Sight]:
+        return ticket
+
+    def close(self) -> None:
+        pass
+
+
+def test_going_on_with_two_cameras(both: Path, tmp_path: Path) -> None:
+    """Of each camera only the images since a detection are looked at again."""
+    with Bag(both) as bag, BagWriter(tmp_path / "bag", "mcap") as writer:
+        made = {each.topic: writer.offer(each.topic, COMPRESSED) for each in bag.connections}
+        for number, (connection, time_ns, data) in enumerate(bag.messages(bag.connections)):
+            for spoilt in range(1 + 40 * (number == 21)):
+                writer.put(made[connection.topic], time_ns, b"" if spoilt else data)
+    options = PipelineOptions(detect_every=4)
+    pipeline = EmotionPipeline(options)
+    order = Order(options, SIDES, resume=True)
+
+    def run(output: str, engine: Stopping) -> Report:
+        return annotate(tmp_path / "bag", tmp_path / output, order, pipeline, engine)
+
+    run("whole", Stopping(pipeline))
+    with pytest.raises(KeyboardInterrupt):
+        run("out", Stopping(pipeline, 9))
+    told = run("out", engine := Stopping(pipeline))
+    assert (told.resumed, told.images, told.undecodable) == (7 * 8, 124, 40)
+    again = engine.given[0]
+    assert 2 <= len(again) <= 2 * 4
+    assert all(image.data for image in again)
+    assert bags.content(tmp_path / "out") == bags.content(tmp_path / "whole")
+
+
+def test_images_of_an_earlier_run_are_not_kept(tmp_path: Path) -> None:
+    """Also where none can be decoded."""
+    with BagWriter(tmp_path / "bag", "mcap") as writer:
+        topic = writer.offer("/image_raw", "sensor_msgs/msg/Image")
+        for number in range(14 * 8):
+            writer.put(topic, 10**18 + number * 10**8, bytes(10**6))
+    pipeline = EmotionPipeline()
+    order = Order(pipeline.options, originals=False, resume=True)
+
+    def run(engine: Stopping) -> Report:
+        return annotate(tmp_path / "bag", tmp_path / "out", order, pipeline, engine)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping(pipeline, 13))
+    tracemalloc.start()
+    assert run(Stopping(pipeline)).resumed == 11 * 8
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 50e6
+
+
+def test_many_small_messages_between_images(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    """They are not gathered up to the next image, however little they hold."""
+    with Bag(walk) as bag, BagWriter(tmp_path / "bag", "mcap") as writer:
+        images, ticks = writer.offer(TOPIC, COMPRESSED), writer.offer("/tick", "std_msgs/msg/Empty")
+        for image, (_, time_ns, data) in enumerate(bag.messages(bag.connections)):
+            writer.put(images, time_ns, data)
+            for tick in range(25_000 * (image == 9)):
+                writer.put(ticks, time_ns + tick, b"\0\1\0\0\0")
+    pipeline = EmotionPipeline()
+    engine = Stopping(pipeline)
+    annotate(tmp_path / "bag", tmp_path / "out", Order(pipeline.options), pipeline, engine)
+    assert [len(images) for images in engine.given] == [8, 2, 0, 8, 8, 8, 8]
+    made, given = (bags.content(tmp_path / name) for name in ("out", "bag"))
+    assert (made[TOPIC], made["/tick"]) == (given[TOPIC], given["/tick"])
+    assert made["/emotion"] == bags.answers(annotated)["/emotion"]
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -194,6 +305,47 @@ def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: 
         bags.content(tmp_path / f"{name}_emotions")["/emotion"] for name in ("cut", "whole")
     )
     assert cut == full[: len(cut)]
+
+
+def counted(bag: Path, topic: str, count: int) -> None:
+    """Let a bag's metadata count so many messages on a topic."""
+    file, yaml = bag / "metadata.yaml", YAML()
+    content = yaml.load(file)
+    for each in content["rosbag2_bagfile_information"]["topics_with_message_count"]:
+        if each["topic_metadata"]["name"] == topic:
+            each["message_count"] = count
+    yaml.dump(content, file)
+
+
+def test_images_that_a_bag_counts_but_lacks(walk: Path, annotated: Path, tmp_path: Path) -> None:
+    for count, damage in {
+        60: [f"metadata.yaml counts 60 messages on {TOPIC}, but 42 are there"],
+        42: [],
+        30: [],
+    }.items():
+        bag = bags.damaged(walk, tmp_path / f"counts_{count}")
+        counted(bag, TOPIC, count)
+        told = report(esr(tmp_path, "annotate", bag, "-o", f"out_{count}", "--json"))
+        assert (told["answered"], told["damage"]) == (42, damage)
+        assert bags.answers(tmp_path / f"out_{count}") == bags.answers(annotated)
+
+
+@pytest.mark.parametrize("ticks", [0, 5])
+def test_no_image_can_be_read(tmp_path: Path, ticks: int) -> None:
+    with BagWriter(tmp_path / "bag", "mcap") as writer:
+        writer.offer(TOPIC, COMPRESSED)
+        tick = writer.offer("/tick", "std_msgs/msg/Empty")
+        for number in range(ticks):
+            writer.put(tick, 10**18 + number, b"\0\1\0\0\0")
+    counted(tmp_path / "bag", TOPIC, 60)
+    counted(tmp_path / "bag", "/tick", 7)
+    said = refusal(esr(tmp_path, "annotate", "bag"))
+    assert said == (
+        f"esr annotate: bag: there are no images on {TOPIC} (metadata.yaml counts 60 messages on "
+        f"{TOPIC}, but 0 are there; metadata.yaml counts 7 messages on /tick, but {ticks} are "
+        "there)"
+    )
+    assert [each.name for each in tmp_path.iterdir()] == ["bag"]
 
 
 class Run:
@@ -340,6 +492,20 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
     assert bags.content(tmp_path / "again")["/again"] == bags.answers(annotated)["/emotion"]
 
 
+@pytest.mark.parametrize("flip", [0.1, 0.9])
+def test_another_bag_of_the_same_name_and_size(walk: Path, tmp_path: Path, flip: float) -> None:
+    """Done or half done, nothing of one bag is taken for another's."""
+    pipeline = EmotionPipeline()
+    order = Order(pipeline.options, resume=True)
+    annotate(walk, tmp_path / "done", order, pipeline, Stopping(pipeline))
+    with pytest.raises(KeyboardInterrupt):
+        annotate(walk, tmp_path / "half", order, pipeline, Stopping(pipeline, 5))
+    other = bags.damaged(walk, tmp_path / "other", flip=flip)
+    for output, said in {"done": "done was made", "half": "half.part: was begun"}.items():
+        words = ("annotate", other, "-o", output, "--resume")
+        assert f"{said} with another bag;" in refusal(esr(tmp_path, *words))
+
+
 def test_nothing_else_is_ever_removed(walk: Path, tmp_path: Path) -> None:
     """Wherever the output would be, and whatever lies there."""
     folder = tmp_path / "mine"
@@ -381,8 +547,8 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
     assert {len(each.emotions) for each in bags.emotions(tmp_path / "one")} == {0, 1}
     report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
     assert bags.answers(tmp_path / "two") == bags.answers(annotated)
-    file.write_text("/**:\n  ros__parameters:\n    max_facse: 1\n")
-    assert "unknown: max_facse" in refusal(esr(tmp_path, *words, "-o", "three"))
+    file.write_text("/**:\n  ros__parameters:\n    max_facse: 1\n    1: 2\n")
+    assert "unknown: 1, max_facse" in refusal(esr(tmp_path, *words, "-o", "three"))
     file.write_text("hello")
     assert "has nothing for emotion_node" in refusal(esr(tmp_path, *words, "-o", "three"))
 
