@@ -81,12 +81,12 @@ def write(
     exact: Optional[Report] = None,
     adaptive: Optional[Adaptive] = None,
 ) -> List[Path]:
-    """Write ``<model>.md`` and ``<model>-confusion.png`` beside a model; return both.
+    """Write a card and its picture to their :func:`places`; return these.
 
     exact: the report of the network before it was quantized. adaptive: what it is worth when it
     stops to ask.
     """
-    picture = model.with_name(model.stem + "-confusion.png")
+    card, picture = places(model)
     draw_confusion(picture, report.confusion, metadata.name)
     parts = [
         f"# {model.name}\n\nWritten by `esr card`; `esr evaluate --robustness` prints the same "
@@ -103,10 +103,14 @@ def write(
         _LIMITS,
         _LICENCE,
     ]
-    card = model.with_suffix(".md")
     with replacing(card) as partial:
         partial.write_text("\n".join(part for part in parts if part), encoding="utf-8")
     return [card, picture]
+
+
+def places(model: Path) -> List[Path]:
+    """Return ``<model>.md`` and ``<model>-confusion.png`` beside a model."""
+    return [model.with_suffix(".md"), model.with_name(model.stem + "-confusion.png")]
 
 
 def draw_confusion(path: Path, confusion: NDArray[np.int64], name: str) -> None:

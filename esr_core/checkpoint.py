@@ -116,6 +116,11 @@ def write_description(folder: Path, metadata: Metadata, name: str, onnx: str = "
         partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
+def files(folder: Path) -> list[Path]:
+    """Return the files of a folder that :func:`load` reads, or may read."""
+    return [each for each in folder.glob("*") if each.suffix in (".pt", ".json")]
+
+
 def find_description(folder: Path, name: str = "") -> Path:
     """Return where ``<name>.json`` lies, or the only JSON file there, whatever its name.
 

@@ -144,7 +144,6 @@ def recording(path: Path, rate_hz: float) -> Iterator[Recorder]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
-        partial.touch()  # which says why it cannot be, and OpenCV does not
         recorder = Recorder(partial.absolute(), rate_hz)
         try:
             yield recorder

@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
     fleet = ros.module("fleet")
     if arguments.jobs is not None and not 1 <= arguments.jobs <= 1024:
         raise OptionError(f"--jobs must be from 1 to 1024, but got {arguments.jobs}")
-    pairs = list(zip(arguments.bags, _outputs(arguments.bags, arguments.output)))
+    pairs = list(zip(arguments.bags, _outputs(arguments)))
     try:
         _annotate(arguments, fleet, pairs)
     except KeyboardInterrupt as stop:
@@ -111,8 +111,11 @@ def _annotate(arguments: argparse.Namespace, fleet: Any, pairs: List[Any]) -> No
             _tell(report, arguments.json, answers, progress.console)
 
 
-def _outputs(bags: List[Path], output: Any) -> List[Path]:
-    """Return where each bag's answers come."""
+def _outputs(arguments: argparse.Namespace) -> List[Path]:
+    """Return where each bag's answers come; what is in such a folder is replaced."""
+    bags, output = arguments.bags, arguments.output
+    read = [*bags, *flags.files(arguments), *filter(None, [arguments.params_file])]
+    kept = {place for each in map(Path.resolve, read) for place in (each, *each.parents)}
     if output is not None and len(bags) == 1:
         made = [output]
     else:
@@ -124,8 +127,8 @@ def _outputs(bags: List[Path], output: Any) -> List[Path]:
     for bag, place in zip(bags, places):
         if places.count(place) > 1:
             raise OptionError(f"{bag}: another bag would be answered in {place} too")
-        if place in {each.resolve() for each in bags}:
-            raise OptionError(f"--output would overwrite {place}; name another")
+        if place in kept:
+            raise OptionError(f"--output would overwrite {place}, which is read; name another")
     return made
 
 

@@ -18,13 +18,14 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from esr_core.benchmark import Timing, measure
-from esr_core.cli import bench_tables, entrants, node_bench
+from esr_core.cli import bench_tables, entrants, node_bench, output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.contestant import Contestant
 from esr_core.cost import METHODS, cost
 from esr_core.energy import find_meters, unreadable
 from esr_core.errors import INSTALL_TRAINING, OptionError
-from esr_core.infer import ADAPTIVE, Model, load_model
+from esr_core.infer import ADAPTIVE, Model, default_model, load_model
 from esr_core.progress import bar
 from esr_core.provider import PROVIDERS, chosen, device
 
@@ -154,6 +155,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
         if not os.access(folder, os.W_OK):
             raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
+        read = [Path(arguments.model or default_model()), *filter(None, [arguments.data])]
+        output.check([Output("--plot", arguments.plot)], read, True)
 
 
 def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:

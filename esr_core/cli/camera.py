@@ -22,6 +22,7 @@ from esr_core.camera import Camera
 from esr_core.cli import flags, output
 from esr_core.cli.command import command
 from esr_core.cli.keyboard import Keyboard
+from esr_core.cli.output import Output
 from esr_core.draw import annotate
 from esr_core.errors import VideoError
 from esr_core.face import FaceEmotion
@@ -64,7 +65,8 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Answer the newest image again and again, until the user or the video ends it."""
     if arguments.csv:
-        output.check_free("--csv", arguments.csv, [Path(arguments.device)], arguments.overwrite)
+        read = [Path(arguments.device), *flags.files(arguments)]
+        output.check([Output("--csv", arguments.csv)], read, arguments.overwrite)
     pipeline = EmotionPipeline(flags.chosen(arguments))
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after what takes time, so that no image gets old

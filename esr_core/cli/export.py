@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.cli import output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.crop import whole
 from esr_core.errors import OptionError
 from esr_core.metadata import Metadata
@@ -52,8 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError("--symmetric is a form of INT8; it needs --int8 DATA")
     if as_weights and not arguments.fp16:
         raise OptionError(f"{out} must end in .onnx, or be a folder for weights with --fp16")
-    if as_weights and out.resolve() == arguments.checkpoint.resolve():
-        raise OptionError(f"{out}: the weights would take their own places; name another folder")
+    written = checkpoint.files(out) if as_weights else [out]
+    read = [*checkpoint.files(arguments.checkpoint), *filter(None, [arguments.int8])]
+    output.check([Output("OUT", each) for each in written], read, True)
     esr, metadata = checkpoint.load(arguments.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     if as_weights:

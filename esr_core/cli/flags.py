@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Callable, Dict, Iterable, Optional, Tuple
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from esr_core import options as declared
 from esr_core.errors import OptionError
+from esr_core.infer import default_model
 from esr_core.options import Option
 from esr_core.pipeline import PipelineOptions
 
@@ -56,6 +58,17 @@ def given(arguments: argparse.Namespace) -> Dict[str, Any]:
     }
 
 
+def files(arguments: argparse.Namespace) -> List[Path]:
+    """Return the files that are read: those that options name, or the network that ships.
+
+    Raises:
+        ModelError: it is missing.
+    """
+    options = given(arguments)
+    named = [options.get(each.name) for each in declared.options(PipelineOptions) if _is_file(each)]
+    return [*map(Path, filter(None, named)), *([] if options.get("model") else [default_model()])]
+
+
 def chosen(arguments: argparse.Namespace, **changes: Any) -> PipelineOptions:
     """Return the options that were given; those without a flag are ``changes``, or as they come.
 
@@ -70,9 +83,13 @@ def chosen(arguments: argparse.Namespace, **changes: Any) -> PipelineOptions:
 def _metavar(option: Option) -> str:
     if option.word_or_number:
         return "|".join(["N", *option.choices])
-    if isinstance(option.default, str):
+    if _is_file(option):
         return "FILE"
     return "N" if isinstance(option.default, int) else option.name.rsplit("_", 1)[-1].upper()
+
+
+def _is_file(option: Option) -> bool:
+    return isinstance(option.default, str) and not option.choices
 
 
 def _shown(default: Any) -> str:

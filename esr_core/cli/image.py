@@ -18,6 +18,7 @@ from rich.table import Table
 from esr_core.atomic import replacing
 from esr_core.cli import flags, output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.crop import crop
 from esr_core.draw import annotate
 from esr_core.emotions import LABELS
@@ -133,7 +134,7 @@ def run(arguments: argparse.Namespace) -> None:
             write(Frame(str(path), number, 0.0, picture.sightings))
             _tell(picture, arguments.json)
             if arguments.save:
-                target = arguments.save / f"{path.stem}.png"
+                target = _annotated(arguments, path)
                 _write(target, annotate(picture.rgb, picture.faces))
                 _name(target, arguments)
         if not answered:
@@ -158,20 +159,42 @@ def _paths(given: Iterable[Path]) -> Tuple[List[Path], List[str]]:
 
 def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
     """Refuse flags that do not go together, and to write over what is not to be lost."""
-    if arguments.csv:
-        output.check_free("--csv", arguments.csv, paths, arguments.overwrite)
-    for flag, ending in (("save", ".png"), ("saliency", "-face1.png")):
-        folder = getattr(arguments, flag)
-        made = output.targets(f"--{flag}", paths, folder, ending, "picture") if folder else []
-        for target in made:
-            output.check_free(f"--{flag}", target, paths, arguments.overwrite)
-    if arguments.saliency:
-        if flags.given(arguments).get("model") and not arguments.weights:
-            raise OptionError("--saliency needs --weights FOLDER too, those of --model")
-        return
     for flag in ("explain", "fine", "weights"):
-        if getattr(arguments, flag):
+        if getattr(arguments, flag) and not arguments.saliency:
             raise OptionError(f"--{flag} is for --saliency FOLDER only")
+    if arguments.saliency and flags.given(arguments).get("model") and not arguments.weights:
+        raise OptionError("--saliency needs --weights FOLDER too, those of --model")
+    outputs = [Output("--csv", arguments.csv)] if arguments.csv else []
+    if arguments.save:
+        outputs += [Output("--save", _annotated(arguments, path)) for path in paths]
+    read = [*paths, *flags.files(arguments)]
+    if arguments.saliency:
+        from esr_core import checkpoint
+
+        numbers = range(1, flags.chosen(arguments).max_faces + 1)
+        whys = (_why(arguments, path, number) for path in paths for number in numbers)
+        outputs += [Output("--saliency", why) for why in whys]
+        read += checkpoint.files(_weights(arguments))
+    output.check(outputs, read, arguments.overwrite)
+
+
+def _annotated(arguments: argparse.Namespace, path: Path) -> Path:
+    """Return where the annotated picture goes."""
+    target: Path = arguments.save / f"{path.stem}.png"
+    return target
+
+
+def _why(arguments: argparse.Namespace, path: Path, number: int) -> Path:
+    """Return where the picture goes of what the branches looked at in a face."""
+    target: Path = arguments.saliency / f"{path.stem}-face{number}.png"
+    return target
+
+
+def _weights(arguments: argparse.Namespace) -> Path:
+    """Return the folder of what the branches are asked by."""
+    from esr_core.saliency import default_weights
+
+    return arguments.weights or default_weights()
 
 
 def _answer(pipeline: EmotionPipeline, path: Path, branches: bool) -> _Picture:
@@ -202,9 +225,9 @@ def _answer(pipeline: EmotionPipeline, path: Path, branches: bool) -> _Picture:
 def _lens(arguments: argparse.Namespace) -> Optional[Lens]:
     if not arguments.saliency:
         return None
-    from esr_core.saliency import Lens, default_weights
+    from esr_core.saliency import Lens
 
-    return Lens(arguments.weights or default_weights(), arguments.fine)
+    return Lens(_weights(arguments), arguments.fine)
 
 
 def _explain(lens: Lens, picture: _Picture, arguments: argparse.Namespace) -> None:
@@ -218,7 +241,7 @@ def _explain(lens: Lens, picture: _Picture, arguments: argparse.Namespace) -> No
     arguments.saliency.mkdir(parents=True, exist_ok=True)
     looks = lens.look(picture.rgb, picture.boxes, emotions)
     for i, (look, more) in enumerate(zip(looks, picture.more), start=1):
-        target = arguments.saliency / f"{picture.path.stem}-face{i}.png"
+        target = _why(arguments, picture.path, i)
         draw(target, look, f"{picture.path.name}, face {i}: what speaks for {LABELS[look.emotion]}")
         more["saliency"] = str(target)
 

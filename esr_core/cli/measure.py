@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from esr_core.cli import output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.detect import open_detector
 from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
@@ -167,9 +169,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.card import Adaptive, write
+    from esr_core.card import Adaptive, places, write
     from esr_core.evaluate import measure
 
+    read = [arguments.model, arguments.data, Path(arguments.fp32)]
+    output.check([Output("the card", each) for each in places(arguments.model)], read, True)
     predict, metadata = _predictor(str(arguments.model))
     data = _faces(arguments.data)
     outputs = _answers(predict, metadata, data, "evaluating")

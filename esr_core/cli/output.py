@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence
 
 from esr_core.atomic import replacing
 from esr_core.errors import OptionError
 from esr_core.timeline import CsvWriter, Frame
+
+
+class Output(NamedTuple):
+    """A file that is to be written, and the flag that asks for it."""
+
+    flag: str
+    path: Path
 
 
 def line(kind: str, frame: Frame) -> str:
@@ -32,26 +40,41 @@ def csv_file(path: Optional[Path]) -> Iterator[Callable[[Frame], None]]:
         yield CsvWriter(stream).write
 
 
-def targets(flag: str, paths: Sequence[Path], folder: Path, ending: str, kind: str) -> List[Path]:
-    """Return the files in a folder that are made of these paths, one of each ``kind``.
+def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) -> None:
+    """Refuse, before any work is done, to write over what is not to be lost.
+
+    inputs: all files that the command reads.
 
     Raises:
-        OptionError: one of them is one of the paths, or two are the same.
+        OptionError: an output is one of these, or is in the way of another output, or is there
+            already and nobody said ``overwrite``.
     """
-    made = [folder / (path.stem + ending) for path in paths]
-    places = [target.resolve() for target in made]
-    sources = {path.resolve() for path in paths}
-    for path, place in zip(paths, places):
-        if place in sources:
-            raise OptionError(f"{flag} {folder} would overwrite {place}; name another folder")
-        if places.count(place) > 1:
-            raise OptionError(f"{path}: another {kind} would be saved as {place} too")
-    return made
+    read = {_identity(path) for path in inputs}
+    parents = {Path(os.path.realpath(path.parent)) for _, path in outputs}
+    folders = {_identity(each) for parent in parents for each in (parent, *parent.parents)}
+    taken: Dict[Any, str] = {}
+    for flag, path in outputs:
+        identity = _identity(path)
+        if identity in read:
+            raise OptionError(f"{flag} would overwrite {path}, which is read; name another")
+        if identity in folders:
+            raise OptionError(f"{flag}: {path} would be a file and a folder; name another")
+        if path.is_dir():
+            raise OptionError(f"{flag}: {path} is a folder; name another")
+        other = taken.get(identity)
+        if other == flag:
+            raise OptionError(f"{flag} would write {path} twice; give one file of that name")
+        if other:
+            raise OptionError(f"{other} and {flag} would both write {path}; name another")
+        if path.is_file() and not overwrite:
+            raise OptionError(f"{flag}: {path} is there already; add --overwrite, or name another")
+        taken[identity] = flag
 
 
-def check_free(flag: str, target: Path, paths: Sequence[Path], overwrite: bool) -> None:
-    """Raise OptionError if a file to be written is one of the paths, or there without leave."""
-    if target.resolve() in {path.resolve() for path in paths}:
-        raise OptionError(f"{flag} would overwrite {target}; name another file")
-    if target.is_file() and not overwrite:
-        raise OptionError(f"{flag}: {target} is there already; add --overwrite, or name another")
+def _identity(path: Path) -> Any:
+    """Return what all names of a file have in common, also of one that is not there yet."""
+    try:
+        there = path.stat()
+    except OSError:
+        return os.path.realpath(path)
+    return there.st_dev, there.st_ino

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from esr_core.atomic import replacing
-from esr_core.cli import ros
+from esr_core.cli import output, ros
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.errors import OptionError
 from esr_core.progress import bar
 from esr_core.recording import Recording
@@ -64,7 +65,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, and print the sums."""
-    _check(arguments.output, arguments.overwrite)
+    _check(arguments)
     recording, damage = _recording(arguments.input, arguments)
     known = len(damage)
     _tell(arguments.input, damage)  # before what may be an error because of it
@@ -81,12 +82,16 @@ def _tell(path: Path, damage: Sequence[str]) -> None:
         print(f"esr report: {path}: damaged: {said}", file=sys.stderr)
 
 
-def _check(output: Path, overwrite: bool) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     """Refuse a place where the page cannot be, before the work is done."""
-    if output.suffix.lower() not in _PAGES or not output.parent.is_dir() or output.is_dir():
-        raise OptionError(f"--output wants a .html in a folder that exists, not {output}")
-    if output.exists() and not overwrite:
-        raise OptionError(f"{output} exists; give --overwrite to replace it, or another --output")
+    target, source = arguments.output, arguments.input
+    if target.suffix.lower() not in _PAGES or not target.parent.is_dir() or target.is_dir():
+        raise OptionError(f"--output wants a .html in a folder that exists, not {target}")
+    if source.is_dir():  # an earlier page may lie in it
+        read = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
+    else:
+        read = [source, source.with_name("metadata.yaml")]  # which a bag's file is told by, too
+    output.check([Output("--output", target)], read, arguments.overwrite)
 
 
 def _recording(path: Path, arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:
@@ -140,9 +145,9 @@ def _rows(path: Path) -> int:
         )
 
 
-def _line(output: Path, summary: Summary) -> str:
+def _line(path: Path, summary: Summary) -> str:
     faces, images = len(summary.faces), summary.images
     return (
-        f"{output}: {faces} face{'' if faces == 1 else 's'} in {images} "
+        f"{path}: {faces} face{'' if faces == 1 else 's'} in {images} "
         f"image{'' if images == 1 else 's'} of {summary.duration_s:.1f} s"
     )

@@ -9,7 +9,9 @@ from typing import Any, Dict
 
 from esr_core import options as declared
 from esr_core import recipe
+from esr_core.cli import output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.errors import AnotherTraining, OptionError
 from esr_core.progress import training_bar
 from esr_core.recipe import Augmentation, Recipe
@@ -109,8 +111,12 @@ def run(arguments: argparse.Namespace) -> None:
     if where["images"]:
         training = training.subset(_whole_number("images", where["images"]))
     validation = open_split(folder, "validation", kind)
-    start = checkpoint.load(Path(str(where["start"])))[0] if where["start"] else None
-    out = Path(str(where["out"]))
+    out, start = Path(str(where["out"])), None
+    if where["start"]:
+        first = Path(str(where["start"]))
+        written = [Output("--out", each) for each in checkpoint.files(out)]
+        output.check(written, checkpoint.files(first), True)
+        start = checkpoint.load(first)[0]
     with training_bar(chosen.batch_size, leads()) as show:
         try:
             report = train(

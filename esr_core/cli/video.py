@@ -15,6 +15,7 @@ from rich.table import Table
 
 from esr_core.cli import flags, output
 from esr_core.cli.command import command
+from esr_core.cli.output import Output
 from esr_core.draw import annotate
 from esr_core.errors import OptionError, VideoError
 from esr_core.face import FaceEmotion
@@ -95,19 +96,17 @@ def _whole_number(text: str) -> int:
 def _saved(arguments: argparse.Namespace) -> List[Optional[Path]]:
     """Return where each video is saved; refuse to write over what is not to be lost."""
     files, save = arguments.files, arguments.save
-    if arguments.csv:
-        output.check_free("--csv", arguments.csv, files, arguments.overwrite)
-    if not save:
-        return [None] * len(files)
-    if save.suffix.lower() != ".mp4":
-        made = output.targets("--save", files, save, ".mp4", "video")
-    elif len(files) == 1:
-        made = [save]
-    else:
+    saved: List[Path] = []
+    if save and save.suffix.lower() != ".mp4":
+        saved = [save / f"{path.stem}.mp4" for path in files]
+    elif save and len(files) > 1:
         raise OptionError(f"--save {save} takes one video; name a folder for {len(files)}")
-    for target in made:
-        output.check_free("--save", target, files, arguments.overwrite)
-    return list(made)
+    elif save:
+        saved = [save]
+    outputs = [Output("--csv", arguments.csv)] if arguments.csv else []
+    outputs += [Output("--save", target) for target in saved]
+    output.check(outputs, [*files, *flags.files(arguments)], arguments.overwrite)
+    return [*saved] or [None] * len(files)
 
 
 def _answer(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any, Callable
@@ -36,6 +38,50 @@ def test_after_an_error_all_is_as_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_what_lies_beside_stays(tmp_path: Path) -> None:
+    (tmp_path / "file.part").write_text("precious")
+    with replacing(tmp_path / "file") as first, replacing(tmp_path / "file") as second:
+        assert {path.name[0] for path in tmp_path.iterdir()} == {"f", "."}
+        first.write_text("first")
+        second.write_text("second")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "file": "first",
+        "file.part": "precious",
+    }
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "file") as partial:
+            partial.write_text("new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "\U0001f600" * 63, "\udcff" * 255], ids=len)
+def test_names_may_be_as_long_as_any(tmp_path: Path, name: str) -> None:
+    with replacing(tmp_path / name, ".part.mp4") as partial:
+        partial.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "file"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_place_that_cannot_be_is_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "gone" / "file", tmp_path / "folder", Path("/proc/file")):
+        with pytest.raises(OSError, match=str(place)) as caught, replacing(place):
+            pytest.fail("there is nothing to write to")
+        assert caught.value.filename == str(place)
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
 def test_device_is_written_to_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="/dev/full"):  # noqa: SIM117
         with replacing(Path("/dev/full")) as partial, open(partial, "w") as full:
@@ -51,7 +97,8 @@ def test_link_goes_on_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder/file")
     with replacing(tmp_path / "link", ".part.mp4") as partial:
-        assert partial.name == "file.part.mp4"
+        assert partial.parent == tmp_path / "folder"
+        assert partial.name.endswith(".part.mp4")
         partial.write_text("new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "folder" / "file").read_text() == "new"

@@ -162,3 +162,13 @@ def test_bench_that_cannot_be(tmp_path: Path, arguments: tuple[str, ...], text: 
     assert done.returncode == 2
     assert text in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("read", [("--model", "speed.png"), ("--data", "speed.png")])
+def test_picture_never_takes_the_place_of_what_is_read(
+    tmp_path: Path, read: tuple[str, ...]
+) -> None:
+    (tmp_path / "speed.png").write_text("a network, or faces")
+    done = bench(tmp_path, *read, "--plot", "speed.png")
+    assert "--plot would overwrite speed.png, which is read" in done.stderr
+    assert (tmp_path / "speed.png").read_text() == "a network, or faces"

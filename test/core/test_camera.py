@@ -118,6 +118,9 @@ def test_json_and_csv_tell_the_same(tmp_path: Path, talk: Path) -> None:
     assert [f.number for f in read_csv(tmp_path / "x.csv")] == [each["frame"] for each in told]
     again = refusal(esr(tmp_path, "camera", talk.name, "--csv", "x.csv"))
     assert "x.csv is there already; add --overwrite" in again
+    for read in (("--model", "x.csv"), ("--detector-model", "x.csv")):
+        line = refusal(esr(tmp_path, "camera", "77", *read, "--csv", "x.csv", "--overwrite"))
+        assert "--csv would overwrite x.csv, which is read" in line
 
 
 def test_camera_that_is_switched_off(tmp_path: Path, stream: str) -> None:

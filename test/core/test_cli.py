@@ -243,6 +243,14 @@ def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
     assert f"(`branches: adaptive`), {adaptive['branches_asked']:.2f} of 3 branches" in card
 
 
+@pytest.mark.parametrize(("model", "data"), [("net.md", "x.npz"), ("net.onnx", "net.md")])
+def test_card_never_takes_the_place_of_what_it_is_of(tmp_path: Path, model: str, data: str) -> None:
+    (tmp_path / "net.md").write_text("a network, or faces")
+    line = refusal(esr(tmp_path, "card", model, "--data", data))
+    assert "the card would overwrite net.md, which is read" in line
+    assert (tmp_path / "net.md").read_text() == "a network, or faces"
+
+
 @pytest.mark.parametrize("branches", ["0", "-1", "all", "1.5"])
 def test_branches_that_cannot_be_asked(tmp_path: Path, branches: str) -> None:
     done = esr(tmp_path, "evaluate", "--data", "x.npz", "--branches", branches)
@@ -315,15 +323,25 @@ def test_export_of_half_precision(tmp_path: Path, weights: Path) -> None:
     [
         (("net.onnx", "--symmetric"), "--symmetric is a form of INT8; it needs --int8 DATA"),
         (("half",), "half must end in .onnx, or be a folder for weights with --fp16"),
-        (("weights", "--fp16"), "the weights would take their own places"),
+        (("weights", "--fp16"), "OUT would overwrite weights/"),
+        (("linked", "--fp16"), "OUT would overwrite linked/"),
+        (("link.onnx", "--int8", "data.onnx"), "OUT would overwrite link.onnx, which is read"),
+        (("data.onnx", "--int8", "data.onnx"), "OUT would overwrite data.onnx, which is read"),
+        (("folder.onnx",), "OUT: folder.onnx is a folder"),
     ],
 )
 def test_export_of_what_makes_no_sense(
     tmp_path: Path, weights: Path, arguments: tuple[str, ...], text: str
 ) -> None:
-    before = {path: path.read_bytes() for path in weights.iterdir()}
+    (tmp_path / "data.onnx").write_text("faces")
+    (tmp_path / "link.onnx").symlink_to("data.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / checkpoint.BASE_FILE).symlink_to(weights / checkpoint.BASE_FILE)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert text in refusal(esr(tmp_path, "export", "weights", *arguments))
-    assert {path: path.read_bytes() for path in weights.iterdir()} == before
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
 
 
 @pytest.mark.parametrize(
@@ -403,6 +421,25 @@ def test_train_goes_on_or_begins_anew_only_when_told(tmp_path: Path, data: Path)
     assert trained(tmp_path, "--out", "out", "--seed", 9, "--fresh").returncode == 0
 
 
+@pytest.mark.parametrize("flag", ["--model", "--detector-model", "--params-file"])
+def test_annotate_never_replaces_the_folder_of_what_it_reads(tmp_path: Path, flag: str) -> None:
+    pytest.importorskip("rclpy")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("mine")
+    line = refusal(esr(tmp_path, "annotate", "walk", "-o", "out", "--overwrite", flag, "out/file"))
+    assert f"--output would overwrite {tmp_path / 'out'}, which is read" in line
+    assert (tmp_path / "out" / "file").read_text() == "mine"
+
+
+def test_train_never_writes_over_what_it_starts_from(
+    tmp_path: Path, data: Path, weights: Path
+) -> None:
+    before = {path: path.read_bytes() for path in weights.iterdir()}
+    done = trained(tmp_path, "--start", "weights", "--out", weights, "--fresh")
+    assert "--out would overwrite " in refusal(done)
+    assert {path: path.read_bytes() for path in weights.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
@@ -454,7 +491,7 @@ def test_save_never_writes_over_a_picture(
         ["esr", "image", *map(str, paths), "--save", str(tmp_path)], capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert "over" in done.stderr or "another picture" in done.stderr
+    assert "--save would" in done.stderr
     assert [path.read_bytes() for path in paths] == before
 
 

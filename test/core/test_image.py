@@ -17,8 +17,13 @@ from numpy.typing import NDArray
 from esr_core import LABELS, ImageError, checkpoint
 from esr_core.export import export_fp32
 from esr_core.image import find_pictures
+from esr_core.infer import default_model
 from esr_core.metadata import Metadata
 from esr_core.timeline import read_csv
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -124,18 +129,72 @@ def test_what_is_wrong_is_said(
     (tmp_path / "seen.csv").write_text("mine")
     (tmp_path / "seen").mkdir()
     (tmp_path / "seen" / "b.png").write_text("mine")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    before = contents(tmp_path)
     line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
     assert line.startswith("esr image: ")
     assert text in line
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert contents(tmp_path) == before
 
 
 def test_saliency_never_writes_over_a_picture(tmp_path: Path, photos: Path) -> None:
     (photos / "b.png").rename(photos / "b-face1.png")
     (photos / "a.JPG").rename(photos / "b.jpg")
     line = refusal(esr(photos, "image", ".", "--saliency", "."))
-    assert "--saliency . would overwrite" in line
+    assert "--saliency would overwrite b-face1.png" in line
+    (photos / "b-face1.png").rename(photos / "b-face2.png")  # if two are found in b.jpg
+    line = refusal(esr(photos, "image", ".", "--saliency", ".", "--overwrite"))
+    assert "--saliency would overwrite b-face2.png" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--model", "net.onnx", "--csv", "net.onnx"),
+        ("--model", "net.onnx", "--csv", "link.onnx"),
+        ("--model", "link.onnx", "--csv", "net.onnx"),
+        ("--detector-model", "net.onnx", "--csv", "net.onnx"),
+        ("--weights", "two", "--saliency", "why", "--csv", "two/Net-Branch_1.pt"),
+        ("--weights", "two", "--saliency", "why", "--csv", "two/esr-star-2.json"),
+        ("--csv", default_model()),
+    ],
+)
+def test_networks_are_never_written_over(
+    tmp_path: Path, photos: Path, arguments: tuple[object, ...]
+) -> None:
+    (tmp_path / "net.onnx").write_text("a network")
+    (tmp_path / "link.onnx").symlink_to("net.onnx")
+    checkpoint.save(tmp_path / "two", lively(2, True), Metadata("ESR*-2", 2, True))
+    before = contents(tmp_path)
+    overwrite = () if default_model() in arguments else ("--overwrite",)  # nobody is to lose it
+    line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments, *overwrite))
+    assert f"--csv would overwrite {arguments[-1]}, which is read; name another" in line
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--csv", "new/b.png", "--save", "new"), "--csv and --save would both write new/b.png"),
+        (("--csv", "new/b.png", "--save", "also"), "--csv and --save would both write also/b.png"),
+        (("--csv", "more", "--save", "more"), "--csv: more would be a file and a folder"),
+        (("--csv", "new"), "--csv: new is a folder; name another"),
+        (("--csv", "x/b-face2.png", "--saliency", "x"), "--csv and --saliency would both write x"),
+    ],
+)
+def test_no_place_is_written_to_twice(
+    tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "also").symlink_to("new")
+    before = contents(tmp_path)
+    assert text in refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
+    assert contents(tmp_path) == before
+
+
+def test_what_is_named_like_an_unfinished_file_stays(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "x.csv.part").write_text("precious")
+    assert esr(tmp_path, "image", "photos/b.png", "--csv", "x.csv").returncode == 0
+    assert (tmp_path / "x.csv.part").read_text() == "precious"
 
 
 def test_without_pytorch_saliency_says_what_to_install(tmp_path: Path, photos: Path) -> None:

@@ -298,10 +298,24 @@ def test_command_tells_the_sums_as_json(tmp_path: Path) -> None:
 def test_command_replaces_a_page_only_when_told(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(3))
     (tmp_path / "report.html").write_text("mine")
-    assert "report.html exists; give --overwrite" in refusal(esr(tmp_path, "faces.csv"))
+    said = refusal(esr(tmp_path, "faces.csv"))
+    assert "--output: report.html is there already; add --overwrite" in said
     assert (tmp_path / "report.html").read_text() == "mine"
     assert esr(tmp_path, "faces.csv", "--overwrite").returncode == 0
     assert len((tmp_path / "report.html").read_text()) > 10_000
+
+
+@pytest.mark.parametrize("read", ["faces.csv", "we", "we/we.mcap", "we/metadata.yaml"])
+def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None:
+    (tmp_path / "we").mkdir()
+    for name in ("faces.csv", "we/we.mcap", "we/metadata.yaml"):
+        (tmp_path / name).write_text("mine")
+    target = "we/we.mcap" if read == "we" else read
+    (tmp_path / "report.html").symlink_to(target)
+    read = "we/we.mcap" if read == "we/metadata.yaml" else read
+    said = refusal(esr(tmp_path, read, "--overwrite"))
+    assert "--output would overwrite report.html, which is read" in said
+    assert (tmp_path / target).read_text() == "mine"
 
 
 @pytest.mark.parametrize(

@@ -133,11 +133,13 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, talk: Path) -> N
         (("talk.mp4", "--from", "9", "--csv", "x.csv"), "talk.mp4: no frame from 9 s on can be"),
         (("talk.mp4", "--from", "2", "--to", "1"), "--from must be 0 or more and less than --to"),
         (("talk.mp4", "--save", "talk.mp4", "--overwrite"), "--save would overwrite talk.mp4"),
-        (("talk.mp4", "--save", ".", "--overwrite"), "--save . would overwrite"),
+        (("talk.mp4", "--save", ".", "--overwrite"), "--save would overwrite talk.mp4"),
         (("talk.mp4", "--csv", "talk.mp4", "--overwrite"), "--csv would overwrite talk.mp4"),
         (("talk.mp4", "--csv", "notes.mp4"), "notes.mp4 is there already; add --overwrite"),
         (("talk.mp4", "notes.mp4", "--save", "x.mp4"), "--save x.mp4 takes one video"),
-        (("talk.mp4", "./talk.mp4", "--save", "x"), "another video would be saved as"),
+        (("talk.mp4", "./talk.mp4", "--save", "x"), "--save would write x/talk.mp4 twice"),
+        (("talk.mp4", "--csv", "b.mp4", "--save", "b.mp4"), "--csv and --save would both write b"),
+        (("talk.mp4", "--csv", "x", "--save", "x"), "--csv: x would be a file and a folder"),
         (("talk.mp4", "--csv", "/dev/full"), "/dev/full: No space left on device"),
         (("talk.mp4", "--csv", "notes.mp4/x.csv"), "notes.mp4: "),
         (("talk.mp4", "--save", "notes.mp4/x"), "notes.mp4/x: Not a directory"),
@@ -155,6 +157,18 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
     assert text in line
     after = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_what_is_named_like_an_unfinished_video_is_a_file_like_any(
+    tmp_path: Path, talk: Path
+) -> None:
+    unfinished = talk.rename(tmp_path / "new.mp4.part.mp4")
+    before = unfinished.read_bytes()
+    done = esr(tmp_path, "video", unfinished.name, "--save", "new.mp4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert unfinished.read_bytes() == before
+    assert Film(tmp_path / "new.mp4").count == 30
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_disk_that_fills_up_leaves_no_video(tmp_path: Path, talk: Path) -> None:
