@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Type
 
 import zstandard
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection
 
 from esr_core.errors import EsrError
 from esr_ros import bag_metadata
@@ -133,16 +133,8 @@ class Bag:
                     f"metadata.yaml counts {count} messages on {topic}, but "
                     f"{counts[topic, kind]} are there"
                 )
-        carried = {
-            each.msgtype: each.msgdef
-            for each in found.values()
-            if each.msgdef.format != MessageDefinitionFormat.NONE
-        }
         return [
-            each._replace(
-                msgdef=carried.get(each.msgtype, each.msgdef),
-                digest=each.digest or digests.get((each.topic, each.msgtype), ""),
-            )
+            each._replace(digest=each.digest or digests.get((each.topic, each.msgtype), ""))
             for each in found.values()
         ]
 
