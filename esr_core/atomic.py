@@ -22,7 +22,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; names the file.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if is_stream(path) or (path.exists() and not path.is_file() and not path.is_dir()):
         with _naming(path, path):
             yield path
         return
@@ -35,10 +35,17 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
         partial.touch(exist_ok=False)  # a file of somebody else stays
         try:
             yield partial
+            if place.exists():
+                os.chmod(partial, place.stat().st_mode)  # who may read it stays as it was
             os.replace(partial, place)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+def is_stream(path: Path) -> bool:
+    """Whether it names what a process has open, such as /dev/stdout, whatever that is."""
+    return str(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
 
 
 @contextmanager

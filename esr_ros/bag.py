@@ -54,9 +54,7 @@ class Bag:
         self._parts: List[Tuple[str, BagFile]] = []  # with the names of the files
         with ExitStack() as stack:
             for file in self.files:
-                part = BagFile(self._unpacked(file, stack))
-                stack.callback(part.close)
-                self._parts.append((file.name, part))
+                self._parts.append((file.name, BagFile(self._unpacked(file, stack))))
             self.connections = self._connections(metadata)
             self._stack = stack.pop_all()
 
@@ -84,10 +82,13 @@ class Bag:
         found = _files(self.path)
         if metadata is not _UNTOLD:
             there = {file.name: file for file in found}
-            listed = [there[name] for name in metadata.files if name in there]
+            listed = [there[name] for name in dict.fromkeys(metadata.files) if name in there]
             for name in metadata.files:
                 if name not in there:
                     self.note_damage(f"{name} is not there")
+            for file in found if listed else ():
+                if file not in listed:
+                    self.note_damage(f"{file.name} is not in metadata.yaml, and left out")
             return listed or found
         if len(found) > 1:
             together = ", ".join(file.name for file in found)
@@ -103,6 +104,11 @@ class Bag:
             reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
             try:
                 shutil.copyfileobj(reader, unpacked, 1 << 20)
+            except OSError as error:
+                raise BagError(
+                    f"{file}: cannot be unpacked into {target.parent} ({error.strerror}); with "
+                    "TMPDIR you name another folder"
+                ) from error
             except zstandard.ZstdError as error:
                 self.note_damage(f"{file.name}: cannot be decompressed to its end ({error})")
         return target
@@ -241,6 +247,8 @@ def _files(path: Path) -> List[Path]:
         raise BagError(f"{path}: a bag of ROS 1; 'rosbags-convert' makes a ROS 2 bag of it")
     files = sorted(path.iterdir(), key=_natural) if path.is_dir() else [path]
     held = [file for file in files if file.is_file() and _storage_ending(file) in STORAGES]
+    unpacked = {file.name for file in held}
+    held = [file for file in held if file.suffix != _ZSTD_ENDING or file.stem not in unpacked]
     if not held:
         hint = f"; of the bags in it, give {path}/*" if any(path.glob("*/metadata.yaml")) else ""
         raise BagError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Collection, Iterator, List, Optional
 
@@ -38,9 +38,13 @@ class BagFile:
         self.path = path
         self.damage: List[str] = []
         self._salvage: Optional[Salvage] = None
-        self._reader = self._by_index()
-        reader = self._reader or self._begin_salvage()
-        self.connections: List[Connection] = list(reader.connections)
+        with open(path, "rb"):
+            pass  # else it would be said to be damaged
+        # Closed until it is read: a bag may have more files than may be open.
+        with self._index() as reader:
+            self._has_index = reader is not None
+            found = reader or self._begin_salvage()
+            self.connections: List[Connection] = list(found.connections)
         wal = path.with_name(path.name + "-wal")
         if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
             self._note(
@@ -48,21 +52,21 @@ class BagFile:
                 "'PRAGMA wal_checkpoint'\" brings it in"
             )
 
-    def _by_index(self) -> Optional[Reader]:
-        """Return what reads it by its index, if that tells of all that is in it."""
-        if self.path.suffix == ".db3" and set(ODD_IN_PATHS) & set(str(self.path)):
-            return None
+    @contextmanager
+    def _index(self) -> Iterator[Optional[Reader]]:
+        """Open what reads it by its index; None if that does not tell of all that is in it."""
         reader = Reader(self.path)
+        is_open = False
+        if not (self.path.suffix == ".db3" and set(ODD_IN_PATHS) & set(str(self.path))):
+            with suppress(*_DAMAGED):
+                reader.open()
+                is_open = True
         try:
-            reader.open()
-        except _DAMAGED as error:
-            if not self._begin_salvage().damage:
-                self._note(f"without a proper end ({' '.join(str(error).split())})")
-            return None
-        if _tells_all(reader):
-            return reader
-        reader.close()
-        return None
+            yield reader if is_open and _tells_all(reader) else None
+        finally:
+            if is_open:
+                with suppress(*_DAMAGED):
+                    reader.close()
 
     def _begin_salvage(self) -> Salvage:
         """Look through all of it, for what can be read."""
@@ -81,20 +85,25 @@ class BagFile:
 
         By time where there is an index. What is damaged is left out, and noted.
         """
-        told = _Told(self._reader)
-        if self._reader is not None:
-            wanted = [each for each in self.connections if each.id in numbers]
-            try:
-                for connection, time_ns, data in self._reader.messages(wanted) if wanted else ():
-                    told.add(connection.id, time_ns)
-                    yield connection.id, time_ns, data
-                self._compare(wanted, told.counts)
+        told = _Told()
+        if self._has_index:
+            with self._index() as reader, suppress(*_DAMAGED):
+                yield from self._by_index(reader, numbers, told)
                 return
-            except _DAMAGED:
-                self._begin_salvage()
         for item in self._begin_salvage().messages():
             if item[0] in numbers and not told.has(item):
                 yield item
+
+    def _by_index(
+        self, reader: Optional[Reader], numbers: Collection[int], told: _Told
+    ) -> Iterator[Item]:
+        if reader is None:
+            raise ReaderError("the index has gone")
+        wanted = [each for each in reader.connections if each.id in numbers]
+        for connection, time_ns, data in reader.messages(wanted) if wanted else ():
+            told.add(connection.id, time_ns)
+            yield connection.id, time_ns, data
+        self._compare(wanted, told.counts)
 
     def _compare(self, wanted: Collection[Connection], counts: Counter[int]) -> None:
         for each in wanted:
@@ -102,19 +111,11 @@ class BagFile:
             if missing > 0:
                 self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
 
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._reader is not None:
-            with suppress(*_DAMAGED):
-                self._reader.close()
-
 
 class _Told:
     """Which messages were told by an index, before it failed."""
 
-    def __init__(self, reader: Optional[Reader]) -> None:
-        storage = reader.storage if reader else None
-        self._is_by_time = not isinstance(storage, McapReader) or bool(storage.chunks)
+    def __init__(self) -> None:
         self.counts: Counter[int] = Counter()  # by number of the connection
         self._last_ns = -1
         self._at_last: Counter[int] = Counter()
@@ -130,11 +131,10 @@ class _Told:
     def has(self, item: Item) -> bool:
         """Whether a message, of those that come in the order of the file, was told; ask once."""
         number, time_ns, _ = item
-        if self._is_by_time and time_ns != self._last_ns:
+        if time_ns != self._last_ns:
             return time_ns < self._last_ns
-        left = self._at_last if self._is_by_time else self.counts
-        left[number] -= 1
-        return left[number] >= 0
+        self._at_last[number] -= 1
+        return self._at_last[number] >= 0
 
 
 def _tells_all(reader: Reader) -> bool:
@@ -142,9 +142,9 @@ def _tells_all(reader: Reader) -> bool:
     storage = reader.storage
     if not reader.connections:
         return False
-    if isinstance(storage, McapReader) and storage.chunks:
-        if any(each.msgdef.format == MessageDefinitionFormat.NONE for each in reader.connections):
-            return False
+    if isinstance(storage, McapReader):
+        # Without an index rosbags would go through the file as well, but want it to be by time.
         indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
-        return indexed == reader.message_count
+        known = (each.msgdef.format != MessageDefinitionFormat.NONE for each in reader.connections)
+        return indexed == reader.message_count > 0 and all(known)
     return True

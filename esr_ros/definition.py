@@ -50,6 +50,8 @@ def installed(name: str) -> Optional[MessageDefinition]:
 
 
 def _text(name: str) -> Optional[str]:
+    if name.count("/") != 2:  # such as those of Foxglove, which ROS does not know
+        return None
     package, _, kind = name.split("/")
     try:
         share = get_package_share_directory(package)

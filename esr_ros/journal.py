@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -102,6 +103,18 @@ class Journal:
     def close(self) -> None:
         """Let another run have the file."""
         self._stream.close()
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file is a journal, or one that was just begun."""
+    with suppress(OSError, ValueError), open(path, "rb") as stream:
+        head = stream.read(_HEAD.size)
+        if not head:
+            return True
+        length, checksum = _HEAD.unpack(head.ljust(_HEAD.size))
+        content = stream.read(min(length, 1 << 20))
+        return zlib.crc32(content) == checksum and isinstance(json.loads(content), dict)
+    return False
 
 
 def difference(before: Dict[str, Any], now: Dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import zstandard
 from mcap.exceptions import McapError
-from mcap.records import Channel, Chunk, Message, Schema
+from mcap.records import Channel, Chunk, DataEnd, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.interfaces import (
     Connection,
@@ -106,6 +106,8 @@ class Salvage:
                     size = self.path.stat().st_size
                     self.damage.append(f"it ends at byte {begin} of {size}, in the middle")
                     return
+                if isinstance(record, DataEnd):
+                    return  # what follows tells the same once more
                 yield from self._known(self._of_chunk(record, begin), schemas)
 
     def _of_chunk(self, record: Any, begin: int) -> List[Any]:

@@ -13,7 +13,7 @@ from esr_core.errors import OptionError
 from esr_ros import bag_metadata
 from esr_ros.bag_metadata import MetadataError
 from esr_ros.bag_writer import NOTE, BagWriteError
-from esr_ros.journal import Journal, difference
+from esr_ros.journal import Journal, difference, is_journal
 
 _JOURNAL, _OLD = "journal", "old"
 
@@ -32,6 +32,7 @@ class Workshop:
         if not self.output.name:
             raise OptionError(f"{output} cannot be the output")
         self._about = about
+        self._overwrites = False
         self._folder = self.output.with_name(self.output.name + ".part")
         self.bag = self._folder / self.output.name
         for place in (self.output, self._folder):
@@ -46,18 +47,13 @@ class Workshop:
         Raises:
             OptionError: it is there, or half of it, and it was not said what to do then.
         """
-        before = note(self.output)
-        if self.output.exists() and before is None:
-            raise OptionError(f"{self.output} exists and is not of this command; name another")
         if self._folder.exists() and not self._is_of_a_run():
             raise OptionError(f"{self._folder} is in the way; remove it, or name another --output")
-        if self.output.exists() and overwrite:
-            strangers = sorted(set(os.listdir(self.output)) - _files(self.output))
-            if strangers:
-                raise OptionError(
-                    f"{self.output} would be replaced, and {', '.join(strangers)} in it lost; move "
-                    "that away, or name another --output"
-                )
+        if not self.output.exists() and (self._folder / _OLD).exists():
+            os.rename(self._folder / _OLD, self.output)  # the run that replaced it was killed
+        self._overwrites = overwrite
+        self._check()
+        before = note(self.output)
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
@@ -66,6 +62,8 @@ class Workshop:
                     f"{self.output} was made with another {difference(before, self._about)}; give "
                     "--overwrite, or another --output"
                 )
+            if not _files(self.output) <= set(os.listdir(self.output)):
+                raise OptionError(f"{self.output} lacks files; give --overwrite to make it anew")
             return False
         if self._folder.exists() and not (overwrite or resume):
             raise OptionError(
@@ -74,10 +72,26 @@ class Workshop:
             )
         return True
 
+    def _check(self) -> None:
+        """Refuse to replace what is not an output of this command, or lies in one."""
+        if not self.output.exists():
+            return
+        if note(self.output) is None:
+            raise OptionError(f"{self.output} exists and is not of this command; name another")
+        strangers = sorted(set(os.listdir(self.output)) - _files(self.output))
+        if strangers and self._overwrites:
+            raise OptionError(
+                f"{self.output} would be replaced, and {', '.join(strangers)} in it lost; move "
+                "that away, or name another --output"
+            )
+
     def _is_of_a_run(self) -> bool:
         """Whether the folder is what a run that was killed has left."""
-        left = {_JOURNAL, self.output.name, _OLD}
-        return self._folder.is_dir() and set(os.listdir(self._folder)) <= left
+        if not self._folder.is_dir():
+            return False
+        left = set(os.listdir(self._folder))
+        ours = left <= {_JOURNAL, self.output.name, _OLD}
+        return not left or (ours and is_journal(self._folder / _JOURNAL))
 
     @contextmanager
     def opened(self, anew: bool = False) -> Iterator[Journal]:
@@ -109,7 +123,14 @@ class Workshop:
             journal.close()
 
     def install(self) -> None:
-        """Put what is whole into its place."""
+        """Put what is whole into its place.
+
+        Raises:
+            OptionError: something else came there meanwhile; the work goes on with ``resume``.
+        """
+        self._check()
+        if self.output.exists() and not self._overwrites:
+            raise OptionError(f"{self.output} was made meanwhile; name another --output")
         if self.output.exists():
             # Into the folder that is removed below.
             os.rename(self.output, self._folder / _OLD)

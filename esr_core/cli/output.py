@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence
 
-from esr_core.atomic import replacing
+from esr_core.atomic import is_stream, replacing
 from esr_core.errors import OptionError
 from esr_core.timeline import CsvWriter, Frame
 
@@ -35,9 +35,22 @@ def csv_file(path: Optional[Path]) -> Iterator[Callable[[Frame], None]]:
     if path is None:
         yield lambda frame: None
         return
+    number = _descriptor(path)
+    if number is not None:  # opened anew by its path, a file would be cut
+        with open(os.dup(number), "w", newline="", encoding="utf-8") as stream:
+            yield CsvWriter(stream).write
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
         yield CsvWriter(stream).write
+
+
+def _descriptor(path: Path) -> Optional[int]:
+    """Return the number of an open file of this process that a path such as /dev/stdout names."""
+    folder, _, name = str(path).rpartition("/")
+    if folder == "/dev" and name in ("stdout", "stderr"):
+        return 1 + (name == "stderr")
+    return int(name) if folder in ("/dev/fd", "/proc/self/fd") and name.isdecimal() else None
 
 
 def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) -> None:
@@ -66,7 +79,7 @@ def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) ->
             raise OptionError(f"{flag} would write {path} twice; give one file of that name")
         if other:
             raise OptionError(f"{other} and {flag} would both write {path}; name another")
-        if path.is_file() and not overwrite:
+        if path.is_file() and not overwrite and not is_stream(path):
             raise OptionError(f"{flag}: {path} is there already; add --overwrite, or name another")
         taken[identity] = flag
 

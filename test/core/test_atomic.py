@@ -140,3 +140,11 @@ def test_disk_that_fills_up_leaves_what_a_training_had(
     assert "state.pt" in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_who_may_read_a_file_stays(tmp_path: Path) -> None:
+    place = tmp_path / "private"
+    place.touch(mode=0o600)
+    with replacing(place) as partial:
+        partial.write_text("new")
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("new", 0o600)

@@ -208,3 +208,19 @@ def test_without_pytorch_saliency_says_what_to_install(tmp_path: Path, photos: P
     )
     assert "esr image: torch is not installed; run 'make setup-test'" in refusal(done)
     assert not (tmp_path / "why").exists()
+
+
+@pytest.mark.parametrize("place", ["/dev/stderr", "/dev/fd/2"])
+def test_csv_among_what_else_is_written_to_a_stream(
+    tmp_path: Path, photos: Path, place: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with open(log, "a", encoding="utf-8") as stream:
+        command = ["esr", "image", "photos/b.png", "--csv", place]
+        subprocess.run(command, cwd=tmp_path, stderr=stream, stdout=subprocess.DEVNULL, check=True)
+        stream.write("after\n")
+    first, heads, row, last = log.read_text(encoding="utf-8").splitlines()
+    assert (first, last) == ("before", "after")
+    assert heads.startswith("source,number")
+    assert row.startswith("photos/b.png,0")

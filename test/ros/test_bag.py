@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sqlite3
 from pathlib import Path
@@ -165,7 +166,9 @@ def rewritten(whole: Path, tmp_path: Path) -> Rewritten:
         {"index_types": mcap.writer.IndexType.NONE},
         {"repeat_channels": False, "use_statistics": False},
         {"repeat_schemas": False},
+        {"index_types": mcap.writer.IndexType.CHUNK, "use_statistics": False},
         {"use_chunking": False},
+        {"use_chunking": False, "repeat_schemas": False},
         {"compression": mcap.writer.CompressionType.LZ4},
         {"channels": 2},  # of the same topic and type, as several publishers have them
     ],
@@ -180,12 +183,68 @@ def test_whatever_index_a_file_has_all_messages_are_read(
         assert bag.damage == []
 
 
-def test_without_chunks_messages_come_as_written(rewritten: Rewritten, tmp_path: Path) -> None:
-    def swapped(each: list[Any]) -> list[Any]:
-        return [*each[:20], each[21], each[20], *each[22:]]
+def swapped(each: list[Any]) -> list[Any]:
+    return [each[1], each[0], *each[2:20], each[21], each[20], *each[22:]]
 
+
+def test_without_chunks_messages_come_as_written(rewritten: Rewritten, tmp_path: Path) -> None:
     messages = rewritten(order=swapped, use_chunking=False)
     assert bags.content(tmp_path / "again.mcap") == {TOPIC: messages}
+
+
+def test_without_an_index_none_is_lost_that_comes_late(
+    rewritten: Rewritten, tmp_path: Path
+) -> None:
+    messages = rewritten(order=swapped, index_types=mcap.writer.IndexType.NONE)
+    assert sorted(bags.content(tmp_path / "again.mcap")[TOPIC]) == sorted(messages)
+
+
+def test_a_type_that_ros_does_not_know_is_no_damage(whole: Path, tmp_path: Path) -> None:
+    with open(tmp_path / "other.mcap", "wb") as stream:
+        writer = mcap.writer.Writer(stream)
+        writer.start("ros2")
+        for number, name in enumerate(("foxglove.Log", "std_msgs/String")):
+            kind = writer.register_schema(name, "jsonschema", b"{}")
+            writer.add_message(writer.register_channel(f"/{number}", "json", kind), 1, b"{}", 1)
+        writer.finish()
+    with Bag(tmp_path / "other.mcap") as bag, BagWriter(tmp_path / "copy", "mcap") as copy:
+        for message in bag.messages(bag.connections):
+            copy.write(*message)
+        assert [each.topic for each in bag.connections] == ["/0", "/1"]
+        assert bag.damage == []
+    assert len(copy.left_out) == 2
+    shutil.copytree(whole / "sqlite3", tmp_path / "unknown")
+    with sqlite3.connect(bags.storage_file(tmp_path / "unknown")) as database:
+        database.execute("UPDATE message_definitions SET encoding = 'unknown'")
+    database.close()
+    with Bag(tmp_path / "unknown") as bag:
+        assert len(list(bag.messages(bag.connections))) == LONG.frames
+        assert bag.damage == []
+
+
+def test_more_files_than_may_be_open(whole: Path, tmp_path: Path) -> None:
+    file = bags.storage_file(bags.recorded(tmp_path / "one", Play(((0.2, 0),), rate_hz=10.0)))
+    limit, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(40):
+        shutil.copy(file, tmp_path / f"many_{number}.mcap")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, most))
+    try:
+        assert len(bags.content(tmp_path)[TOPIC]) == 40 * 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, most))
+
+
+def test_files_that_are_listed_count(whole: Path, tmp_path: Path) -> None:
+    walk = tmp_path / "walk"
+    shutil.copytree(whole / "mcap", walk)
+    text = (walk / "metadata.yaml").read_text()
+    twice = text.replace("  - mcap.mcap", "  - mcap.mcap\n  - mcap.mcap")
+    (walk / "metadata.yaml").write_text(twice)
+    shutil.copy(walk / "mcap.mcap", walk / "other.mcap")
+    assert bags.content(walk) == bags.content(whole / "mcap")
+    with Bag(walk) as bag:
+        assert bag.damage == ["other.mcap is not in metadata.yaml, and left out"]
 
 
 def test_a_chunk_that_cannot_be_decompressed_is_damage(

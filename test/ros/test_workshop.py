@@ -10,6 +10,7 @@ import pytest
 
 from esr_core.errors import OptionError
 from esr_ros.bag_writer import BagWriteError, BagWriter
+from esr_ros.journal import Journal
 from esr_ros.photo_camera import Play
 from esr_ros.workshop import Workshop, note
 
@@ -52,10 +53,14 @@ def test_the_source_is_not_in_the_place_of_the_work(tmp_path: Path, flag: str) -
 @pytest.mark.parametrize("flag", ["overwrite", "resume"])
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path, flag: str) -> None:
     (tmp_path / "out.part").mkdir()
-    (tmp_path / "out.part" / "thesis.txt").write_text("mine")
-    with pytest.raises(OptionError, match=r"out\.part is in the way"):
-        make(tmp_path / "out", tmp_path / "walk", **{flag: True})
-    assert (tmp_path / "out.part" / "thesis.txt").read_text() == "mine"
+    for name in ("thesis.txt", "journal", "old/precious", "out/precious"):
+        mine = tmp_path / "out.part" / name
+        mine.parent.mkdir(exist_ok=True)
+        mine.write_text("mine")
+        with pytest.raises(OptionError, match=r"out\.part is in the way"):
+            make(tmp_path / "out", tmp_path / "walk", **{flag: True})
+        assert mine.read_text() == "mine"
+        mine.unlink()
 
 
 def test_files_beside_the_old_bag_are_not_lost(tmp_path: Path) -> None:
@@ -64,6 +69,42 @@ def test_files_beside_the_old_bag_are_not_lost(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match=r"notes\.txt in it lost; move"):
         make(tmp_path / "out", tmp_path / "walk", overwrite=True)
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("is_there_before", [True, False])
+def test_what_comes_to_the_place_meanwhile_is_not_lost(
+    tmp_path: Path, is_there_before: bool
+) -> None:
+    if is_there_before:
+        make(tmp_path / "out", tmp_path / "walk")
+    workshop = Workshop(tmp_path / "out", tmp_path / "walk", ABOUT)
+    assert workshop.is_needed(overwrite=is_there_before, resume=False)
+    with workshop.opened():
+        with BagWriter(workshop.bag, "mcap"):
+            (tmp_path / "out").mkdir(exist_ok=True)
+            (tmp_path / "out" / "notes.txt").write_text("mine")
+        with pytest.raises(OptionError, match="out"):
+            workshop.install()
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_after_a_kill_between_two_names_the_old_output_is_back(tmp_path: Path) -> None:
+    make(tmp_path / "out", tmp_path / "walk")
+    part = tmp_path / "out.part"
+    part.mkdir()
+    Journal(part / "journal", ABOUT).close()
+    (tmp_path / "out").rename(part / "old")
+    workshop = Workshop(tmp_path / "out", tmp_path / "walk", ABOUT)
+    assert not workshop.is_needed(overwrite=False, resume=True)
+    assert note(tmp_path / "out") == ABOUT
+
+
+def test_an_output_that_lacks_files_is_not_taken_for_done(tmp_path: Path) -> None:
+    make(tmp_path / "out", tmp_path / "walk")
+    bags.storage_file(tmp_path / "out").unlink()
+    with pytest.raises(OptionError, match="out lacks files; give --overwrite"):
+        make(tmp_path / "out", tmp_path / "walk", resume=True)
+    assert make(tmp_path / "out", tmp_path / "walk", overwrite=True)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
