@@ -92,7 +92,9 @@ class BagFile:
                 return
         for item in self._begin_salvage().messages():
             if item[0] in numbers and not told.has(item):
+                told.counts[item[0]] += 1
                 yield item
+        self._compare(numbers, told)
 
     def _by_index(
         self, reader: Optional[Reader], numbers: Collection[int], told: _Told
@@ -103,12 +105,12 @@ class BagFile:
         for connection, time_ns, data in reader.messages(wanted) if wanted else ():
             told.add(connection.id, time_ns)
             yield connection.id, time_ns, data
-        self._compare(wanted, told.counts)
+        self._compare(numbers, told)
 
-    def _compare(self, wanted: Collection[Connection], counts: Counter[int]) -> None:
-        for each in wanted:
-            missing = each.msgcount - counts[each.id]
-            if missing > 0:
+    def _compare(self, numbers: Collection[int], told: _Told) -> None:
+        for each in self.connections:
+            missing = each.msgcount - told.counts[each.id]
+            if each.id in numbers and missing > 0:
                 self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
 
 
@@ -117,7 +119,7 @@ class _Told:
 
     def __init__(self) -> None:
         self.counts: Counter[int] = Counter()  # by number of the connection
-        self._last_ns = -1
+        self._last_ns = -(2**63) - 1  # before all times
         self._at_last: Counter[int] = Counter()
 
     def add(self, number: int, time_ns: int) -> None:
