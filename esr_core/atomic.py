@@ -7,7 +7,9 @@ import os
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
+
+_STANDARD = ("stdin", "stdout", "stderr")
 
 
 @contextmanager
@@ -22,7 +24,7 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; names the file.
     """
-    if is_stream(path) or (path.exists() and not path.is_file() and not path.is_dir()):
+    if descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
         with _naming(path, path):
             yield path
         return
@@ -43,9 +45,12 @@ def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
             raise
 
 
-def is_stream(path: Path) -> bool:
-    """Whether it names what a process has open, such as /dev/stdout, whatever that is."""
-    return str(path).startswith(("/dev/std", "/dev/fd/", "/proc/self/fd/"))
+def descriptor(path: Path) -> Optional[int]:
+    """Return the number of what this process has open, if a path such as /dev/stdout names that."""
+    folder, _, name = str(path).rpartition("/")
+    if folder == "/dev" and name in _STANDARD:
+        return _STANDARD.index(name)
+    return int(name) if folder in ("/dev/fd", "/proc/self/fd") and name.isdecimal() else None
 
 
 @contextmanager

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -12,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
-from esr_core.digest import digest
+from esr_core.digest import digest, digest_of_ends
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_core.stream import Stream
@@ -28,8 +26,6 @@ from esr_ros.workshop import Workshop
 BATCH_IMAGES = 8
 BATCH_MESSAGES = 10_000
 BATCH_BYTES = 16 << 20
-#: So much of a file's beginning and of its end tells it from others, however long it is.
-END_BYTES = 1 << 20
 #: How many images are done, of how many.
 OnProgress = Callable[[int, int], None]
 
@@ -124,7 +120,8 @@ def _about(
     for name in ("model", "provider", "threads", "detector_model"):
         del options[name]  # what counts of them is below
     return {
-        "bag": [[file.name, file.stat().st_size, _digest_of_ends(file)] for file in bag.files],
+        # Of two recordings the times at their ends differ, at least.
+        "bag": [[file.name, file.stat().st_size, digest_of_ends(file)] for file in bag.files],
         "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
         **options,
         "topics": list(cameras),
@@ -134,15 +131,6 @@ def _about(
         "storage": order.storage or bag.storage,
         "batch": [BATCH_IMAGES, BATCH_MESSAGES, BATCH_BYTES],
     }
-
-
-def _digest_of_ends(path: Path) -> str:
-    """Return the SHA-256 of a file's ends; of two recordings the times in them differ, at least."""
-    with open(path, "rb") as file:
-        content = hashlib.sha256(file.read(END_BYTES))
-        file.seek(max(file.seek(0, os.SEEK_END) - END_BYTES, 0))
-        content.update(file.read())
-    return content.hexdigest()
 
 
 class _Work:

@@ -79,7 +79,7 @@ class Bag:
 
     def _files(self, metadata: Metadata) -> List[Path]:
         """Return the files that hold messages, in their order."""
-        found = _files(self.path)
+        found = _held(self.path)
         if metadata is not _UNTOLD:
             there = {file.name: file for file in found}
             listed = [there[name] for name in dict.fromkeys(metadata.files) if name in there]
@@ -239,7 +239,7 @@ def _storage_ending(file: Path) -> str:
     return Path(file.stem).suffix if file.suffix == _ZSTD_ENDING else file.suffix
 
 
-def _files(path: Path) -> List[Path]:
+def _held(path: Path) -> List[Path]:
     """Return the files of a bag that hold messages."""
     if not path.exists():
         raise BagError(f"{path}: there is no such bag")

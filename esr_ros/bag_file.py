@@ -26,6 +26,11 @@ _DAMAGED = (*UNREADABLE, ReaderError, ZstdError, apsw.Error)
 ODD_IN_PATHS = "#?%"
 
 
+def is_odd(path: Path) -> bool:
+    """Whether rosbags would take a part of an SQLite database's path for something else."""
+    return bool(set(ODD_IN_PATHS) & set(str(path)))
+
+
 class BagFile:
     """An ``.mcap`` or ``.db3`` file.
 
@@ -57,7 +62,7 @@ class BagFile:
         """Open what reads it by its index; None if that does not tell of all that is in it."""
         reader = Reader(self.path)
         is_open = False
-        if not (self.path.suffix == ".db3" and set(ODD_IN_PATHS) & set(str(self.path))):
+        if not (self.path.suffix == ".db3" and is_odd(self.path)):
             with suppress(*_DAMAGED):
                 reader.open()
                 is_open = True

@@ -22,7 +22,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
 from esr_ros import definition
-from esr_ros.bag_file import ODD_IN_PATHS
+from esr_ros.bag_file import ODD_IN_PATHS, is_odd
 
 #: Where a bag notes what it was made from.
 NOTE = "esr_ros"
@@ -50,7 +50,7 @@ class BagWriter:
         Raises:
             BagWriteError: that storage cannot be written at that path.
         """
-        if storage == "sqlite3" and set(ODD_IN_PATHS) & set(str(path)):
+        if storage == "sqlite3" and is_odd(path):
             raise BagWriteError(
                 f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
                 "another, or mcap"

@@ -9,7 +9,7 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, List, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,14 +82,10 @@ class Journal:
     def _next(self) -> Tuple[bytes, int]:
         """Return the next piece, or nothing if it is not whole; and where it begins."""
         place = self._stream.tell()
-        head = self._stream.read(_HEAD.size)
-        if len(head) == _HEAD.size:
-            length, checksum = _HEAD.unpack(head)
-            content = self._stream.read(length)
-            if len(content) == length and zlib.crc32(content) == checksum:
-                return content, place
-        self._stream.seek(place)
-        return b"", place
+        content = _piece(self._stream)
+        if not content:
+            self._stream.seek(place)
+        return content, place
 
     def add(self, sights: Sequence[Sight]) -> None:
         """Append a batch, once all earlier ones have been read."""
@@ -108,13 +104,20 @@ class Journal:
 def is_journal(path: Path) -> bool:
     """Whether a file is a journal, or one that was just begun."""
     with suppress(OSError, ValueError), open(path, "rb") as stream:
-        head = stream.read(_HEAD.size)
-        if not head:
-            return True
-        length, checksum = _HEAD.unpack(head.ljust(_HEAD.size))
-        content = stream.read(min(length, 1 << 20))
-        return zlib.crc32(content) == checksum and isinstance(json.loads(content), dict)
+        # Of somebody else's file no more is read than a description is long.
+        return not path.stat().st_size or isinstance(json.loads(_piece(stream, 1 << 20)), dict)
     return False
+
+
+def _piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
+    """Read the next piece; nothing if it is not whole, or longer than that."""
+    head = stream.read(_HEAD.size)
+    if len(head) == _HEAD.size:
+        length, checksum = _HEAD.unpack(head)
+        content = stream.read(length) if length <= longest else b""
+        if len(content) == length and zlib.crc32(content) == checksum:
+            return content
+    return b""
 
 
 def difference(before: Dict[str, Any], now: Dict[str, Any]) -> str:

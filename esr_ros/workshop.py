@@ -52,8 +52,7 @@ class Workshop:
         if not self.output.exists() and (self._folder / _OLD).exists():
             os.rename(self._folder / _OLD, self.output)  # the run that replaced it was killed
         self._overwrites = overwrite
-        self._check()
-        before = note(self.output)
+        before = self._before()
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
@@ -72,11 +71,16 @@ class Workshop:
             )
         return True
 
-    def _check(self) -> None:
-        """Refuse to replace what is not an output of this command, or lies in one."""
+    def _before(self) -> Any:
+        """Return what an output that is there was made from; None: there is none.
+
+        Raises:
+            OptionError: it is not of this command, or with it other files would be replaced.
+        """
         if not self.output.exists():
-            return
-        if note(self.output) is None:
+            return None
+        before = note(self.output)
+        if before is None:
             raise OptionError(f"{self.output} exists and is not of this command; name another")
         strangers = sorted(set(os.listdir(self.output)) - _files(self.output))
         if strangers and self._overwrites:
@@ -84,6 +88,7 @@ class Workshop:
                 f"{self.output} would be replaced, and {', '.join(strangers)} in it lost; move "
                 "that away, or name another --output"
             )
+        return before
 
     def _is_of_a_run(self) -> bool:
         """Whether the folder is what a run that was killed has left."""
@@ -128,10 +133,9 @@ class Workshop:
         Raises:
             OptionError: something else came there meanwhile; the work goes on with ``resume``.
         """
-        self._check()
-        if self.output.exists() and not self._overwrites:
-            raise OptionError(f"{self.output} was made meanwhile; name another --output")
-        if self.output.exists():
+        if self._before() is not None:
+            if not self._overwrites:
+                raise OptionError(f"{self.output} was made meanwhile; name another --output")
             # Into the folder that is removed below.
             os.rename(self.output, self._folder / _OLD)
         os.rename(self.bag, self.output)

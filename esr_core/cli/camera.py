@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> None:
             ended_by_user = _go_on(camera, pipeline, arguments, write)
         except KeyboardInterrupt:
             ended_by_user = True  # what was seen so far is kept
-    if arguments.csv and not arguments.json:
-        print(arguments.csv)
+    if arguments.csv:
+        output.name(arguments.csv, arguments)
     if camera.live and not ended_by_user:
         raise VideoError(f"{camera.device}: gives no more images")
 

@@ -136,11 +136,11 @@ def run(arguments: argparse.Namespace) -> None:
             if arguments.save:
                 target = _annotated(arguments, path)
                 _write(target, annotate(picture.rgb, picture.faces))
-                _name(target, arguments)
+                output.name(target, arguments)
         if not answered:
             raise ImageError("; ".join(failed))  # within, so that no empty file is left
     if arguments.csv:
-        _name(arguments.csv, arguments)
+        output.name(arguments.csv, arguments)
     if failed:
         raise ImageError("; ".join(failed))
 
@@ -276,12 +276,6 @@ def _tell(picture: _Picture, as_json: bool) -> None:
             Console().print(_votes(f"face {i}, branch by branch", more["branches"]))
         if "saliency" in more:
             print(more["saliency"])
-
-
-def _name(target: Path, arguments: argparse.Namespace) -> None:
-    """Say that a file was written, to people."""
-    if not arguments.json:
-        print(target)
 
 
 def _votes(title: str, branches: Iterable[Dict[str, Any]]) -> Table:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence
 
-from esr_core.atomic import is_stream, replacing
+from esr_core.atomic import descriptor, replacing
 from esr_core.errors import OptionError
 from esr_core.timeline import CsvWriter, Frame
 
@@ -29,13 +30,19 @@ def line(kind: str, frame: Frame) -> str:
     )
 
 
+def name(path: Path, arguments: argparse.Namespace) -> None:
+    """Say that a file was written: to people, not between lines of JSON."""
+    if not arguments.json:
+        print(path)
+
+
 @contextmanager
 def csv_file(path: Optional[Path]) -> Iterator[Callable[[Frame], None]]:
     """Yield what takes frames for a CSV file, which is there when all went well; None: no file."""
     if path is None:
         yield lambda frame: None
         return
-    number = _descriptor(path)
+    number = descriptor(path)
     if number is not None:  # opened anew by its path, a file would be cut
         with open(os.dup(number), "w", newline="", encoding="utf-8") as stream:
             yield CsvWriter(stream).write
@@ -43,14 +50,6 @@ def csv_file(path: Optional[Path]) -> Iterator[Callable[[Frame], None]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
         yield CsvWriter(stream).write
-
-
-def _descriptor(path: Path) -> Optional[int]:
-    """Return the number of an open file of this process that a path such as /dev/stdout names."""
-    folder, _, name = str(path).rpartition("/")
-    if folder == "/dev" and name in ("stdout", "stderr"):
-        return 1 + (name == "stderr")
-    return int(name) if folder in ("/dev/fd", "/proc/self/fd") and name.isdecimal() else None
 
 
 def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) -> None:
@@ -79,7 +78,7 @@ def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) ->
             raise OptionError(f"{flag} would write {path} twice; give one file of that name")
         if other:
             raise OptionError(f"{other} and {flag} would both write {path}; name another")
-        if path.is_file() and not overwrite and not is_stream(path):
+        if path.is_file() and not overwrite and descriptor(path) is None:
             raise OptionError(f"{flag}: {path} is there already; add --overwrite, or name another")
         taken[identity] = flag
 

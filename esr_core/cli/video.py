@@ -81,8 +81,8 @@ def run(arguments: argparse.Namespace) -> None:
                 failed.append(str(error))
         if len(failed) == len(arguments.files):
             raise VideoError("; ".join(failed))  # within, so that no empty file is left
-    if arguments.csv and not arguments.json:
-        print(arguments.csv)
+    if arguments.csv:
+        output.name(arguments.csv, arguments)
     if failed:
         raise VideoError("; ".join(failed))
 
@@ -147,8 +147,8 @@ def _answer(
         print(f"esr video: {film.missing()}", file=sys.stderr)
     if not arguments.json:
         summary.show(path)
-        if target:
-            print(target)
+    if target:
+        output.name(target, arguments)
 
 
 def _shots(film: Film, arguments: argparse.Namespace) -> Iterator[Shot]:

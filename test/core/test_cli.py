@@ -421,16 +421,6 @@ def test_train_goes_on_or_begins_anew_only_when_told(tmp_path: Path, data: Path)
     assert trained(tmp_path, "--out", "out", "--seed", 9, "--fresh").returncode == 0
 
 
-@pytest.mark.parametrize("flag", ["--model", "--detector-model", "--params-file"])
-def test_annotate_never_replaces_the_folder_of_what_it_reads(tmp_path: Path, flag: str) -> None:
-    pytest.importorskip("rclpy")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "file").write_text("mine")
-    line = refusal(esr(tmp_path, "annotate", "walk", "-o", "out", "--overwrite", flag, "out/file"))
-    assert f"--output would overwrite {tmp_path / 'out'}, which is read" in line
-    assert (tmp_path / "out" / "file").read_text() == "mine"
-
-
 def test_train_never_writes_over_what_it_starts_from(
     tmp_path: Path, data: Path, weights: Path
 ) -> None:

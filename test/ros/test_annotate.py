@@ -569,3 +569,12 @@ def test_bad_words(walk: Path, tmp_path: Path) -> None:
     }.items():
         assert said in refusal(esr(tmp_path, "annotate", *words)), words
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["--model", "--detector-model", "--params-file"])
+def test_the_folder_of_what_is_read_is_never_replaced(tmp_path: Path, flag: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "file").write_text("mine")
+    line = refusal(esr(tmp_path, "annotate", "walk", "-o", "out", "--overwrite", flag, "out/file"))
+    assert f"--output would overwrite {tmp_path / 'out'}, which is read" in line
+    assert (tmp_path / "out" / "file").read_text() == "mine"
