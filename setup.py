@@ -1,6 +1,6 @@
 """pip install of esr_core: the learner and the command `esr`, without ROS."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="esr_core",
@@ -8,10 +8,10 @@ setup(
     description="Facial emotions by Ensembles with Shared Representations",
     license="Apache-2.0",
     python_requires=">=3.8",
-    packages=["esr_core", "esr_core.cli", "esr_core.data", "esr_core.models"],
+    packages=[*find_packages(include=["esr_core", "esr_core.*"]), "esr_core.models"],
     package_dir={"esr_core.models": "models"},
     package_data={
-        "esr_core": ["py.typed", "page/*"],
+        "esr_core": ["py.typed", "report/assets/*"],
         "esr_core.models": ["*.onnx", "*.md", "*.png"],
     },
     install_requires=[

@@ -25,11 +25,11 @@ from esr_core.errors import (
     TrainingError,
     VideoError,
 )
-from esr_core.face import FaceEmotion
-from esr_core.image import Image
-from esr_core.infer import Model, Prediction, load_model
+from esr_core.inference.onnx_model import Model, Prediction, load_model
+from esr_core.media.image import Image
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.perception.stream_state import StreamState as Stream
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
-from esr_core.stream import Stream
 
 if TYPE_CHECKING:
     from esr_core.learner import FacialEmotionLearner as FacialEmotionLearner

@@ -26,8 +26,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from esr_core.digest import digest
 from esr_core.errors import DownloadError
+from esr_core.hashing import digest
 
 SCHEMES = ("http", "https", "ftp", "file")
 _BLOCK = 1 << 16

@@ -18,23 +18,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esr_core import checkpoint
-from esr_core.arguments import as_file_name, as_folder, as_number, as_path, check_choice, check_flag
-from esr_core.atomic import replacing
+from esr_core.atomic_write import replacing
 from esr_core.catalogue import CATALOGUE, OPENDR, get
-from esr_core.data.faces import Faces, open_split
+from esr_core.data.dataset import FaceDataset, open_split
 from esr_core.data.ferplus import LABEL_MODES
-from esr_core.distributed import leads
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, ModelError, OptionError
-from esr_core.evaluate import Predictor, first_branches, measure, predictions, torch_predictor
-from esr_core.image import as_batch
-from esr_core.infer import Model, load_model
-from esr_core.metadata import Metadata
-from esr_core.model import ESR
-from esr_core.progress import bar, training_bar
-from esr_core.recipe import Recipe, Stage
-from esr_core.train import train
+from esr_core.evaluation.metrics import (
+    Predictor,
+    first_branches,
+    measure,
+    predictions,
+    torch_predictor,
+)
+from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
+from esr_core.inference.onnx_model import Model, load_model
+from esr_core.media.image import as_batch
+from esr_core.network import checkpoint
+from esr_core.network.esr import ESR
+from esr_core.progress import bar
+from esr_core.training.config import ResizeStage, TrainingConfig
+from esr_core.training.distributed import leads
+from esr_core.training.progress import training_bar
+from esr_core.training.trainer import train
+from esr_core.validation import (
+    as_file_name,
+    as_folder,
+    as_number,
+    as_path,
+    check_choice,
+    check_flag,
+)
 
 #: The downloads of the published learner.
 _MODES = ("data", "pretrained", "demo_image", "demo_video")
@@ -60,8 +74,8 @@ class FacialEmotionLearner:
 
     Arguments are those of the published learner. ``base_path_to_dataset`` is a folder in
     AffectNet's form (:func:`esr_core.datasets.pre_process_affect_net` makes it) or one with FER+;
-    ``labels`` says how FER+'s votes become targets. :class:`esr_core.recipe.Recipe` and ``esr
-    train`` offer more ways to train than the published arguments can say.
+    ``labels`` says how FER+'s votes become targets.
+    :class:`esr_core.training.config.TrainingConfig` and ``esr train`` have more options.
 
     Raises:
         OptionError: (a ValueError) an argument has the wrong type or is out of range.
@@ -124,7 +138,7 @@ class FacialEmotionLearner:
         """Forget the network; what was saved stays."""
         self.model: ESR | None = None
         self.ort_session: Model | None = None
-        self.metadata: Metadata | None = None
+        self.metadata: ModelMetadata | None = None
         self.fix_backbone = True
         self._trained = False
 
@@ -134,9 +148,7 @@ class FacialEmotionLearner:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
-        self._take(
-            esr, Metadata(esr.name, num_branches, self.diversify, checkpoint.PUBLISHED_INPUT)
-        )
+        self._take(esr, ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT))
         self._trained = False
 
     def fit(self, verbose: bool = True) -> dict[str, Any]:
@@ -183,7 +195,7 @@ class FacialEmotionLearner:
         ``running_emotion_corrects`` are the published ones, for branches 0 to
         ``current_branch_on_training``: a figure for each branch of the ensemble (0 for those after
         it) and, except for the emotion loss, one for the first of them together. All other keys
-        describe the whole ensemble, see :class:`esr_core.evaluate.Report`.
+        describe the whole ensemble, see :class:`esr_core.evaluation.metrics.Report`.
 
         Raises:
             OptionError: an argument is out of range.
@@ -233,8 +245,8 @@ class FacialEmotionLearner:
     def infer(self, input_batch: Any) -> tuple[list[Category], NDArray[np.float32]]:
         """Say what faces show.
 
-        input_batch: what :func:`esr_core.image.as_batch` takes: one framed face or several, as
-        Image, NumPy array or tensor, or a list of those. Returns a category per face, and (n, 2)
+        input_batch: what :func:`esr_core.media.image.as_batch` takes: one framed face or several,
+        as Image, NumPy array or tensor, or a list of those. Returns a category per face, and (n, 2)
         valence and arousal, the mean over the branches as it comes, not kept in [-1, 1].
 
         Raises:
@@ -349,7 +361,7 @@ class FacialEmotionLearner:
         Raises:
             ModelError: there is no network yet, or it is optimized already.
         """
-        from esr_core.export import export_fp32  # onnx takes a second to import
+        from esr_core.network.onnx_export import export_fp32  # onnx takes a second to import
 
         check_flag("do_constant_folding", do_constant_folding)
         if self.ort_session:
@@ -384,7 +396,7 @@ class FacialEmotionLearner:
     def _provider(self) -> str:
         return "cuda" if self.device.startswith("cuda") else "cpu"
 
-    def _take(self, esr: ESR, metadata: Metadata) -> None:
+    def _take(self, esr: ESR, metadata: ModelMetadata) -> None:
         self.model, self.ort_session, self.metadata = esr.to(self.device), None, metadata
 
     def _network(self) -> ESR:
@@ -396,26 +408,26 @@ class FacialEmotionLearner:
             )
         return self.model
 
-    def _predictor(self) -> tuple[Predictor, Metadata]:
+    def _predictor(self) -> tuple[Predictor, ModelMetadata]:
         if self.ort_session:
             return self.ort_session.predict_branches, self.ort_session.metadata
         esr = self._network()
         assert self.metadata is not None
         return torch_predictor(esr.eval(), self.metadata.temperature), self.metadata
 
-    def _check_kind(self, metadata: Metadata, where: Path) -> None:
+    def _check_kind(self, metadata: ModelMetadata, where: Path) -> None:
         if metadata.diversified != self.diversify:
             raise ModelError(
                 f"{where}: holds an {metadata.name}, which needs diversify={metadata.diversified}, "
                 f"but this learner has diversify={self.diversify}"
             )
 
-    def _recipe(self, method: str, branches: int) -> Recipe:
-        return Recipe(
+    def _recipe(self, method: str, branches: int) -> TrainingConfig:
+        return TrainingConfig(
             method=method,
             branches=branches,
             diversified=self.diversify,
-            stages=(Stage(checkpoint.PUBLISHED_INPUT.size_px, self.max_training_epoch),),
+            stages=(ResizeStage(PUBLISHED_INPUT.size_px, self.max_training_epoch),),
             tuning_epochs=self.max_tuning_epoch,
             batch_size=self.batch_size,
             learning_rate=self.lr,
@@ -433,10 +445,10 @@ class FacialEmotionLearner:
         )
 
     def _train(
-        self, kind: str, recipe: Recipe, start: ESR | None, experiment: Path, verbose: bool
+        self, kind: str, recipe: TrainingConfig, start: ESR | None, experiment: Path, verbose: bool
     ) -> dict[str, Any]:
-        training: Faces = open_split(self.base_path_to_dataset, "training", kind, self.labels)
-        validation: Faces = open_split(self.base_path_to_dataset, "validation", kind)
+        training: FaceDataset = open_split(self.base_path_to_dataset, "training", kind, self.labels)
+        validation: FaceDataset = open_split(self.base_path_to_dataset, "validation", kind)
         with training_bar(recipe.batch_size, verbose and leads()) as show:
             arguments = (training, validation, recipe, experiment / kind, show, self.device, start)
             try:

@@ -8,16 +8,22 @@ from typing import List, NamedTuple, Optional, Sequence, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.crop import crop
-from esr_core.detect import SCORE_FLOOR, Detector, Faces, find_faces, open_detector
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
-from esr_core.event import Event
-from esr_core.face import FaceEmotion
-from esr_core.infer import ADAPTIVE, Model, Prediction, load_model
+from esr_core.inference.execution_providers import PROVIDERS
+from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
 from esr_core.options import check, option
-from esr_core.provider import PROVIDERS
-from esr_core.stream import Stream
+from esr_core.perception.detection import (
+    SCORE_FLOOR,
+    Detections,
+    Detector,
+    find_faces,
+    open_detector,
+)
+from esr_core.perception.events import Event
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.perception.preprocessing import crop
+from esr_core.perception.stream_state import StreamState
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,17 @@ class PipelineOptions:
     )
     detect_every: int = option(
         1,
-        "Faces are looked for in every so many-th image and followed in those between, which costs "
-        "a tenth; a new face is seen later by so many images. They are looked for at once when "
-        "one is lost or the scene changes.",
+        "Run the detector on every N-th image and track faces by optical flow in between, which is "
+        "about ten times cheaper. A new face appears up to N-1 images late. The detector runs at "
+        "once when a face is lost or the scene changes.",
         (1, 30),
         live=True,
     )
     min_score: float = option(
-        0.6, "Faces of which the detector is less sure are ignored.", (SCORE_FLOOR, 1.0), live=True
+        0.6,
+        "Lowest score of a detection; detections below it are ignored.",
+        (SCORE_FLOOR, 1.0),
+        live=True,
     )
     max_faces: int = option(
         16, "At most so many faces per image, the largest.", (1, 256), live=True
@@ -87,7 +96,7 @@ class PipelineOptions:
         check(self)
 
 
-class Answer(NamedTuple):
+class FrameResult(NamedTuple):
     """What one image shows."""
 
     faces: List[FaceEmotion]  # the largest first
@@ -97,16 +106,16 @@ class Answer(NamedTuple):
 class View(NamedTuple):
     """One image to be answered, and the camera that it is from."""
 
-    stream: Stream
+    stream: StreamState
     rgb: NDArray[np.uint8]  # (h, w, 3)
     stamp_s: float
-    faces: Optional[Faces] = None  # found by somebody else; None: they are to be found
+    faces: Optional[Detections] = None  # found by somebody else; None: they are to be found
 
 
-class Seen(NamedTuple):
+class FrameAnalysis(NamedTuple):
     """What one image shows by itself, whatever was before it."""
 
-    faces: Faces  # those that are judged, the largest first
+    faces: Detections  # those that are judged, the largest first
     prediction: Prediction  # of each of them
 
 
@@ -129,7 +138,7 @@ class EmotionPipeline:
         self.detector = detector or open_detector(
             self.options.detector, self.options.detector_model
         )
-        self.stream = Stream()
+        self.stream = StreamState()
 
     def reset(self) -> None:
         """Forget all faces of :meth:`step`; their ids are not given again."""
@@ -141,15 +150,15 @@ class EmotionPipeline:
         self.model.warm_up(self.options.max_faces)
 
     def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
-        """Answer for one image (h, w, 3) uint8 taken at ``stamp_s``, the largest face first.
+        """Analyze one image (h, w, 3) uint8 taken at ``stamp_s``, the largest face first.
 
         Raises:
             ImageError: not an image of this form.
         """
         return self.answer([View(self.stream, rgb, stamp_s)])[0].faces
 
-    def answer(self, views: Sequence[View]) -> List[Answer]:
-        """Answer for images of several cameras, each camera once, with one call of the network.
+    def answer(self, views: Sequence[View]) -> List[FrameResult]:
+        """Analyze one image of each of several cameras with one call of the network.
 
         Raises:
             ImageError: one is not (h, w, 3) uint8; nothing is answered or remembered then.
@@ -158,7 +167,7 @@ class EmotionPipeline:
             self.tell(view.stream, view.stamp_s, seen) for view, seen in zip(views, self.see(views))
         ]
 
-    def see(self, views: Sequence[View]) -> List[Seen]:
+    def see(self, views: Sequence[View]) -> List[FrameAnalysis]:
         """Find the faces and judge each by this image alone.
 
         Of what a stream remembers only ``detect_every`` above 1 makes use here; else images may be
@@ -181,9 +190,9 @@ class EmotionPipeline:
         prediction = self.model.predict(batch, self.options.branches)
         ends = np.cumsum([len(faces) for faces in found])[:-1]
         parts = zip(*(np.split(answers, ends) for answers in prediction))
-        return [Seen(faces, Prediction(*part)) for faces, part in zip(found, parts)]
+        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(found, parts)]
 
-    def _faces(self, view: View) -> Faces:
+    def _faces(self, view: View) -> Detections:
         """Find the faces to judge, by what is cheapest."""
         if view.faces is not None:
             return self._judged(view.faces, view.rgb)
@@ -195,7 +204,7 @@ class EmotionPipeline:
         view.stream.follower.detected(faces)
         return faces
 
-    def _judged(self, faces: Faces, rgb: NDArray[np.uint8]) -> Faces:
+    def _judged(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
         """Choose the faces that are sure enough and centred in the image, the largest first."""
         height, width = rgb.shape[:2]
         centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
@@ -205,7 +214,7 @@ class EmotionPipeline:
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
 
-    def tell(self, stream: Stream, stamp_s: float, seen: Seen) -> Answer:
+    def tell(self, stream: StreamState, stamp_s: float, seen: FrameAnalysis) -> FrameResult:
         """Give each face its id, and put what it shows now together with what it showed before.
 
         Of each stream, images must be told in their order.
@@ -233,4 +242,4 @@ class EmotionPipeline:
                     emotion=smoother.label(face_id, probabilities, self.options.hysteresis),
                 )
             )
-        return Answer(results, stream.chronicle.update(results, followed))
+        return FrameResult(results, stream.chronicle.update(results, followed))

@@ -24,19 +24,20 @@ from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from esr_core.digest import digest
 from esr_core.errors import EsrError, ImageError, OptionError
-from esr_core.metadata import Metadata
+from esr_core.hashing import digest
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.options import options
-from esr_core.pipeline import Answer, EmotionPipeline, View
-from esr_ros import detections, parameters
-from esr_ros.camera import SILENCE_S, Camera, Heard, bases
-from esr_ros.counters import status
-from esr_ros.humans import Humans
-from esr_ros.images import decode
-from esr_ros.latest import Latest
-from esr_ros.program import begin, leave_soon
-from esr_ros.temperature import temperatures_c
+from esr_core.pipeline import EmotionPipeline, FrameResult, View
+from esr_ros import parameters
+from esr_ros.conversions import vision_msgs
+from esr_ros.conversions.image_decoding import decode
+from esr_ros.node.diagnostics import status
+from esr_ros.node.image_subscription import SILENCE_S, ImageSubscription, ReceivedImage, bases
+from esr_ros.node.jetson_temperature import temperatures_c
+from esr_ros.node.mailbox import Mailbox
+from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
+from esr_ros.runtime.entry_point import begin, leave_soon
 
 #: How long the executor may wait without looking whether it was told to stop.
 WAKE_S = 0.5
@@ -77,9 +78,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.add_on_set_parameters_callback(self._on_set_parameters)
         parameters.guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
-        self.cameras: List[Camera] = []
-        self._humans: Optional[Humans] = None
-        self._mailbox: Latest[Camera, Heard] = Latest()
+        self.cameras: List[ImageSubscription] = []
+        self._humans: Optional[Ros4HriPublisher] = None
+        self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
         self._worker: Optional[threading.Thread] = None
         self._working = threading.Lock()  # held while a frame is answered
         self._clockwork: List[Timer] = []
@@ -103,10 +104,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             f"{self.pipeline.detector.name}"
         )
 
-    def _offer(self, model: Metadata) -> None:
+    def _offer(self, model: ModelMetadata) -> None:
         """Make the publishers and services."""
         if self.options.humans:
-            self._humans = Humans(self)
+            self._humans = Ros4HriPublisher(self)
         topics = [self.resolve_topic_name(name) for name in self.options.image_topics]
         if self.options.detections_topic and len(topics) > 1:
             raise OptionError("detections_topic is for one image topic, but image_topics has more")
@@ -115,8 +116,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             raise OptionError(f"detections_topic {found} is what this node itself tells")
         for number, base in enumerate(bases(self.options.image_topics, topics)):
             name = self.options.image_topics[number]
-            self.cameras.append(Camera(self, number, name, base, self.options, model))
-        if not detections.INSTALLED:
+            self.cameras.append(ImageSubscription(self, number, name, base, self.options, model))
+        if not vision_msgs.INSTALLED:
             self.get_logger().info("vision_msgs is not installed: emotion/detections is not told")
         self._diagnostics = self.create_publisher(
             DiagnosticArray,
@@ -135,7 +136,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def _activate(self) -> None:
         for camera in self.cameras:
             camera.start_over()
-        self._mailbox = Latest()
+        self._mailbox = Mailbox()
         self._worker = threading.Thread(target=self._work, name="emotion_worker", daemon=True)
         self._worker.start()
         self._listen()
@@ -253,7 +254,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     # --- a frame's way -------------------------------------------------------------------------
 
-    def _on_image(self, camera: Camera, heard: Heard) -> None:
+    def _on_image(self, camera: ImageSubscription, heard: ReceivedImage) -> None:
         camera.counters.add(stale=int(self._mailbox.put(camera, heard, camera.depth)))
 
     def _work(self) -> None:
@@ -270,8 +271,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                     raise
                 return  # told to stop in the middle of it
 
-    def _answer(self, waiting: Dict[Camera, Heard]) -> None:
-        """Answer one image of each camera that sent one, all of them in one batch."""
+    def _answer(self, waiting: Dict[ImageSubscription, ReceivedImage]) -> None:
+        """Analyze one image of each camera that sent one, all in one batch."""
         assert self.pipeline is not None  # there is no worker without one
         views = {}
         for camera, heard in waiting.items():
@@ -287,7 +288,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for (camera, view), answer in zip(views.items(), answers):
             self._tell(camera, waiting[camera].image.header, view, answer)
 
-    def _tell(self, camera: Camera, header: Header, view: View, answer: Answer) -> None:
+    def _tell(
+        self, camera: ImageSubscription, header: Header, view: View, answer: FrameResult
+    ) -> None:
         try:
             camera.outputs.publish(header, view.rgb, answer)
         except ImageError as error:
@@ -312,7 +315,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     # --- telling people ------------------------------------------------------------------------
 
-    def _warn(self, camera: Camera, what: str, text: str) -> None:
+    def _warn(self, camera: ImageSubscription, what: str, text: str) -> None:
         """Warn; of each camera and what is wrong with it once in a while."""
         now_s = time.monotonic()
         if now_s - self._warned_s.get((camera.topic, what), -inf) >= self.options.warning_period_s:
@@ -381,11 +384,11 @@ def _reason(error: Exception) -> str:
     return said
 
 
-def _totals(camera: Camera) -> str:
+def _totals(camera: ImageSubscription) -> str:
     return ", ".join(f"{count} {name}" for name, count in camera.counters.values().items())
 
 
-def _state(camera: Camera) -> str:
+def _state(camera: ImageSubscription) -> str:
     """What the counters do not tell: whether anything is heard."""
     if not camera.is_listening:
         return "disabled"

@@ -10,7 +10,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironment
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from esr_ros import fast_dds
+from esr_ros.runtime import fast_dds
 
 PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
 

@@ -18,12 +18,12 @@ from typing import Any, Dict, List
 
 from rich.console import Console
 
-from esr_core.cli.table import figures
-from esr_ros.photo_bag import record
-from esr_ros.photo_camera import Play
+from esr_core.cli.tables import figures
+from esr_ros.demo.photo_bag import record
+from esr_ros.demo.scene import Scene
 
 ROUNDS = 3
-PLAY = Play(((60.0, 1),))
+PLAY = Scene(((60.0, 1),))
 WAYS = {
     "threads": [],
     "--jobs 1": ["--jobs", "1"],

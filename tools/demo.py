@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from esr_core.draw import annotate
 from esr_core.errors import EsrError
-from esr_core.face import FaceEmotion
+from esr_core.media.visualization import draw_faces
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_ros.benchmark.test_rig import Listener, node_test_rig
+from esr_ros.demo.scene import Scene, SceneRenderer
 from esr_ros.msg import Emotion
-from esr_ros.photo_camera import Painter, Play
-from esr_ros.stage import Listener, stage
 
 ROOT = Path(__file__).resolve().parent.parent
-PLAY = Play(scenes=((3.5, 1), (3.0, 2), (1.5, 0), (2.0, 1)))
+PLAY = Scene(scenes=((3.5, 1), (3.0, 2), (1.5, 0), (2.0, 1)))
 
 
 def main() -> int:
@@ -35,7 +35,7 @@ def main() -> int:
     logs = ROOT / "demo"
     logs.mkdir(exist_ok=True)
     try:
-        with stage(PLAY, logs / "node.log", ["--params-file", str(config)]) as on_stage:
+        with node_test_rig(PLAY, logs / "node.log", ["--params-file", str(config)]) as on_stage:
             listener = on_stage.listener
             with console.status("waiting for the node"):
                 on_stage.wait_for_first_answer()
@@ -112,13 +112,13 @@ def _counts(counter: Counter[int]) -> str:
 
 def _save_picture(path: Path, sent: List[List[int]], listener: Listener) -> None:
     """Draw the last answered frame with one face and the last with two, side by side."""
-    painter, pictures, answers = Painter(PLAY), [], listener.answers
+    painter, pictures, answers = SceneRenderer(PLAY), [], listener.answers
     for wanted in (1, 2):
         frames = [i for i, (s, faces) in enumerate(sent) if faces == wanted and s in answers]
         if frames:
             emotions = answers[sent[frames[-1]][0]].emotions
             faces = [_face(emotion) for emotion in emotions]
-            pictures.append(annotate(painter.draw(frames[-1]), faces))
+            pictures.append(draw_faces(painter.draw(frames[-1]), faces))
     if pictures:
         cv2.imwrite(str(path), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
 

@@ -22,9 +22,9 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
-from esr_core.cost import convolutions
 from esr_core.errors import EsrError, ModelError
-from esr_core.infer import INPUT, load_model
+from esr_core.inference.onnx_model import INPUT, load_model
+from esr_core.network.complexity import convolutions
 
 
 def events(path: Path, runs: int, size_px: int) -> List[Dict[str, Any]]:

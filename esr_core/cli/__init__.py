@@ -13,9 +13,9 @@ from esr_core.cli import (
     bench,
     camera,
     download,
+    evaluate,
     export,
     image,
-    measure,
     report,
     train,
     video,
@@ -61,6 +61,17 @@ def parser() -> argparse.ArgumentParser:
         prog="esr", description="Emotions of faces, by Ensembles with Shared Representations."
     )
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (image, video, camera, annotate, report, measure, bench, train, export, download):
+    for module in (
+        image,
+        video,
+        camera,
+        annotate,
+        report,
+        evaluate,
+        bench,
+        train,
+        export,
+        download,
+    ):
         module.add(commands)
     return overall

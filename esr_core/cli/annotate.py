@@ -12,7 +12,7 @@ from typing import IO, Any, List
 
 from rich.console import Console
 
-from esr_core.cli import flags, ros
+from esr_core.cli import pipeline_flags, ros_modules
 from esr_core.cli.command import command
 from esr_core.errors import OptionError
 from esr_core.progress import bar
@@ -76,7 +76,7 @@ def add(commands: Any) -> None:
     group.add_argument(
         "--ray-address", default="", metavar="HOST:PORT", help="of its head (default: RAY_ADDRESS)"
     )
-    flags.add(annotate)
+    pipeline_flags.add(annotate)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -86,7 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         OptionError: there is no ROS, or options that do not go together.
         EsrError: of the first bag that cannot be annotated; the others are left.
     """
-    fleet = ros.module("fleet")
+    fleet = ros_modules.module("annotation.batch")
     if arguments.jobs is not None and not 1 <= arguments.jobs <= 1024:
         raise OptionError(f"--jobs must be from 1 to 1024, but got {arguments.jobs}")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
@@ -107,14 +107,14 @@ def _annotate(arguments: argparse.Namespace, fleet: Any, pairs: List[Any]) -> No
                 progress.reset(task, description=bag.name, total=total)
             progress.update(task, completed=done)
 
-        for report in fleet.annotate_all(arguments, flags.given(arguments), pairs, show):
+        for report in fleet.annotate_all(arguments, pipeline_flags.given(arguments), pairs, show):
             _tell(report, arguments.json, answers, progress.console)
 
 
 def _outputs(arguments: argparse.Namespace) -> List[Path]:
     """Return where each bag's answers come; what is in such a folder is replaced."""
     bags, output = arguments.bags, arguments.output
-    read = [*bags, *flags.files(arguments), *filter(None, [arguments.params_file])]
+    read = [*bags, *pipeline_flags.files(arguments), *filter(None, [arguments.params_file])]
     kept = {place for each in map(Path.resolve, read) for place in (each, *each.parents)}
     if output is not None and len(bags) == 1:
         made = [output]

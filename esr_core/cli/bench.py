@@ -17,17 +17,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from esr_core.benchmark import Timing, measure
-from esr_core.cli import bench_tables, entrants, node_bench, output
+from esr_core.benchmark.energy import find_meters, unreadable
+from esr_core.benchmark.runner import Timing, measure
+from esr_core.benchmark.worker import Contestant
+from esr_core.cli import bench_networks, bench_node, bench_tables, output_files
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
-from esr_core.contestant import Contestant
-from esr_core.cost import METHODS, cost
-from esr_core.energy import find_meters, unreadable
+from esr_core.cli.output_files import Output
 from esr_core.errors import INSTALL_TRAINING, OptionError
-from esr_core.infer import ADAPTIVE, Model, default_model, load_model
+from esr_core.inference.execution_providers import PROVIDERS, chosen, device
+from esr_core.inference.onnx_model import ADAPTIVE, Model, default_model, load_model
+from esr_core.network.complexity import METHODS, cost
 from esr_core.progress import bar
-from esr_core.provider import PROVIDERS, chosen, device
 
 #: What holds where nothing is given; given options of the node's benchmark are an error here.
 DEFAULTS: Dict[str, Any] = {
@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
         type=_methods,
         metavar="NAME,NAME",
         help=f"of {', '.join(METHODS)} (default: all); they are made, untrained, which makes "
-        f"no difference to their time; beside {entrants.SHIPPED} the file that ships is timed",
+        f"no difference to their time; the shipped file is timed beside {bench_networks.SHIPPED}",
     )
     bench.add_argument(
         "--data",
@@ -79,7 +79,7 @@ def add(commands: Any) -> None:
         "--plot", type=Path, metavar="FILE.png", help="draw it; with --data, accuracy over time too"
     )
     bench.add_argument("--json", action="store_true", help="all figures, as JSON on stdout")
-    node_bench.add(bench)
+    bench_node.add(bench)
 
 
 def _methods(text: str) -> List[str]:
@@ -107,11 +107,11 @@ def _counts(text: str) -> List[int]:
 def run(arguments: argparse.Namespace) -> None:
     """Time what was asked for, and print it."""
     if arguments.node:
-        _refuse(arguments, set(DEFAULTS) - set(node_bench.HANDED_ON), "is not for --node")
-        _fill(arguments, node_bench.DEFAULTS)
-        node_bench.run(arguments)
+        _refuse(arguments, set(DEFAULTS) - set(bench_node.HANDED_ON), "is not for --node")
+        _fill(arguments, bench_node.DEFAULTS)
+        bench_node.run(arguments)
         return
-    _refuse(arguments, node_bench.DEFAULTS, "is for --node only")
+    _refuse(arguments, bench_node.DEFAULTS, "is for --node only")
     _fill(arguments, DEFAULTS)
     _check(arguments)
     with tempfile.TemporaryDirectory() as folder, bar("steps") as progress:
@@ -123,9 +123,9 @@ def run(arguments: argparse.Namespace) -> None:
         for line in _notes(arguments, told):
             Console().print(line, highlight=False, markup=False)
     if arguments.plot:
-        from esr_core import speed
+        from esr_core.benchmark import plots
 
-        speed.draw(arguments.plot, told)
+        plots.draw(arguments.plot, told)
 
 
 def _refuse(arguments: argparse.Namespace, names: Iterable[str], why: str) -> None:
@@ -156,7 +156,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if not os.access(folder, os.W_OK):
             raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
         read = [Path(arguments.model or default_model()), *filter(None, [arguments.data])]
-        output.check([Output("--plot", arguments.plot)], read, True)
+        output_files.check([Output("--plot", arguments.plot)], read, True)
 
 
 def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
@@ -164,12 +164,12 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
     model = load_model(arguments.model or None, arguments.provider)
     arguments.provider = chosen(model.provider)  # the one that auto takes
     torch = bool(importlib.util.find_spec("torch"))
-    taking_part = entrants.entrants(arguments, model, folder, progress, torch)
+    taking_part = bench_networks.entrants(arguments, model, folder, progress, torch)
     lanes = [
         lane
         for entrant in taking_part
         for count in arguments.faces
-        for lane in entrants.lanes(entrant, count, arguments, torch)
+        for lane in bench_networks.lanes(entrant, count, arguments, torch)
     ]
     peaks = []
     if torch and arguments.provider == "cpu":  # and onnx, with which it is installed
@@ -177,7 +177,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
             Contestant(f"peak {kind}", "matmul", kind, threads=arguments.threads)
             for kind in ("int8", "fp32")
         ]
-    curve = entrants.curve(lanes) if arguments.plot else []
+    curve = bench_networks.curve(lanes) if arguments.plot else []
     contestants = [*(lane.contestant for lane in lanes), *peaks, *curve]
     task = progress.add_task("timing", total=arguments.rounds)
     timings = measure(
@@ -193,7 +193,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
         "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
         "provider": arguments.provider,
         "threads": arguments.threads,
-        "networks": entrants.networks(taking_part),
+        "networks": bench_networks.networks(taking_part),
         "peak_gmac_per_s": {kind: round(peak.peak_gmac_per_s) for kind, peak in of_kind.items()},
         "rows": _rows(lanes, timings, of_kind),
         "curve": _accuracy(model, arguments.data, timings[beyond:], progress) if curve else [],
@@ -201,7 +201,7 @@ def _measured(arguments: argparse.Namespace, folder: Path, progress: Progress) -
 
 
 def _rows(
-    lanes: Sequence[entrants.Lane], timings: Sequence[Timing], peaks: Dict[str, Timing]
+    lanes: Sequence[bench_networks.Lane], timings: Sequence[Timing], peaks: Dict[str, Timing]
 ) -> List[Dict[str, Any]]:
     """The figures; each is compared with PyTorch's of the same network and number of faces."""
     baselines = {
@@ -235,7 +235,7 @@ def _accuracy(
 ) -> List[Dict[str, Any]]:
     """What each lead costs in accuracy, over all faces of ``--data``, and what it saves."""
     from esr_core.data import ferplus
-    from esr_core.evaluate import predictions
+    from esr_core.evaluation.metrics import predictions
 
     data = ferplus.read(path)
     target = data.emotions.argmax(axis=1)
@@ -272,7 +272,7 @@ def _advance(progress: Progress, task: TaskID, done: int) -> None:
 def _notes(arguments: argparse.Namespace, told: Dict[str, Any]) -> List[str]:
     notes = []
     if not importlib.util.find_spec("torch"):
-        notes.append(entrants.NO_TORCH)
+        notes.append(bench_networks.NO_TORCH)
     if told["peak_gmac_per_s"]:
         peaks = [f"{value} in {kind}" for kind, value in told["peak_gmac_per_s"].items()]
         notes.append(
@@ -280,7 +280,7 @@ def _notes(arguments: argparse.Namespace, told: Dict[str, Any]) -> List[str]:
             "multiplications a second."
         )
     if not arguments.data and not arguments.model:
-        notes.append(f"--data with FER+'s validation faces adds {entrants.SHIPS}, adaptive.")
+        notes.append(f"--data with FER+'s validation faces adds {bench_networks.SHIPS}, adaptive.")
     if all(row["joules"] is None for row in told["rows"]):
         blocked = ", ".join(map(str, unreadable()))
         notes.append(

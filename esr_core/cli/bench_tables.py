@@ -6,8 +6,8 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from rich.console import Console
 
-from esr_core.cli.table import figures
-from esr_core.published import DEVICES
+from esr_core.benchmark.reference_figures import DEVICES
+from esr_core.cli.tables import figures
 
 
 def show(told: Dict[str, Any]) -> None:

@@ -18,19 +18,19 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from esr_core.camera import Camera
-from esr_core.cli import flags, output
+from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import command
 from esr_core.cli.keyboard import Keyboard
-from esr_core.cli.output import Output
-from esr_core.draw import annotate
+from esr_core.cli.output_files import Output
 from esr_core.errors import VideoError
-from esr_core.face import FaceEmotion
+from esr_core.media.camera import Camera
+from esr_core.media.records import FaceRecord, FrameRecord
+from esr_core.media.visualization import draw_faces
+from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import EmotionPipeline
-from esr_core.timeline import Frame, Sighting
 
 #: Shows one image and the faces in it; returns whether to go on.
-Show = Callable[[NDArray[np.uint8], List[FaceEmotion], Frame], bool]
+Show = Callable[[NDArray[np.uint8], List[FaceEmotion], FrameRecord], bool]
 _ESCAPE = 27
 
 
@@ -59,25 +59,25 @@ def add(commands: Any) -> None:
     camera.add_argument("--csv", type=Path, metavar="FILE", help="one row per face and image")
     camera.add_argument("--overwrite", action="store_true", help="write over a file that is there")
     camera.add_argument("--no-window", action="store_true", help="the table, even with a display")
-    flags.add(camera)
+    pipeline_flags.add(camera)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Answer the newest image again and again, until the user or the video ends it."""
     if arguments.csv:
-        read = [Path(arguments.device), *flags.files(arguments)]
-        output.check([Output("--csv", arguments.csv)], read, arguments.overwrite)
-    pipeline = EmotionPipeline(flags.chosen(arguments))
+        read = [Path(arguments.device), *pipeline_flags.files(arguments)]
+        output_files.check([Output("--csv", arguments.csv)], read, arguments.overwrite)
+    pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after what takes time, so that no image gets old
     ended_by_user = False
-    with output.csv_file(arguments.csv) as write:
+    with output_files.csv_file(arguments.csv) as write:
         try:
             ended_by_user = _go_on(camera, pipeline, arguments, write)
         except KeyboardInterrupt:
             ended_by_user = True  # what was seen so far is kept
     if arguments.csv:
-        output.name(arguments.csv, arguments)
+        output_files.name(arguments.csv, arguments)
     if camera.live and not ended_by_user:
         raise VideoError(f"{camera.device}: gives no more images")
 
@@ -86,15 +86,15 @@ def _go_on(
     camera: Camera,
     pipeline: EmotionPipeline,
     arguments: argparse.Namespace,
-    write: Callable[[Frame], None],
+    write: Callable[[FrameRecord], None],
 ) -> bool:
     """Return whether the user ended it, not the camera."""
     with ExitStack() as stack:
         show = _show(stack, arguments)
         for image in stack.enter_context(camera):
             faces = pipeline.step(image.rgb, image.stamp_s)
-            sightings = tuple(Sighting.of(face) for face in faces)
-            frame = Frame(camera.device, image.number, image.stamp_s, sightings)
+            sightings = tuple(FaceRecord.of(face) for face in faces)
+            frame = FrameRecord(camera.device, image.number, image.stamp_s, sightings)
             write(frame)
             if not show(image.rgb, faces, frame):
                 return True
@@ -112,7 +112,7 @@ def _show(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     live = stack.enter_context(Live(console=Console(), refresh_per_second=10))
     stamps: Deque[float] = deque(maxlen=30)
 
-    def show(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: Frame) -> bool:
+    def show(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: FrameRecord) -> bool:
         stamps.append(frame.stamp_s)
         live.update(_table(frame, stamps))
         return "q" not in keyboard.pressed()
@@ -120,8 +120,8 @@ def _show(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     return show
 
 
-def _print(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: Frame) -> bool:
-    print(output.line("camera", frame), flush=True)
+def _print(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: FrameRecord) -> bool:
+    print(output_files.line("camera", frame), flush=True)
     return True
 
 
@@ -137,13 +137,13 @@ def _open_window(title: str) -> bool:
 
 
 def _show_window(title: str, rgb: NDArray[np.uint8], faces: List[FaceEmotion]) -> bool:
-    cv2.imshow(title, cv2.cvtColor(annotate(rgb, faces), cv2.COLOR_RGB2BGR))
+    cv2.imshow(title, cv2.cvtColor(draw_faces(rgb, faces), cv2.COLOR_RGB2BGR))
     key = cv2.waitKey(1) & 0xFF
     closed = cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1
     return not closed and key not in (ord("q"), _ESCAPE)
 
 
-def _table(frame: Frame, stamps: Deque[float]) -> Table:
+def _table(frame: FrameRecord, stamps: Deque[float]) -> Table:
     """Return the faces of now as a table; ``stamps`` of the last images give the rate."""
     span_s = stamps[-1] - stamps[0]
     rate = f", {(len(stamps) - 1) / span_s:.1f} images/s" if span_s > 0 else ""

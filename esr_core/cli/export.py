@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.cli import output
+from esr_core.cli import output_files
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
-from esr_core.crop import whole
+from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
-from esr_core.metadata import Metadata
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.perception.preprocessing import whole
 
 
 def add(commands: Any) -> None:
@@ -45,8 +45,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file, and print what is in it."""
-    from esr_core import checkpoint
-    from esr_core.export import export_fp16, export_fp32, export_int8
+    from esr_core.network import checkpoint
+    from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
     out: Path = arguments.out
     as_weights = out.suffix != ".onnx"
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError(f"{out} must end in .onnx, or be a folder for weights with --fp16")
     written = checkpoint.files(out) if as_weights else [out]
     read = [*checkpoint.files(arguments.checkpoint), *filter(None, [arguments.int8])]
-    output.check([Output("OUT", each) for each in written], read, True)
+    output_files.check([Output("OUT", each) for each in written], read, True)
     esr, metadata = checkpoint.load(arguments.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     if as_weights:
@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"{out}: {metadata.name}, {size_mb:.1f} MB")
 
 
-def _calibration(path: Path, metadata: Metadata) -> NDArray[np.float32]:
+def _calibration(path: Path, metadata: ModelMetadata) -> NDArray[np.float32]:
     """Some training faces, in the network's form."""
     from esr_core.data import ferplus
-    from esr_core.export import CALIBRATION_FACES
+    from esr_core.network.onnx_export import CALIBRATION_FACES
 
     faces = ferplus.read(path, "cross_entropy").subset(CALIBRATION_FACES)
     return whole(faces.images, metadata.input)

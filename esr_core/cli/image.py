@@ -15,21 +15,21 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from esr_core.atomic import replacing
-from esr_core.cli import flags, output
+from esr_core.atomic_write import replacing
+from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
-from esr_core.crop import crop
-from esr_core.draw import annotate
+from esr_core.cli.output_files import Output
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
-from esr_core.face import FaceEmotion
-from esr_core.image import find_pictures, read_image
+from esr_core.media.image import find_pictures, read_image
+from esr_core.media.records import FaceRecord, FrameRecord
+from esr_core.media.visualization import draw_faces
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.perception.preprocessing import crop
 from esr_core.pipeline import EmotionPipeline
-from esr_core.timeline import Frame, Sighting
 
 if TYPE_CHECKING:
-    from esr_core.saliency import Lens
+    from esr_core.network.saliency import Explainer
 
 #: Options of the pipeline that make sense for still pictures.
 _IMAGE_OPTIONS = (
@@ -59,8 +59,8 @@ class _Picture(NamedTuple):
         return np.stack([face.box for face in self.faces])
 
     @property
-    def sightings(self) -> Tuple[Sighting, ...]:
-        return tuple(Sighting.of(face) for face in self.faces)
+    def sightings(self) -> Tuple[FaceRecord, ...]:
+        return tuple(FaceRecord.of(face) for face in self.faces)
 
 
 def add(commands: Any) -> None:
@@ -108,19 +108,19 @@ def add(commands: Any) -> None:
         metavar="FOLDER",
         help="of the network that answers (default: those of the one that ships)",
     )
-    flags.add(image, _IMAGE_OPTIONS, {"detection_size_px": 960})
+    pipeline_flags.add(image, _IMAGE_OPTIONS, {"detection_size_px": 960})
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Answer all pictures that can be read; of the others the error tells then."""
     paths, failed = _paths(arguments.files)
     _check(arguments, paths)
-    pipeline = EmotionPipeline(flags.chosen(arguments, smoothing_s=0.0))
+    pipeline = EmotionPipeline(pipeline_flags.chosen(arguments, smoothing_s=0.0))
     if arguments.branches:
         everyone = pipeline.model.metadata.branches
         pipeline.options = replace(pipeline.options, branches=everyone)
     lens = _lens(arguments)
-    with output.csv_file(arguments.csv) as write:
+    with output_files.csv_file(arguments.csv) as write:
         answered = 0
         for number, path in enumerate(paths):
             try:
@@ -131,16 +131,16 @@ def run(arguments: argparse.Namespace) -> None:
             answered += 1
             if lens:
                 _explain(lens, picture, arguments)
-            write(Frame(str(path), number, 0.0, picture.sightings))
+            write(FrameRecord(str(path), number, 0.0, picture.sightings))
             _tell(picture, arguments.json)
             if arguments.save:
                 target = _annotated(arguments, path)
-                _write(target, annotate(picture.rgb, picture.faces))
-                output.name(target, arguments)
+                _write(target, draw_faces(picture.rgb, picture.faces))
+                output_files.name(target, arguments)
         if not answered:
             raise ImageError("; ".join(failed))  # within, so that no empty file is left
     if arguments.csv:
-        output.name(arguments.csv, arguments)
+        output_files.name(arguments.csv, arguments)
     if failed:
         raise ImageError("; ".join(failed))
 
@@ -162,20 +162,24 @@ def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
     for flag in ("explain", "fine", "weights"):
         if getattr(arguments, flag) and not arguments.saliency:
             raise OptionError(f"--{flag} is for --saliency FOLDER only")
-    if arguments.saliency and flags.given(arguments).get("model") and not arguments.weights:
+    if (
+        arguments.saliency
+        and pipeline_flags.given(arguments).get("model")
+        and not arguments.weights
+    ):
         raise OptionError("--saliency needs --weights FOLDER too, those of --model")
     outputs = [Output("--csv", arguments.csv)] if arguments.csv else []
     if arguments.save:
         outputs += [Output("--save", _annotated(arguments, path)) for path in paths]
-    read = [*paths, *flags.files(arguments)]
+    read = [*paths, *pipeline_flags.files(arguments)]
     if arguments.saliency:
-        from esr_core import checkpoint
+        from esr_core.network import checkpoint
 
-        numbers = range(1, flags.chosen(arguments).max_faces + 1)
+        numbers = range(1, pipeline_flags.chosen(arguments).max_faces + 1)
         whys = (_why(arguments, path, number) for path in paths for number in numbers)
         outputs += [Output("--saliency", why) for why in whys]
         read += checkpoint.files(_weights(arguments))
-    output.check(outputs, read, arguments.overwrite)
+    output_files.check(outputs, read, arguments.overwrite)
 
 
 def _annotated(arguments: argparse.Namespace, path: Path) -> Path:
@@ -192,7 +196,7 @@ def _why(arguments: argparse.Namespace, path: Path, number: int) -> Path:
 
 def _weights(arguments: argparse.Namespace) -> Path:
     """Return the folder of what the branches are asked by."""
-    from esr_core.saliency import default_weights
+    from esr_core.network.saliency import default_weights
 
     return arguments.weights or default_weights()
 
@@ -222,17 +226,17 @@ def _answer(pipeline: EmotionPipeline, path: Path, branches: bool) -> _Picture:
     return picture
 
 
-def _lens(arguments: argparse.Namespace) -> Optional[Lens]:
+def _lens(arguments: argparse.Namespace) -> Optional[Explainer]:
     if not arguments.saliency:
         return None
-    from esr_core.saliency import Lens
+    from esr_core.network.saliency import Explainer
 
-    return Lens(_weights(arguments), arguments.fine)
+    return Explainer(_weights(arguments), arguments.fine)
 
 
-def _explain(lens: Lens, picture: _Picture, arguments: argparse.Namespace) -> None:
+def _explain(lens: Explainer, picture: _Picture, arguments: argparse.Namespace) -> None:
     """Write a picture for each face that shows what the branches looked at."""
-    from esr_core.saliency import draw
+    from esr_core.network.saliency import draw
 
     if not picture.faces:
         return

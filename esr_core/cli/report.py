@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
-from esr_core.atomic import replacing
-from esr_core.cli import output, ros
+from esr_core.atomic_write import replacing
+from esr_core.cli import output_files, ros_modules
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
+from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
+from esr_core.media.records import read_csv
 from esr_core.progress import bar
-from esr_core.recording import Recording
-from esr_core.report import page
-from esr_core.summary import Summary, summarise
-from esr_core.timeline import read_csv
+from esr_core.report.html import page
+from esr_core.report.recording import Recording
+from esr_core.report.summary import Summary, summarise
 
 _BAGS = (".mcap", ".db3")
 _PAGES = (".html", ".htm")
@@ -91,7 +91,7 @@ def _check(arguments: argparse.Namespace) -> None:
         read = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
     else:
         read = [source, source.with_name("metadata.yaml")]  # which a bag's file is told by, too
-    output.check([Output("--output", target)], read, arguments.overwrite)
+    output_files.check([Output("--output", target)], read, arguments.overwrite)
 
 
 def _recording(path: Path, arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:
@@ -109,7 +109,7 @@ def _recording(path: Path, arguments: argparse.Namespace) -> Tuple[Recording, Li
 
 
 def _of_bag(path: Path, topics: List[str], title: str) -> Tuple[Recording, List[str]]:
-    bag_recording = ros.module("bag_recording")
+    bag_recording = ros_modules.module("bags.emotion_recording")
     with bar("answers") as progress:
         task = progress.add_task("reading", total=None)
 

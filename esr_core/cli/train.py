@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Dict
 
 from esr_core import options as declared
-from esr_core import recipe
-from esr_core.cli import output
+from esr_core.cli import output_files
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
+from esr_core.cli.output_files import Output
 from esr_core.errors import AnotherTraining, OptionError
-from esr_core.progress import training_bar
-from esr_core.recipe import Augmentation, Recipe
+from esr_core.training import config
+from esr_core.training.config import Augmentation, TrainingConfig
+from esr_core.training.progress import training_bar
 
 #: What a training needs besides a recipe; also allowed in a file for --config.
 _TRAINING_ARGUMENTS = {
@@ -49,14 +49,18 @@ def add(commands: Any) -> None:
         "--stages",
         nargs="+",
         metavar="SIZExEPOCHS",
-        help=f"sizes, px, and epochs at each (default: {' '.join(map(str, Recipe().stages))})",
+        help="sizes, px, and epochs at each "
+        f"(default: {' '.join(map(str, TrainingConfig().stages))})",
     )
     _add_training_options(train)
 
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each option of a recipe, and of its augmentation."""
-    for group, cls in (("how to train", Recipe), ("how far augmented views go", Augmentation)):
+    for group, cls in (
+        ("how to train", TrainingConfig),
+        ("how far augmented views go", Augmentation),
+    ):
         flags = parser.add_argument_group(group)
         for option in declared.options(cls):
             kind = type(option.default)
@@ -80,14 +84,14 @@ def _flag(text: str) -> bool:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, or go on training."""
-    from esr_core import checkpoint
-    from esr_core.data.faces import open_split
-    from esr_core.distributed import leads
-    from esr_core.train import train
+    from esr_core.data.dataset import open_split
+    from esr_core.network import checkpoint
+    from esr_core.training.distributed import leads
+    from esr_core.training.trainer import train
 
-    values = recipe.read(arguments.config) if arguments.config else {}
+    values = config.read(arguments.config) if arguments.config else {}
     views = values.get("augmentation") or {}
-    for option in (*declared.options(Recipe), *declared.options(Augmentation)):
+    for option in (*declared.options(TrainingConfig), *declared.options(Augmentation)):
         given = getattr(arguments, option.name)
         if given is not None:
             of_views = hasattr(Augmentation, option.name)
@@ -104,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("data", "out"):
         if not where[name]:
             raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
-    chosen = recipe.from_dict(values, str(arguments.config or "esr train"))
+    chosen = config.from_dict(values, str(arguments.config or "esr train"))
     kind = "dimensional" if chosen.method == "affect" else "categorical"
     folder = Path(str(where["data"]))
     training = open_split(folder, "training", kind, chosen.labels)
@@ -115,7 +119,7 @@ def run(arguments: argparse.Namespace) -> None:
     if where["start"]:
         first = Path(str(where["start"]))
         written = [Output("--out", each) for each in checkpoint.files(out)]
-        output.check(written, checkpoint.files(first), True)
+        output_files.check(written, checkpoint.files(first), True)
         start = checkpoint.load(first)[0]
     with training_bar(chosen.batch_size, leads()) as show:
         try:

@@ -13,16 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from esr_core.cli import flags, output
+from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import command
-from esr_core.cli.output import Output
-from esr_core.draw import annotate
+from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError, VideoError
-from esr_core.face import FaceEmotion
-from esr_core.film import Film, Shot, recording
+from esr_core.media.records import FaceRecord, FrameRecord
+from esr_core.media.video import VideoFrame, VideoReader, recording
+from esr_core.media.visualization import draw_faces
+from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import EmotionPipeline
 from esr_core.progress import bar
-from esr_core.timeline import Frame, Sighting
 
 
 def add(commands: Any) -> None:
@@ -60,7 +60,7 @@ def add(commands: Any) -> None:
     video.add_argument(
         "--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="end before that"
     )
-    flags.add(video)
+    pipeline_flags.add(video)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -71,9 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
             f"{arguments.end_s:g}"
         )
     saved = _saved(arguments)
-    pipeline = EmotionPipeline(flags.chosen(arguments))
+    pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     failed: List[str] = []
-    with output.csv_file(arguments.csv) as write:
+    with output_files.csv_file(arguments.csv) as write:
         for path, target in zip(arguments.files, saved):
             try:
                 _answer(pipeline, path, target, arguments, write)
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         if len(failed) == len(arguments.files):
             raise VideoError("; ".join(failed))  # within, so that no empty file is left
     if arguments.csv:
-        output.name(arguments.csv, arguments)
+        output_files.name(arguments.csv, arguments)
     if failed:
         raise VideoError("; ".join(failed))
 
@@ -105,7 +105,7 @@ def _saved(arguments: argparse.Namespace) -> List[Optional[Path]]:
         saved = [save]
     outputs = [Output("--csv", arguments.csv)] if arguments.csv else []
     outputs += [Output("--save", target) for target in saved]
-    output.check(outputs, [*files, *flags.files(arguments)], arguments.overwrite)
+    output_files.check(outputs, [*files, *pipeline_flags.files(arguments)], arguments.overwrite)
     return [*saved] or [None] * len(files)
 
 
@@ -114,14 +114,14 @@ def _answer(
     path: Path,
     target: Optional[Path],
     arguments: argparse.Namespace,
-    write: Callable[[Frame], None],
+    write: Callable[[FrameRecord], None],
 ) -> None:
     """Answer one video, and tell of it in all forms that are asked for.
 
     Raises:
         VideoError: none of its frames can be read, or the annotated ones cannot be written.
     """
-    film = Film(path)
+    film = VideoReader(path)
     pipeline.reset()
     summary = _Summary()
     faces: List[FaceEmotion] = []
@@ -133,14 +133,14 @@ def _answer(
             rgb = film.rgb()
             if asked:
                 faces = pipeline.step(rgb, shot.stamp_s)
-                sightings = tuple(Sighting.of(face) for face in faces)
-                frame = Frame(str(path), shot.number, shot.stamp_s, sightings)
+                sightings = tuple(FaceRecord.of(face) for face in faces)
+                frame = FrameRecord(str(path), shot.number, shot.stamp_s, sightings)
                 write(frame)
                 summary.add(frame)
                 if arguments.json:
-                    print(output.line("video", frame), flush=True)
+                    print(output_files.line("video", frame), flush=True)
             if recorder:
-                recorder.write(annotate(rgb, faces))
+                recorder.write(draw_faces(rgb, faces))
         if not summary.frames:
             raise VideoError(f"{path}: no frame {_where(arguments)}can be read")
     if film.missing():
@@ -148,10 +148,10 @@ def _answer(
     if not arguments.json:
         summary.show(path)
     if target:
-        output.name(target, arguments)
+        output_files.name(target, arguments)
 
 
-def _shots(film: Film, arguments: argparse.Namespace) -> Iterator[Shot]:
+def _shots(film: VideoReader, arguments: argparse.Namespace) -> Iterator[VideoFrame]:
     """Go through the frames that are asked about, and show on a bar how far that has come."""
     total = None if film.count is None else min(film.count, arguments.end_s * film.rate_hz)
     # On a terminal that shows JSON a bar would be in its way.
@@ -181,7 +181,7 @@ class _Summary:
         self._labels: Dict[int, Counter[str]] = {}  # by face_id
         self._seen_s: Dict[int, Tuple[float, float]] = {}  # first, last
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: FrameRecord) -> None:
         self.frames += 1
         for face in frame.sightings:
             self._labels.setdefault(face.face_id, Counter())[face.label] += 1

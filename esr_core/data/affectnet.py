@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch.utils.data import Dataset
 
-from esr_core.arguments import as_folder, as_number, as_path
-from esr_core.atomic import replacing
+from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
-from esr_core.image import read_image
+from esr_core.media.image import read_image
 from esr_core.progress import bar
+from esr_core.validation import as_folder, as_number, as_path
 
 SIZE_PX = 96
 FILES_PER_FOLDER = 500

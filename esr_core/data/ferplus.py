@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.crop import InputSpec
 from esr_core.emotions import LABELS, affect_of
 from esr_core.errors import DataError, OptionError
+from esr_core.perception.preprocessing import InputSpec
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -18,17 +18,10 @@ import published
 import pytest
 import torch
 
-from esr_core import (
-    DownloadError,
-    FacialEmotionLearner,
-    Image,
-    ImageError,
-    ModelError,
-    OptionError,
-    checkpoint,
-)
-from esr_core.data.faces import open_split
-from esr_core.model import ESR
+from esr_core import DownloadError, FacialEmotionLearner, Image, ImageError, ModelError, OptionError
+from esr_core.data.dataset import open_split
+from esr_core.network import checkpoint
+from esr_core.network.esr import ESR
 
 MakeFerPlus = Callable[[str, int], Path]
 

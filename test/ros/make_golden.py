@@ -14,16 +14,16 @@ from rclpy.serialization import deserialize_message
 from vision_msgs.msg import Detection2DArray
 
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
-from esr_ros.annotate import Order, annotate
-from esr_ros.bag import Bag
-from esr_ros.engine import Threads
+from esr_ros.annotation.annotate import AnnotationJob, annotate
+from esr_ros.annotation.executors import ThreadExecutor
+from esr_ros.bags.reader import BagReader
+from esr_ros.demo.photo_bag import record
+from esr_ros.demo.scene import Scene
 from esr_ros.msg import EmotionArray, EmotionEvent
-from esr_ros.photo_bag import record
-from esr_ros.photo_camera import Play
 
 GOLDEN = Path(__file__).with_name("golden_replay.json")
 #: Nobody, one face, two, nobody until they are given up, and one to the end, in and out of focus.
-PLAY = Play(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.8, 1)), 10.0, 320, 240, defocus_px=6.0)
+PLAY = Scene(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.8, 1)), 10.0, 320, 240, defocus_px=6.0)
 #: Where is told what, in a bag and by the node.
 KINDS = {
     "/emotion": EmotionArray,
@@ -43,13 +43,13 @@ def answered(bag: Path, output: Path) -> Told:
     """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
     options = PipelineOptions()
     pipeline = EmotionPipeline(options)
-    engine = Threads(options, pipeline.model, keep_rgb=False)
+    engine = ThreadExecutor(options, pipeline.model, keep_rgb=False)
     try:
-        annotate(bag, output, Order(options), pipeline, engine)
+        annotate(bag, output, AnnotationJob(options), pipeline, engine)
     finally:
         engine.close()
     told: Told = {topic: [] for topic in KINDS}
-    with Bag(output) as answers:
+    with BagReader(output) as answers:
         wanted = [each for each in answers.connections if each.topic in KINDS]
         for connection, _, data in answers.messages(wanted):
             told[connection.topic].append(deserialize_message(data, KINDS[connection.topic]))

@@ -17,13 +17,13 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
-from esr_ros.bag_recording import EMOTIONS
-from esr_ros.bag_writer import BagWriter
-from esr_ros.messages import image
+from esr_ros.annotation.worker import IMAGE
+from esr_ros.bags.emotion_recording import EMOTIONS
+from esr_ros.bags.writer import BagWriter
+from esr_ros.conversions.messages import image
+from esr_ros.demo.photo_bag import record
+from esr_ros.demo.scene import Scene
 from esr_ros.msg import Emotion, EmotionArray
-from esr_ros.photo_bag import record
-from esr_ros.photo_camera import Play
-from esr_ros.watcher import IMAGE
 
 SCENES = ((0.5, 0), (2.0, 1), (2.0, 2), (1.0, 0))
 BEGIN_S = 1_700_000_000
@@ -33,7 +33,7 @@ BEGIN_S = 1_700_000_000
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bag with nobody, one face, two, nobody, as `esr annotate` answers it."""
     folder = tmp_path_factory.mktemp("bags")
-    record(folder / "walk", Play(SCENES, rate_hz=8.0), compressed=True)
+    record(folder / "walk", Scene(SCENES, rate_hz=8.0), compressed=True)
     done = esr(folder, "annotate", "walk")
     assert done.returncode == 0, done.stderr
     return folder / "walk_emotions"

@@ -1,0 +1,1 @@
+"""Speed of the networks, beside PyTorch and the published figures."""

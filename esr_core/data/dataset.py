@@ -1,0 +1,109 @@
+"""What training and evaluation want of a data set, and where each kind of it is found."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from esr_core.data import ferplus
+from esr_core.emotions import LABELS
+from esr_core.errors import DataError
+from esr_core.inference.metadata import PUBLISHED_INPUT
+from esr_core.perception.preprocessing import InputSpec
+
+if TYPE_CHECKING:
+    from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
+
+#: The files of FER+ in a data folder; any other folder is taken for an AffectNet tree.
+FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
+#: Of AffectNet so many images per label, or per quadrant, make an even training set.
+TRAINING_IMAGES_PER_LABEL = 5000
+
+
+class FaceDataset(Protocol):
+    """A split of labelled faces; images are read when they are asked for."""
+
+    name: str
+    spec: InputSpec  # how these faces become a network input
+
+    @property
+    def emotions(self) -> NDArray[np.float32]:
+        """(n, 8), rows sum to 1."""
+
+    @property
+    def affect(self) -> NDArray[np.float32]:
+        """(n, 2) valence and arousal in [-1, 1]."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return (k, h, w) grey or (k, h, w, 3) RGB images."""
+
+    def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return what to learn for (k,) rows: (k, 8); may be drawn anew each time."""
+
+    def subset(self, count: int) -> FaceDataset:
+        """Return ``count`` of the faces, or all when there are fewer."""
+
+
+class AffectNetFaces:
+    """A split of AffectNet as :class:`FaceDataset`; images stay on disk until they are needed."""
+
+    name = "affectnet"
+    spec = PUBLISHED_INPUT
+
+    def __init__(
+        self, data: AffectNetCategorical | AffectNetDimensional, rows: NDArray[np.int64]
+    ) -> None:
+        self._data = data
+        self._rows = rows
+        self.emotions: NDArray[np.float32] = np.eye(len(LABELS), dtype=np.float32)[
+            data.emotions[rows]
+        ]
+        self.affect: NDArray[np.float32] = data.affect[rows]
+        # OpenCV lets go of the interpreter while it decodes, so threads are enough.
+        self._threads = ThreadPoolExecutor(thread_name_prefix="decode")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Read images, (n, h, w, 3) uint8 RGB."""
+        return np.stack(list(self._threads.map(self._data.image, self._rows[list(rows)])))
+
+    def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Return what was annotated, (n, 8), one 1 a row; nothing is drawn."""
+        return torch.from_numpy(self.emotions)[rows]
+
+    def subset(self, count: int) -> AffectNetFaces:
+        """Return so many of the faces, always the same ones, in their order."""
+        chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:count])
+        return AffectNetFaces(self._data, self._rows[chosen])
+
+
+def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:
+    """Open ``training`` or ``validation`` of the data set in a folder.
+
+    kind: ``categorical`` or ``dimensional``, which of AffectNet's images can be used. labels: how
+    FER+'s votes become targets, see :func:`esr_core.data.ferplus.read`.
+
+    Raises:
+        DataError: the folder is missing, empty, or holds something else.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such data folder")
+    votes = folder / FERPLUS_FILES[split]
+    if any((folder / file).exists() for file in FERPLUS_FILES.values()):
+        return ferplus.read(votes, labels if split == "training" else "majority")
+    from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
+
+    index = 0 if split == "training" else 2
+    most = TRAINING_IMAGES_PER_LABEL if split == "training" else 100_000
+    chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
+    data = chosen(index, most, base_path_to_affectnet=folder)
+    return AffectNetFaces(data, np.arange(len(data.emotions)))

@@ -1,0 +1,1 @@
+"""Metrics, calibration, robustness and the model card."""

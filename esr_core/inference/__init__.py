@@ -1,0 +1,1 @@
+"""ONNX Runtime: networks, their metadata, execution providers."""

@@ -1,0 +1,1 @@
+"""The ESR network in PyTorch: modules, checkpoints, ONNX export, saliency."""

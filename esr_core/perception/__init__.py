@@ -1,0 +1,1 @@
+"""Per frame, with NumPy and OpenCV only: detection, tracking, preprocessing, smoothing, events."""

@@ -1,0 +1,228 @@
+"""Finding faces: YuNet, either as libfacedetection (in the package yuface) or through OpenCV.
+
+YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
+Research, 2023.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, List, Optional, Protocol, Tuple, Union
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.errors import DetectorError
+
+#: Below this nothing is a face; what a user asks for lies above.
+SCORE_FLOOR = 0.3
+#: YuNet overlooks faces that fill an image which it sees larger than this ...
+LARGEST_FOR_CLOSE_FACES_PX = 480
+#: ... so then it looks at this size too.
+CLOSE_SIZE_PX = 320
+#: Of two faces of which one covers so much of the smaller, the better one is real.
+MAX_COVER = 0.6
+
+
+@dataclass(frozen=True)
+class Detections:
+    """The faces of one image, in its pixels; the best score first."""
+
+    boxes: NDArray[np.float32]  # (n, 4) x1, y1, x2, y2
+    scores: NDArray[np.float32]  # (n,) in [0, 1]
+    landmarks: NDArray[np.float32]  # (n, 5, 2) eyes, nose, corners of the mouth: x, y
+
+    def __post_init__(self) -> None:
+        n = len(self.boxes)
+        for name, shape in (("boxes", (n, 4)), ("scores", (n,)), ("landmarks", (n, 5, 2))):
+            value = getattr(self, name)
+            if value.shape != shape or value.dtype != np.float32:
+                raise ValueError(
+                    f"{name} must be {shape} float32, but got {value.shape} {value.dtype}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: Union[NDArray[np.intp], NDArray[np.bool_], slice]) -> Detections:
+        return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
+
+    @staticmethod
+    def none() -> Detections:
+        """Return no faces."""
+        return Detections(*(np.zeros(s, np.float32) for s in ((0, 4), (0,), (0, 5, 2))))
+
+
+class Detector(Protocol):
+    """Anything that finds faces."""
+
+    name: str
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+        """Find faces in (h, w, 3) uint8, looking at it with its longer side at ``size_px``."""
+
+
+class LibFaceDetection:
+    """libfacedetection as the package ``yuface`` carries it, weights included; x86-64 only.
+
+    The library is called directly: the package's own binding exists for Python up to 3.11 only,
+    and it keeps the interpreter's lock while it works.
+    """
+
+    name = "yuface"
+    _BUFFER_BYTES = 0x9000  # what facedetect_cnn asks for
+    _FIRST = threading.Lock()
+
+    def __init__(self) -> None:
+        package = importlib.util.find_spec("yuface")
+        if package is None or package.origin is None:
+            raise DetectorError(
+                "the detector 'yuface' is not installed; run 'make setup' in a clone, or 'pip "
+                "install yuface' (x86-64, Python up to 3.11), or give detector_model the path of "
+                "a YuNet .onnx file"
+            )
+        path = Path(package.origin).parent / "libfacedetection.so"
+        try:
+            library = ctypes.CDLL(str(path))
+            # The name is that of facedetect_cnn(unsigned char*, unsigned char*, int, int, int).
+            self._detect = library._Z14facedetect_cnnPhS_iii
+            self._set_threads = library.omp_set_num_threads
+        except (OSError, AttributeError) as error:
+            raise DetectorError(f"{path}: does not load as libfacedetection ({error})") from error
+        self._detect.restype = ctypes.c_void_p
+        self._detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int] * 3
+        self._buffer = np.zeros(self._BUFFER_BYTES, np.uint8)
+        # The first call of a process makes the library's network; two at once crash.
+        with self._FIRST:
+            self.detect(np.zeros((64, 64, 3), np.uint8), 64)
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+        bgr, scale = _working_image(rgb, size_px)
+        height, width = bgr.shape[:2]
+        # Two threads meet after each of some fifty layers. Beside a camera and DDS on two cores one
+        # of them is always late: 65 ms instead of 9 with the other core busy. The setting is per
+        # calling thread, so it is made here.
+        self._set_threads(1)
+        found = self._detect(
+            self._buffer.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0]
+        )
+        if not found:
+            return Detections.none()
+        count = int(self._buffer[:4].view(np.int32)[0])
+        # Per face 16 numbers: score in percent, x, y, width, height, five points, one unused.
+        rows = self._buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)
+        return _faces(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
+
+
+class OpenCvYuNet:
+    """OpenCV's ``FaceDetectorYN`` with a YuNet ``.onnx`` file; for machines without yuface."""
+
+    name = "opencv"
+
+    def __init__(self, model: Path) -> None:
+        if not model.is_file():
+            raise DetectorError(
+                f"{model}: no such file; the detector 'opencv' needs a YuNet model such as "
+                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo (OpenCV 4.8 or newer)"
+            )
+        try:
+            self._detector = cv2.FaceDetectorYN.create(
+                str(model), "", (320, 320), score_threshold=SCORE_FLOOR
+            )
+        except (cv2.error, AttributeError) as error:
+            raise DetectorError(
+                f"{model}: OpenCV {cv2.__version__} does not load it as a YuNet model; the "
+                f"2023mar file needs OpenCV 4.8 or newer ({error})"
+            ) from error
+
+    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+        bgr, scale = _working_image(rgb, size_px)
+        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+        rows: Optional[NDArray[Any]] = self._detector.detect(bgr)[1]  # its stub forgets None
+        if rows is None:
+            return Detections.none()
+        return _faces(rows[:, :4], rows[:, 14], rows[:, 4:14], scale)
+
+
+def open_detector(kind: str = "auto", model: str = "") -> Detector:
+    """Open the detector that is asked for, or the one that this machine has.
+
+    ``auto`` takes OpenCV where a model file is given, else yuface.
+
+    Raises:
+        DetectorError: it is not installed, or its model does not load.
+    """
+    if kind == "yuface" or (kind == "auto" and not model):
+        return LibFaceDetection()
+    if kind == "opencv" and not model:
+        raise DetectorError(
+            "the detector 'opencv' needs detector_model, the path of a YuNet model such as "
+            "face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
+        )
+    if kind in ("opencv", "auto"):
+        return OpenCvYuNet(Path(model))
+    raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
+
+
+def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+    """Find small faces and faces that fill the image (h, w, 3) uint8, each once."""
+    faces = detector.detect(rgb, size_px)
+    if min(size_px, max(rgb.shape[:2])) <= LARGEST_FOR_CLOSE_FACES_PX:
+        return faces
+    close = detector.detect(rgb, CLOSE_SIZE_PX)
+    both = Detections(
+        np.concatenate([faces.boxes, close.boxes]),
+        np.concatenate([faces.scores, close.scores]),
+        np.concatenate([faces.landmarks, close.landmarks]),
+    )
+    return _without_doubles(both[np.argsort(-both.scores, kind="stable")])
+
+
+def _without_doubles(faces: Detections) -> Detections:
+    """Drop what a better face covers; the best comes first."""
+    kept: List[int] = []
+    area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+    for row, box in enumerate(faces.boxes):
+        others = faces.boxes[kept]
+        overlap = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+        shared = np.maximum(overlap, 0).prod(axis=1)
+        if not (shared > MAX_COVER * np.minimum(area[row], area[kept])).any():
+            kept.append(row)
+    return faces[np.array(kept, np.intp)]
+
+
+def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], float]:
+    """Return a small BGR copy and the factor from its pixels to the image's; never enlarges."""
+    height, width = rgb.shape[:2]
+    scale = max(max(height, width) / size_px, 1.0)
+    if scale >= 2.0:
+        # Averaging over whole pixels is five times faster than over parts of them.
+        whole = (max(width // int(scale), 1), max(height // int(scale), 1))
+        rgb = cv2.resize(rgb, whole, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+    if scale > 1.0:
+        small = (max(round(width / scale), 1), max(round(height / scale), 1))
+        rgb = cv2.resize(rgb, small, interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    return bgr, scale  # type: ignore[return-value]
+
+
+def _faces(
+    xywh: NDArray[Any],
+    scores: NDArray[Any],
+    points: NDArray[Any],
+    scale: float,
+) -> Detections:
+    boxes = xywh.astype(np.float32) * np.float32(scale)
+    boxes[:, 2:] += boxes[:, :2]
+    landmarks = points.astype(np.float32).reshape(-1, 5, 2) * np.float32(scale)
+    scores = scores.astype(np.float32)
+    solid = (scores >= SCORE_FLOOR) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    order = np.flatnonzero(solid)[np.argsort(-scores[solid], kind="stable")]
+    return Detections(boxes, scores, landmarks)[order]

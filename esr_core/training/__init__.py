@@ -1,0 +1,1 @@
+"""The training loop and its parts: configuration, losses, augmentation, resume state."""

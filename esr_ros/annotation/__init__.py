@@ -1,0 +1,1 @@
+"""`esr annotate`: bags in, bags with emotions out."""

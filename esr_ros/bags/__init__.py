@@ -1,0 +1,1 @@
+"""Reading, writing and recovering rosbag2 files."""

@@ -1,0 +1,1 @@
+"""Between ROS messages and NumPy arrays."""

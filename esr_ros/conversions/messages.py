@@ -1,0 +1,104 @@
+"""From the pipeline's results to messages."""
+
+from __future__ import annotations
+
+import array
+from typing import Any, List, NamedTuple, Tuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+from std_msgs.msg import Header
+
+from esr_core.emotions import LABELS
+from esr_core.errors import ImageError
+from esr_core.perception.events import KINDS, Event
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
+
+#: JPEG counts pixels of a side in 16 bits; OpenCV's takes a little less.
+JPEG_LONGEST_PX = 65500
+
+
+class Region(NamedTuple):
+    """A face's box in whole pixels, cut to the image."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def region(face: FaceEmotion, shape: Tuple[int, ...]) -> Region:
+    """Return where a face is in an image of ``shape`` (h, w, …)."""
+    height, width = shape[:2]
+    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
+    left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
+    return Region(left, top, max(min(x2, width) - left, 1), max(min(y2, height) - top, 1))
+
+
+def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
+    """Return one message for one image of ``shape`` (h, w, …), with the image's own header."""
+    return EmotionArray(header=header, emotions=[_emotion(face, shape) for face in faces])
+
+
+def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
+    place = region(face, shape)
+    return Emotion(
+        face_id=face.face_id,
+        roi=RegionOfInterest(
+            x_offset=place.left, y_offset=place.top, width=place.width, height=place.height
+        ),
+        detection_score=face.score,
+        emotion=face.emotion,
+        label=face.label,
+        confidence=face.confidence,
+        probabilities=face.probabilities,
+        valence=face.valence,
+        arousal=face.arousal,
+        agreement=face.agreement,
+    )
+
+
+def emotion_event(header: Header, event: Event) -> EmotionEvent:
+    """Return what happened to a face, with the header of the image in which it was noticed."""
+    face = event.face
+    return EmotionEvent(
+        header=header,
+        type=KINDS.index(event.kind),
+        face_id=face.face_id,
+        emotion=face.emotion,
+        label=face.label,
+        confidence=face.confidence,
+        valence=face.valence,
+        arousal=face.arousal,
+        previous_emotion=event.previous,
+        previous_label=LABELS[event.previous],
+    )
+
+
+def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
+    """Return pixels (h, w, 3) uint8 as an ``rgb8`` image."""
+    height, width = rgb.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data = array.array("B", rgb.tobytes())  # bytes would be checked one by one
+    return message
+
+
+def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImage:
+    """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent.
+
+    Raises:
+        ImageError: it is too large for one.
+    """
+    height, width = rgb.shape[:2]
+    if max(height, width) > JPEG_LONGEST_PX:
+        raise ImageError(
+            f"no JPEG holds a picture of {width}x{height}; {JPEG_LONGEST_PX} is the longest side"
+        )
+    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+    made: Tuple[bool, Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
+    message.data = array.array("B", made[1].tobytes())
+    return message

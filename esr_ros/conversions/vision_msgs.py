@@ -1,0 +1,88 @@
+"""The same faces as vision_msgs has them, for those who know nothing of this package."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from esr_core.emotions import LABELS
+from esr_core.perception.detection import Detections
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_ros.conversions.messages import region
+
+try:
+    from vision_msgs import msg as vision
+
+    Detection2DArray, VisionInfo = vision.Detection2DArray, vision.VisionInfo
+    INSTALLED = True
+except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
+    INSTALLED = False
+
+#: The faces that somebody has found in an image, when its shape is known.
+Found = Callable[[Tuple[int, ...]], Detections]
+
+
+def faces(array: Any) -> Detections:
+    """Return the detections of a Detection2DArray as faces; boxes that are none are left out.
+
+    The score is that of the surest hypothesis, 1 where there is none. Landmarks are not known.
+    """
+    rows = []
+    for detection in array.detections:
+        centre, box = detection.bbox.center.position, detection.bbox
+        score = max((result.hypothesis.score for result in detection.results), default=1.0)
+        corners = [centre.x, centre.y, centre.x, centre.y]
+        half = [-box.size_x / 2, -box.size_y / 2, box.size_x / 2, box.size_y / 2]
+        if np.isfinite([*corners, *half, score]).all() and box.size_x >= 1 and box.size_y >= 1:
+            rows.append([*np.add(corners, half).clip(-1e5, 1e5), score])
+    return without_landmarks(np.array(rows, np.float32).reshape(-1, 5))
+
+
+def without_landmarks(table: NDArray[np.float32]) -> Detections:
+    """Return faces of x1, y1, x2, y2 in px and score, (n, 5); where eyes are is not known."""
+    unknown = np.full((len(table), 5, 2), np.nan, np.float32)
+    return Detections(table[:, :4], table[:, 4].clip(0, 1), unknown)
+
+
+def vision_info(header: Header, method: str) -> Any:
+    """Say what the detections are made by; their labels are words, so nothing is looked up."""
+    return VisionInfo(
+        header=header,
+        method=method,
+        database_location="package://esr_ros/msg/Emotion.msg",
+        database_version=1,
+    )
+
+
+def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
+    """Return the faces of an image as a Detection2DArray, with a hypothesis for each emotion."""
+    return vision.Detection2DArray(
+        header=header, detections=[_detection(header, face, shape) for face in faces]
+    )
+
+
+def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any:
+    place = region(face, shape)
+    centre = vision.Pose2D(
+        position=vision.Point2D(x=place.left + place.width / 2, y=place.top + place.height / 2)
+    )
+    # The emotion that is named comes first, then the others by their probability.
+    order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
+    return vision.Detection2D(
+        header=header,
+        id=str(face.face_id),
+        bbox=vision.BoundingBox2D(
+            center=centre, size_x=float(place.width), size_y=float(place.height)
+        ),
+        results=[
+            vision.ObjectHypothesisWithPose(
+                hypothesis=vision.ObjectHypothesis(
+                    class_id=LABELS[i], score=float(face.probabilities[i])
+                )
+            )
+            for i in order
+        ],
+    )

@@ -1,0 +1,1 @@
+"""A photograph that moves, as a camera or as a bag."""

@@ -1,0 +1,1 @@
+"""The parts of the emotion node: subscriptions, publishers, diagnostics."""

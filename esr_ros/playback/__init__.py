@@ -1,0 +1,1 @@
+"""`bag_player`: publish a bag in the time of its messages."""

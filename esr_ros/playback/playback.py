@@ -1,0 +1,210 @@
+"""Publishing what a bag holds, as it was published when it was recorded."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy
+from rosbags.interfaces import Connection, ConnectionExtRosbag2
+from rosgraph_msgs.msg import Clock
+
+from esr_core.errors import EsrError
+from esr_ros.bags import message_definitions
+from esr_ros.bags.reader import BagError, BagReader, is_image
+from esr_ros.playback import qos
+
+CLOCK = "/clock"
+CLOCK_S = 1 / 40
+#: How long nothing looks whether it was told to stop.
+WAKE_S = 0.05
+#: Who was found just now may not yet have found this publisher.
+SETTLE_S = 0.3
+#: So long a message is tried again, and the last ones are waited for.
+PATIENCE_S = 10.0
+
+
+class PlaybackError(EsrError):
+    """A message that cannot be published."""
+
+
+class Playback:
+    """Publishers of a bag's topics, under ``node``.
+
+    ``count`` is how many messages there are, ``left_out`` names topics that cannot be played, with
+    the reason.
+    """
+
+    def __init__(self, node: Node, bag: BagReader, topics: Sequence[str], with_clock: bool) -> None:
+        """topics: none: all of the bag.
+
+        Raises:
+            BagError: none of them is there, or can be played.
+        """
+        self._bag = bag
+        self._node = node
+        self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
+        self._publishers: Dict[Tuple[str, str], Any] = {}
+        self.left_out: List[str] = []
+        wanted = _chosen(bag, topics)
+        if with_clock:  # two clocks would be none
+            wanted = [each for each in wanted if each.topic != CLOCK]
+        for topic, kind in dict.fromkeys(map(_key, wanted)):
+            self._offer([each for each in wanted if _key(each) == (topic, kind)])
+        self._connections = [each for each in wanted if _key(each) in self._publishers]
+        if not self._connections:
+            raise BagError(f"{bag.path}: nothing to play; {'; '.join(self.left_out)}")
+        self.count = sum(each.msgcount for each in self._connections)
+
+    def _offer(self, connections: Sequence[Connection]) -> None:
+        """Make the publisher of a topic, on which several nodes may have published."""
+        first = connections[0]
+        profiles = []
+        for each in connections:
+            assert isinstance(each.ext, ConnectionExtRosbag2)
+            profiles += each.ext.offered_qos_profiles
+        try:
+            kind = _installed(first)
+            offered = qos.offered(profiles)
+            self._publishers[_key(first)] = self._node.create_publisher(kind, first.topic, offered)
+        except PlaybackError as error:
+            self.left_out.append(f"{first.topic}: {error}")
+        except (RuntimeError, ValueError) as error:  # what is left of a topic with another type
+            if not rclpy.ok():
+                raise ExternalShutdownException from error
+            self.left_out.append(f"{first.topic}: {' '.join(str(error).split())}")
+
+    @property
+    def topics(self) -> List[str]:
+        """Where it is published, remapped."""
+        return sorted({each.topic_name for each in self._publishers.values()})
+
+    def lonely(self) -> List[str]:
+        """Return the topics of images, or all if there are none of these, that nobody hears."""
+        images = [self._publishers[_key(each)] for each in self._connections if is_image(each)]
+        waited_for = images or list(self._publishers.values())
+        return sorted({p.topic_name for p in waited_for if not p.get_subscription_count()})
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all are heard, but not longer."""
+        end_s = time.monotonic() + seconds
+        while self.lonely() and time.monotonic() < end_s:
+            _sleep(WAKE_S)
+        _sleep(min(SETTLE_S, seconds))
+
+    def play(self, rate: float, on_message: Callable[[], None]) -> None:
+        """Publish every message once, ``rate`` times as fast as it was recorded.
+
+        Raises:
+            PlaybackError: one cannot be published.
+            BagError: the bag can no longer be read.
+            ExternalShutdownException: told to stop.
+        """
+        begin_ns, begin_s = -1, time.monotonic()
+        for connection, time_ns, data in self._bag.messages(self._connections):
+            if begin_ns < 0:
+                begin_ns, begin_s = time_ns, time.monotonic()
+            due_s = begin_s + (time_ns - begin_ns) * 1e-9 / rate
+            for left_s in _until(due_s, CLOCK_S if self._clock else WAKE_S):
+                self._tell_time(time_ns - round(left_s * rate * 1e9))
+            self._tell_time(time_ns)
+            self._publish(self._publishers[_key(connection)], data)
+            on_message()
+
+    def _tell_time(self, time_ns: int) -> None:
+        if self._clock:
+            now = Time(sec=time_ns // 10**9, nanosec=time_ns % 10**9)
+            self._publish(self._clock, Clock(clock=now))
+
+    def _publish(self, publisher: Any, message: Any) -> None:
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                publisher.publish(message)
+                return
+            except RuntimeError as error:  # rclpy's RCLError has no public name in every release
+                # A reliable writer gives up after 100 ms when a busy machine reads too slowly.
+                _sleep(WAKE_S)
+                if time.monotonic() > end_s:
+                    said = " ".join(str(error).split())
+                    raise PlaybackError(f"{publisher.topic_name}: not published: {said}") from error
+
+    def finish(self) -> bool:
+        """Wait until all who want every message have them; returns False if that takes too long.
+
+        Up to 3 s is usual: so seldom Fast DDS asks for acknowledgements.
+        """
+        end_s = time.monotonic() + PATIENCE_S
+        for publisher in self._publishers.values():
+            if publisher.qos_profile.reliability != ReliabilityPolicy.RELIABLE:
+                continue
+            while not publisher.wait_for_all_acked(Duration(seconds=WAKE_S)):
+                _sleep(0)
+                if time.monotonic() > end_s:
+                    return False
+        return True
+
+
+def _key(connection: Connection) -> Tuple[str, str]:
+    return connection.topic, connection.msgtype
+
+
+def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
+    """Return the connections of these topics, or all.
+
+    Raises:
+        BagError: one is not there.
+    """
+    wanted = {f"/{topic.lstrip('/')}" for topic in topics}
+    there = {each.topic for each in bag.connections}
+    if wanted - there:
+        missing = ", ".join(sorted(wanted - there))
+        raise BagError(f"{bag.path}: nothing on {missing}, only on {', '.join(sorted(there))}")
+    return [each for each in bag.connections if not wanted or each.topic in wanted]
+
+
+def _installed(connection: Connection) -> Any:
+    """Return the class of a topic's messages.
+
+    Raises:
+        PlaybackError: it is not installed, or is another than was recorded.
+    """
+    name = connection.msgtype
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
+    if connection.ext.serialization_format not in ("cdr", ""):
+        raise PlaybackError(f"recorded as {connection.ext.serialization_format}, not as cdr")
+    package, _, kind = name.partition("/msg/")
+    try:
+        found = getattr(import_module(f"{package}.msg"), kind)
+    except (ImportError, AttributeError, ValueError):
+        raise PlaybackError(f"{name} is not installed") from None
+    here, recorded = message_definitions.installed(name), message_definitions.of(connection)
+    # Published as what it is not, it would be misread by everyone.
+    if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
+        raise PlaybackError(f"recorded with another definition of {name} than is installed")
+    return found
+
+
+def _until(due_s: float, step_s: float) -> Iterator[float]:
+    """Wait until a time of the steady clock; yields now and then how much is left, in seconds."""
+    while True:
+        left_s = due_s - time.monotonic()
+        if left_s <= 0:
+            return
+        _sleep(min(left_s, step_s))
+        left_s = due_s - time.monotonic()
+        if left_s > 0:
+            yield left_s
+
+
+def _sleep(seconds: float) -> None:
+    """Raises ExternalShutdownException if told to stop meanwhile."""
+    time.sleep(seconds)
+    if not rclpy.ok():
+        raise ExternalShutdownException

@@ -1,0 +1,1 @@
+"""Start and end of a program, and the Fast DDS environment."""

@@ -1,0 +1,30 @@
+"""Networks that nobody trained, made to be timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from esr_core import load_model
+from esr_core.benchmark.random_networks import UNDECIDED, faces, make
+from esr_core.inference.onnx_model import ADAPTIVE
+from esr_core.network.complexity import METHODS
+
+
+@pytest.mark.parametrize("method", ["ESR-9", "ESR*-9"])
+def test_first_branch_leaves_as_many_faces_open_as_the_trained_one(
+    tmp_path: Path, method: str
+) -> None:
+    model = load_model(make(method, tmp_path, ["fp32"])["fp32"])
+    assert (model.metadata.branches, model.metadata.diversified) == METHODS[method]
+    shown = faces()
+    assert shown.shape == (100, 3, 96, 96)
+    asked = np.concatenate(
+        [
+            (model.predict(shown[i : i + 20], ADAPTIVE).votes >= 0).sum(1)
+            for i in (0, 20, 40, 60, 80)
+        ]
+    )
+    assert (asked > 1).mean() == pytest.approx(UNDECIDED, abs=0.03)

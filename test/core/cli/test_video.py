@@ -1,0 +1,224 @@
+"""The command `esr video`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import resource
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import films
+import numpy as np
+import pytest
+from commands import esr, refusal
+from numpy.typing import NDArray
+
+from esr_core.media.records import read_csv
+from esr_core.media.video import VideoReader
+
+
+@pytest.fixture
+def talk(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
+    return films.write(tmp_path / "talk.mp4", films.moved(rgb, 30))
+
+
+def answers(folder: Path, *arguments: object) -> list[dict[str, Any]]:
+    done = esr(folder, "video", "--json", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_face_is_followed_by_the_time_of_the_video(tmp_path: Path, talk: Path) -> None:
+    told = answers(tmp_path, talk.name)
+    assert [each["frame"] for each in told] == list(range(30))
+    np.testing.assert_allclose(
+        [each["stamp_s"] for each in told], np.arange(30) / films.RATE_HZ, atol=1e-5
+    )
+    assert {each["video"] for each in told} == {"talk.mp4"}
+    faces = [face for each in told for face in each["faces"]]
+    assert len(faces) == 30
+    assert {(face["face_id"], face["label"]) for face in faces} == {(1, "happy")}
+    assert faces[-1]["box"][0] - faces[0]["box"][0] == pytest.approx(58, abs=8)
+    assert answers(tmp_path, talk.name) == told
+
+
+def test_csv_holds_the_same(tmp_path: Path, talk: Path) -> None:
+    done = esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv")
+    assert done.stdout.endswith("\nnew/talk.csv\n")
+    told = answers(tmp_path, talk.name)
+    frames = list(read_csv(tmp_path / "new" / "talk.csv"))
+    assert [frame.number for frame in frames] == [each["frame"] for each in told]
+    for frame, each in zip(frames, told):
+        faces = [{"face_id": s.face_id, **s.as_json()} for s in frame.sightings]
+        assert (frame.source, faces) == ("talk.mp4", each["faces"])
+
+
+def test_second_video_begins_anew(tmp_path: Path, talk: Path) -> None:
+    alone = answers(tmp_path, talk.name)
+    told = answers(tmp_path, talk.name, talk.name)
+    assert told[:30] == alone
+    for first, second in zip(alone, told[30:]):
+        for face in (*first["faces"], *second["faces"]):
+            face["face_id"] -= 1 if face in second["faces"] else 0
+    assert told[30:] == alone
+
+
+def test_some_frames_only(tmp_path: Path, talk: Path) -> None:
+    told = answers(tmp_path, talk.name, "--every", 4, "--from", 0.5, "--to", 0.81)
+    assert [each["frame"] for each in told] == [15, 19, 23]
+
+
+def test_annotated_video_is_saved_and_not_written_over(tmp_path: Path, talk: Path) -> None:
+    done = esr(tmp_path, "video", talk.name, "--save", "new", "--every", 7)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("\nnew/talk.mp4\n")
+    saved, film = VideoReader(tmp_path / "new" / "talk.mp4"), VideoReader(talk)
+    assert (saved.rate_hz, saved.count) == (films.RATE_HZ, 30)
+    for shot, _ in zip(film, saved):
+        before, after = film.rgb(), saved.rgb()
+        assert after.shape == before.shape
+        changed = (np.abs(after.astype(int) - before) > 60).any(axis=2).mean()
+        assert 0.01 < changed < 0.3, shot
+    assert shot.number == 29
+    before = (tmp_path / "new" / "talk.mp4").read_bytes()
+    save = ("video", talk.name, "--save", "new/talk.mp4")
+    assert "new/talk.mp4 is there already; add --overwrite" in refusal(esr(tmp_path, *save))
+    assert (tmp_path / "new" / "talk.mp4").read_bytes() == before
+    assert esr(tmp_path, *save, "--overwrite").returncode == 0
+    assert (tmp_path / "new" / "talk.mp4").read_bytes() != before
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["talk.mp4"]
+
+
+def test_table_for_people(tmp_path: Path, talk: Path) -> None:
+    films.write(tmp_path / "grey.avi", [np.full((96, 96, 3), 128, np.uint8)] * 3, "MJPG")
+    done = esr(tmp_path, "video", talk.name, "grey.avi")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    assert "talk.mp4: 30 frames, 1 face" in done.stdout
+    (row,) = (line.split("│")[1:-1] for line in done.stdout.splitlines() if "happy" in line)
+    assert [cell.strip() for cell in row] == ["1", "0.00", "0.97", "30", "happy 100%"]
+    assert done.stdout.splitlines()[-1] == "grey.avi: 3 frames, no face found"
+
+
+def test_what_can_be_read_of_a_damaged_video_is_answered(
+    tmp_path: Path, rgb: NDArray[np.uint8]
+) -> None:
+    films.cut(films.write(tmp_path / "half.avi", films.moved(rgb, 30), "MJPG"), 0.5)
+    done = esr(tmp_path, "video", "half.avi", "--json")
+    assert done.returncode == 0
+    last = json.loads(done.stdout.splitlines()[-1])
+    (line,) = done.stderr.splitlines()
+    assert f"esr video: half.avi: ends at {last['stamp_s']:.2f} s, after " in line
+    assert f"after {last['frame'] + 1} of 30 frames" in line
+
+
+def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, talk: Path) -> None:
+    (tmp_path / "notes.mp4").write_text("no video", encoding="utf-8")
+    done = esr(tmp_path, "video", "notes.mp4", talk.name, "gone.mp4", "--csv", "x.csv")
+    line = refusal(done)
+    assert "notes.mp4: not a video that can be read" in line
+    assert "gone.mp4: No such file or directory" in line
+    assert {frame.source for frame in read_csv(tmp_path / "x.csv")} == {"talk.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("gone.mp4", "--csv", "x.csv"), "gone.mp4: No such file or directory"),
+        (("notes.mp4", "--save", "x"), "notes.mp4: not a video that can be read"),
+        (("talk.mp4", "--from", "9", "--csv", "x.csv"), "talk.mp4: no frame from 9 s on can be"),
+        (("talk.mp4", "--from", "2", "--to", "1"), "--from must be 0 or more and less than --to"),
+        (("talk.mp4", "--save", "talk.mp4", "--overwrite"), "--save would overwrite talk.mp4"),
+        (("talk.mp4", "--save", ".", "--overwrite"), "--save would overwrite talk.mp4"),
+        (("talk.mp4", "--csv", "talk.mp4", "--overwrite"), "--csv would overwrite talk.mp4"),
+        (("talk.mp4", "--csv", "notes.mp4"), "notes.mp4 is there already; add --overwrite"),
+        (("talk.mp4", "notes.mp4", "--save", "x.mp4"), "--save x.mp4 takes one video"),
+        (("talk.mp4", "./talk.mp4", "--save", "x"), "--save would write x/talk.mp4 twice"),
+        (("talk.mp4", "--csv", "b.mp4", "--save", "b.mp4"), "--csv and --save would both write b"),
+        (("talk.mp4", "--csv", "x", "--save", "x"), "--csv: x would be a file and a folder"),
+        (("talk.mp4", "--csv", "/dev/full"), "/dev/full: No space left on device"),
+        (("talk.mp4", "--csv", "notes.mp4/x.csv"), "notes.mp4: "),
+        (("talk.mp4", "--save", "notes.mp4/x"), "notes.mp4/x: Not a directory"),
+        (("talk.mp4", "--save", "/proc/1/x.mp4"), "/proc/1/x.mp4"),
+        (("talk.mp4", "--model", "gone.onnx"), "gone.onnx: no such model file"),
+    ],
+)
+def test_what_is_wrong_is_said_and_nothing_is_left(
+    tmp_path: Path, talk: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "notes.mp4").write_text("no video", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    line = refusal(esr(tmp_path, "video", *arguments))
+    assert line.startswith("esr video: ")
+    assert text in line
+    after = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_what_is_named_like_an_unfinished_video_is_a_file_like_any(
+    tmp_path: Path, talk: Path
+) -> None:
+    unfinished = talk.rename(tmp_path / "new.mp4.part.mp4")
+    before = unfinished.read_bytes()
+    done = esr(tmp_path, "video", unfinished.name, "--save", "new.mp4")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert unfinished.read_bytes() == before
+    assert VideoReader(tmp_path / "new.mp4").count == 30
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_disk_that_fills_up_leaves_no_video(tmp_path: Path, talk: Path) -> None:
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    done = subprocess.run(
+        ["esr", "video", talk.name, "--save", "new.mp4"],
+        cwd=tmp_path,
+        preexec_fn=little_room,
+        capture_output=True,
+        text=True,
+    )
+    assert refusal(done).endswith("new.mp4: could not be written to its end; is the disk full?")
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+def test_bar_is_on_the_terminal_and_json_in_the_pipe(tmp_path: Path, talk: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        ["esr", "video", talk.name, "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        check=True,
+    )
+    os.close(theirs)
+    assert len([json.loads(line) for line in done.stdout.splitlines()]) == 30
+    assert b"left" in os.read(ours, 1 << 16)
+    os.close(ours)
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (None, 128 + signal.SIGPIPE)])
+def test_stopped_it_leaves_nothing(
+    tmp_path: Path, rgb: NDArray[np.uint8], stop: signal.Signals | None, code: int
+) -> None:
+    films.write(tmp_path / "long.mp4", [rgb[:256, 96:352]] * 900)
+    command = ["esr", "video", "long.mp4", "--json", "--csv", "x.csv", "--save", "x.mp4"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        if stop:
+            process.send_signal(stop)
+            process.stdout.read()
+        else:
+            process.stdout.close()  # as `head -1` does
+        assert process.stderr.read() == ("esr video: stopped\n" if stop else "")
+        assert process.wait() == code
+    assert [path.name for path in tmp_path.iterdir()] == ["long.mp4"]

@@ -1,0 +1,95 @@
+"""How sure an ensemble is, and when it has asked enough of its branches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from esr_core.evaluation.calibration import (
+    branches_asked,
+    fit_lead,
+    fit_temperature,
+    mean_probabilities,
+)
+from esr_core.evaluation.metrics import calibration_error
+
+
+def drawn(n: int, branches: int, scale: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits of branches that know the odds and overstate them, and labels drawn by the odds."""
+    random = np.random.default_rng(11)
+    logits = random.normal(scale=1.5, size=(n, 1, 8)).repeat(branches, axis=1)
+    odds = mean_probabilities(logits.astype(np.float32))
+    target = (odds.cumsum(axis=1) < random.random((n, 1))).sum(axis=1).clip(0, 7)
+    return (logits * scale).astype(np.float32), target
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
+def test_what_was_overstated_is_found(scale: float) -> None:
+    logits, target = drawn(20_000, 3, scale)
+    temperature = fit_temperature(logits, target)
+    assert temperature == pytest.approx(scale, rel=0.05)
+    told = mean_probabilities(logits, temperature)
+    right = told.argmax(axis=1) == target
+    assert calibration_error(told.max(axis=1).astype(np.float32), right) < 0.02
+
+
+def test_no_other_temperature_makes_the_labels_likelier() -> None:
+    random = np.random.default_rng(2)
+    logits = random.normal(scale=4, size=(300, 4, 8)).astype(np.float32)
+    target = (logits.mean(axis=1) + random.normal(scale=2, size=(300, 8))).argmax(axis=1)
+
+    def loss(temperature: float) -> float:
+        told = torch.from_numpy(logits / temperature).softmax(dim=2).mean(dim=1)
+        return float(torch.nn.functional.nll_loss(told.log(), torch.from_numpy(target)))
+
+    best = loss(fit_temperature(logits, target))
+    assert best <= min(loss(t) for t in np.geomspace(0.2, 9, 200)) + 1e-5
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_labels_that_are_always_or_never_right_end_at_a_bound(sign: int) -> None:
+    target = np.arange(16) % 8
+    logits = sign * np.eye(8, dtype=np.float32)[target][:, None] * 0.5
+    temperature = fit_temperature(logits, target)
+    assert temperature == pytest.approx(0.1 if sign > 0 else 10, rel=0.01)
+    assert np.isfinite(mean_probabilities(logits * 1000, temperature)).all()
+
+
+def nested(n: int = 4000) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits of five branches that are right more often than not, and the labels."""
+    random = np.random.default_rng(6)
+    target = random.integers(0, 8, n)
+    logits = random.normal(size=(n, 5, 8)) + random.normal(size=(n, 1, 8))
+    logits[np.arange(n), :, target] += random.exponential(3.0, (n, 1))
+    return logits.astype(np.float32), target
+
+
+def test_the_longer_the_lead_the_more_are_asked() -> None:
+    logits, _ = nested()
+    counts = [branches_asked(logits, lead)[1].mean() for lead in (0.0, 0.2, 0.5, 0.8, 2.0)]
+    assert counts[0] == 1
+    assert counts[-1] == 5
+    assert counts == sorted(counts)
+    everyone, _ = branches_asked(logits, 2.0, 1.7)
+    np.testing.assert_allclose(everyone, mean_probabilities(logits, 1.7))
+
+
+@pytest.mark.parametrize("cost", [0.0, 0.001, 0.02])
+def test_fitted_lead_costs_no_more_than_allowed(cost: float) -> None:
+    logits, target = nested()
+
+    def accuracy(lead: float) -> float:
+        return float((branches_asked(logits, lead)[0].argmax(axis=1) == target).mean())
+
+    lead = fit_lead(logits, target, cost=cost)
+    allowed = accuracy(2.0) - cost
+    assert all(accuracy(wider) >= allowed for wider in np.arange(lead, 1.0, 0.01))
+    assert accuracy(lead - 0.01) < allowed
+    assert branches_asked(logits, lead)[1].mean() < 4.5
+
+
+def test_branches_that_all_say_the_same_need_not_be_asked() -> None:
+    logits, target = nested()
+    assert fit_lead(logits[:, :1].repeat(5, axis=1), target) == 0.0

@@ -1,0 +1,227 @@
+"""Pictures in folders, and what `esr image` tells besides; its JSON is in test_cli.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from commands import esr, refusal
+from networks import lively
+from numpy.typing import NDArray
+
+from esr_core import LABELS, ImageError
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.inference.onnx_model import default_model
+from esr_core.media.image import find_pictures
+from esr_core.media.records import read_csv
+from esr_core.network import checkpoint
+from esr_core.network.onnx_export import export_fp32
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def photos(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
+    """A folder with a face, nothing, and what is no picture."""
+    folder = tmp_path / "photos"
+    (folder / "within.png").mkdir(parents=True)
+    assert cv2.imwrite(str(folder / "b.png"), rgb[..., ::-1])
+    assert cv2.imwrite(str(folder / "a.JPG"), np.full((99, 99, 3), 128, np.uint8))
+    (folder / ".hidden.png").touch()
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def test_pictures_of_a_folder_by_name(photos: Path) -> None:
+    assert [path.name for path in find_pictures(photos)] == ["a.JPG", "b.png"]
+    with pytest.raises(ImageError, match=r"within\.png: no pictures in this folder \(\.bmp"):
+        find_pictures(photos / "within.png")
+
+
+def test_folder_as_json_and_csv(tmp_path: Path, photos: Path) -> None:
+    done = esr(tmp_path, "image", "photos", "photos/b.png", "--json", "--csv", "new/x.csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["image"] for each in told] == ["photos/a.JPG", "photos/b.png", "photos/b.png"]
+    frames = list(read_csv(tmp_path / "new" / "x.csv"))
+    assert [(f.source, f.number, f.stamp_s) for f in frames] == [
+        (each["image"], number, 0.0) for number, each in enumerate(told)
+    ]
+    assert [[s.as_json() for s in f.sightings] for f in frames] == [e["faces"] for e in told]
+    assert [s.face_id for f in frames for s in f.sightings] == [1, 1]  # counted in each picture
+
+
+def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos: Path) -> None:
+    done = esr(tmp_path, "image", "photos/within.png", "photos/b.png", "--json")
+    assert "photos/within.png: no pictures in this folder" in refusal(done)
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_votes_of_the_branches(tmp_path: Path, photos: Path) -> None:
+    command = ("image", "photos/b.png", "--branches", "--ask", 1)
+    (face,) = json.loads(esr(tmp_path, *command, "--json").stdout)["faces"]
+    assert len(face["branches"]) == 9
+    votes = [branch["label"] for branch in face["branches"]]
+    assert face["agreement"] == pytest.approx(votes.count("happy") / 9, abs=1e-4)
+    assert all(1 / 8 < branch["confidence"] <= 1 for branch in face["branches"])
+    mean = np.mean([branch["confidence"] for branch in face["branches"]])
+    assert face["confidence"] == pytest.approx(mean, abs=1e-3)
+    shown = esr(tmp_path, *command).stdout
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    rows = [line.split("│")[1:3] for line in shown.splitlines() if line.count("│") == 4]
+    assert [(int(number), vote.strip()) for number, vote in rows] == list(enumerate(votes, 1))
+
+
+def test_saliency_is_a_picture_for_each_face(tmp_path: Path, photos: Path) -> None:
+    command = ("image", "photos", "--saliency", "why", "--json")
+    done = esr(tmp_path, *command)
+    assert (done.returncode, done.stderr) == (0, "")
+    (face,) = json.loads(done.stdout.splitlines()[1])["faces"]
+    assert face["saliency"] == "why/b-face1.png"
+    assert [path.name for path in (tmp_path / "why").iterdir()] == ["b-face1.png"]
+    drawn = {(tmp_path / "why/b-face1.png").read_bytes()}
+    for more in (("--fine",), ("--explain", "sad")):
+        line = refusal(esr(tmp_path, *command, *more))
+        assert "why/b-face1.png is there already; add --overwrite" in line
+        assert esr(tmp_path, *command, *more, "--overwrite").returncode == 0
+        drawn.add((tmp_path / "why/b-face1.png").read_bytes())
+    assert len(drawn) == 3
+    plain = esr(tmp_path, "image", "photos", "--json").stdout.splitlines()[1]
+    del face["saliency"]
+    assert json.loads(plain)["faces"] == [face]
+
+
+def test_saliency_of_another_network(tmp_path: Path, photos: Path) -> None:
+    network, metadata = lively(2, True), ModelMetadata("ESR*-2", 2, True)
+    checkpoint.save(tmp_path / "two", network, metadata)
+    export_fp32(network, metadata, tmp_path / "two.onnx")
+    command = ("image", "photos/b.png", "--model", "two.onnx", "--saliency", "why", "--json")
+    assert "--saliency needs --weights FOLDER too" in refusal(esr(tmp_path, *command))
+    done = esr(tmp_path, *command, "--weights", "two", "--branches")
+    (face,) = json.loads(done.stdout)["faces"]
+    assert face["label"] in LABELS
+    assert len(face["branches"]) == 2
+    assert (tmp_path / face["saliency"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--fine",), "--fine is for --saliency FOLDER only"),
+        (("--explain", "sad"), "--explain is for --saliency FOLDER only"),
+        (("--saliency", "why", "--weights", "gone"), "gone: no such folder, so no checkpoint"),
+        (("--saliency", "photos/b.png"), "photos/b.png"),
+        (("--csv", "photos/b.png"), "--csv would overwrite photos/b.png"),
+        (("--csv", "seen.csv"), "--csv: seen.csv is there already; add --overwrite"),
+        (("--save", "seen"), "--save: seen/b.png is there already; add --overwrite"),
+        (("--csv", "/dev/full"), "/dev/full: No space left on device"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "seen.csv").write_text("mine")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "b.png").write_text("mine")
+    before = contents(tmp_path)
+    line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
+    assert line.startswith("esr image: ")
+    assert text in line
+    assert contents(tmp_path) == before
+
+
+def test_saliency_never_writes_over_a_picture(tmp_path: Path, photos: Path) -> None:
+    (photos / "b.png").rename(photos / "b-face1.png")
+    (photos / "a.JPG").rename(photos / "b.jpg")
+    line = refusal(esr(photos, "image", ".", "--saliency", "."))
+    assert "--saliency would overwrite b-face1.png" in line
+    (photos / "b-face1.png").rename(photos / "b-face2.png")  # if two are found in b.jpg
+    line = refusal(esr(photos, "image", ".", "--saliency", ".", "--overwrite"))
+    assert "--saliency would overwrite b-face2.png" in line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--model", "net.onnx", "--csv", "net.onnx"),
+        ("--model", "net.onnx", "--csv", "link.onnx"),
+        ("--model", "link.onnx", "--csv", "net.onnx"),
+        ("--detector-model", "net.onnx", "--csv", "net.onnx"),
+        ("--weights", "two", "--saliency", "why", "--csv", "two/Net-Branch_1.pt"),
+        ("--weights", "two", "--saliency", "why", "--csv", "two/esr-star-2.json"),
+        ("--csv", default_model()),
+    ],
+)
+def test_networks_are_never_written_over(
+    tmp_path: Path, photos: Path, arguments: tuple[object, ...]
+) -> None:
+    (tmp_path / "net.onnx").write_text("a network")
+    (tmp_path / "link.onnx").symlink_to("net.onnx")
+    checkpoint.save(tmp_path / "two", lively(2, True), ModelMetadata("ESR*-2", 2, True))
+    before = contents(tmp_path)
+    overwrite = () if default_model() in arguments else ("--overwrite",)  # nobody is to lose it
+    line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments, *overwrite))
+    assert f"--csv would overwrite {arguments[-1]}, which is read; name another" in line
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("--csv", "new/b.png", "--save", "new"), "--csv and --save would both write new/b.png"),
+        (("--csv", "new/b.png", "--save", "also"), "--csv and --save would both write also/b.png"),
+        (("--csv", "more", "--save", "more"), "--csv: more would be a file and a folder"),
+        (("--csv", "new"), "--csv: new is a folder; name another"),
+        (("--csv", "x/b-face2.png", "--saliency", "x"), "--csv and --saliency would both write x"),
+    ],
+)
+def test_no_place_is_written_to_twice(
+    tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "also").symlink_to("new")
+    before = contents(tmp_path)
+    assert text in refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
+    assert contents(tmp_path) == before
+
+
+def test_what_is_named_like_an_unfinished_file_stays(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "x.csv.part").write_text("precious")
+    assert esr(tmp_path, "image", "photos/b.png", "--csv", "x.csv").returncode == 0
+    assert (tmp_path / "x.csv.part").read_text() == "precious"
+
+
+def test_without_pytorch_saliency_says_what_to_install(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
+    done = subprocess.run(
+        ["esr", "image", "photos/b.png", "--saliency", "why"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ['PYTHONPATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert "esr image: torch is not installed; run 'make setup-test'" in refusal(done)
+    assert not (tmp_path / "why").exists()
+
+
+@pytest.mark.parametrize("place", ["/dev/stderr", "/dev/fd/2"])
+def test_csv_among_what_else_is_written_to_a_stream(
+    tmp_path: Path, photos: Path, place: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with open(log, "a", encoding="utf-8") as stream:
+        command = ["esr", "image", "photos/b.png", "--csv", place]
+        subprocess.run(command, cwd=tmp_path, stderr=stream, stdout=subprocess.DEVNULL, check=True)
+        stream.write("after\n")
+    first, heads, row, last = log.read_text(encoding="utf-8").splitlines()
+    assert (first, last) == ("before", "after")
+    assert heads.startswith("source,number")
+    assert row.startswith("photos/b.png,0")

@@ -1,0 +1,121 @@
+"""What the branches looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from networks import faces, lively
+from numpy.typing import NDArray
+
+from esr_core import EmotionPipeline, Model, PipelineOptions
+from esr_core.errors import ModelError
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.network import checkpoint
+from esr_core.network.esr import ESR, Branch
+from esr_core.network.saliency import Explainer, default_weights, draw, grad_cam, heated, layer_cam
+from esr_core.perception.preprocessing import InputSpec, crop, squares
+
+HAPPY = 1
+
+
+def network(kind: str) -> ESR:
+    if kind == "ships":
+        return checkpoint.load(default_weights(), branches=3)[0]
+    return lively(3, diversified=kind == "attention")
+
+
+@pytest.mark.parametrize("kind", ["ships", "plain", "attention"])
+def test_grad_cam_is_what_the_gradients_say(kind: str) -> None:
+    """Equations 1 and 2 of the paper, word for word, at what is pooled in the end."""
+    esr = network(kind)
+    batch, emotions = torch.from_numpy(faces(4, 96)), torch.tensor([0, 1, 3, 7])
+    maps = grad_cam(esr, batch, emotions)
+    assert maps.shape == (3, 4, 6, 6)
+    assert maps.amax() > 0
+    shared = esr.base(batch).detach()
+    for k, branch in enumerate(esr.convolutional_branches):
+        assert isinstance(branch, Branch)
+        features = branch.features(shared)[0].detach().requires_grad_()
+        logits = branch.fc(features.mean(dim=(2, 3)))
+        torch.testing.assert_close(logits, branch(shared)[0])  # so these are what is pooled
+        for i, emotion in enumerate(emotions):
+            (gradient,) = torch.autograd.grad(logits[i, emotion], features, retain_graph=True)
+            alpha = gradient[i].mean(dim=(1, 2))
+            expected = (alpha[:, None, None] * features[i]).sum(dim=0).relu()
+            torch.testing.assert_close(maps[k, i], expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_layer_cam_takes_each_branch_alone() -> None:
+    esr, batch = lively(3, True), torch.from_numpy(faces(2, 96))
+    maps = layer_cam(esr, batch, torch.tensor([0, 3]))
+    assert maps.shape == (3, 2, 20, 20)
+    assert maps.amin() >= 0
+    for i, emotion in enumerate([0, 3]):
+        alone = layer_cam(esr, batch[i : i + 1], torch.tensor([emotion]))
+        torch.testing.assert_close(maps[:, i : i + 1], alone, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_smile_is_seen_in_the_face(model: Model, rgb: NDArray[np.uint8], fine: bool) -> None:
+    (face,) = EmotionPipeline(PipelineOptions(branches=9), model).step(rgb, 0.0)
+    (look,) = Explainer(default_weights(), fine).look(rgb, face.box[None], [face.emotion])
+    assert look.emotion == HAPPY
+    assert look.face.shape == (224, 224, 3)
+    np.testing.assert_array_equal(look.maps.max(axis=(1, 2)), 1)
+    assert look.maps.min() >= 0
+    np.testing.assert_array_equal(look.probabilities.argmax(axis=1), face.votes)
+    x, y, side_px = squares(face.box[None], InputSpec())[0]
+    corner = np.array([x, y]) - side_px / 2
+    for each in look.maps:
+        heat = cv2.resize(each, (224, 224))
+        border = np.concatenate([heat[:30].ravel(), heat[-30:].ravel()]).mean()
+        assert heat[60:180, 50:175].mean() > 3 * border
+        if fine:
+            row, column = np.unravel_index(heat.argmax(), heat.shape)
+            mouth = 224 * (face.landmarks[3:] - corner) / side_px
+            assert np.linalg.norm(mouth - [column, row], axis=1).min() < 25
+
+
+def test_lens_is_of_the_network_that_ships(model: Model, rgb: NDArray[np.uint8]) -> None:
+    boxes = np.array([[178, 63, 267, 175], [20, 20, 200, 200]], np.float32)
+    looks = Explainer(default_weights()).look(rgb, boxes, [HAPPY, 0])
+    logits = model.predict_branches(crop(rgb, boxes, model.metadata.input)).branch_emotions
+    expected = torch.from_numpy(logits).softmax(dim=2).numpy()
+    for look, probabilities in zip(looks, expected):
+        np.testing.assert_allclose(look.probabilities, probabilities, atol=0.2)  # INT8
+        np.testing.assert_allclose(look.probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_picture_of_all_branches(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    checkpoint.save(tmp_path / "weights", lively(5, True), ModelMetadata("ESR*-5", 5, True))
+    pictures = []
+    for name in ("a.png", "b.png"):
+        (look,) = Explainer(tmp_path / "weights").look(
+            rgb, np.array([[178, 63, 267, 175]], np.float32), [HAPPY]
+        )
+        draw(tmp_path / name, look, "a face")
+        pictures.append((tmp_path / name).read_bytes())
+    assert pictures[0] == pictures[1]
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    assert picture.shape[0] > 400
+    assert picture.shape[1] > 800
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "weights"]
+
+
+def test_where_there_is_no_heat_the_face_is_as_it_was(rgb: NDArray[np.uint8]) -> None:
+    heat = np.zeros((6, 6), np.float32)
+    np.testing.assert_array_equal(heated(rgb, heat), rgb)
+    heat[1, 4] = 1
+    shown = heated(rgb, heat)
+    changed = np.argwhere((shown != rgb).any(axis=2))
+    centre = changed.mean(axis=0) / 512 * 6 - 0.5
+    np.testing.assert_allclose(centre, [1, 4], atol=0.2)
+
+
+def test_folder_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no checkpoint here"):
+        Explainer(tmp_path)

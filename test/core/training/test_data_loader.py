@@ -1,0 +1,104 @@
+"""The batches of an epoch, and faces that are mixed in them."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from esr_core.data.ferplus import FerPlus
+from esr_core.training.config import Augmentation
+from esr_core.training.data_loader import Batch, Batches, times_shown
+from esr_core.training.distributed import Group
+
+NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})
+
+
+@pytest.fixture
+def faces() -> FerPlus:
+    """Faces whose grey, in steps of 30, is the number of their emotion."""
+    labels = np.arange(40) % 8
+    images = np.broadcast_to((labels * 30).astype(np.uint8)[:, None, None], (40, 48, 48)).copy()
+    return FerPlus(images, np.eye(8, dtype=np.float32)[labels], labels)
+
+
+def batches(faces: FerPlus, views: Augmentation, group: Group | None = None) -> list[Batch]:
+    return list(Batches(faces, 20, views, 5, group or Group()).epoch(0, 0))
+
+
+def grey(batch: Batch) -> torch.Tensor:
+    """What the targets say that a face's grey must be."""
+    return (batch.emotions * torch.arange(8) * 30).sum(dim=1)
+
+
+def test_without_mixup_faces_are_whole(faces: FerPlus) -> None:
+    for batch in batches(faces, NONE):
+        assert set(batch.emotions.flatten().tolist()) == {0.0, 1.0}
+        torch.testing.assert_close(batch.images.float().mean(dim=(1, 2, 3)), grey(batch))
+
+
+def test_faces_and_what_they_show_are_mixed_alike(faces: FerPlus) -> None:
+    shares = []
+    for batch in batches(faces, replace(NONE, mixup=1.0)):
+        torch.testing.assert_close(batch.emotions.sum(dim=1), torch.ones(20))
+        seen = batch.images.float().mean(dim=(1, 2, 3))
+        torch.testing.assert_close(seen, grey(batch), atol=0.51, rtol=0)
+        assert ((batch.emotions > 0).sum(dim=1) <= 2).all()
+        shares += batch.emotions.max(dim=1).values.tolist()
+        expected = torch.from_numpy(faces.affect[:8])  # one of each emotion, in order
+        torch.testing.assert_close(batch.affect, batch.emotions @ expected)
+    assert sum(share < 0.95 for share in shares) > 20
+    assert len(set(shares)) > 20
+
+
+def test_small_parameter_mixes_little(faces: FerPlus) -> None:
+    def purity(mixup: float) -> float:
+        views = replace(NONE, mixup=mixup)
+        return float(
+            torch.cat([b.emotions.max(dim=1).values for b in batches(faces, views)]).mean()
+        )
+
+    assert purity(0.05) > purity(10.0) + 0.2
+
+
+def test_mixed_batches_are_shared_among_processes(faces: FerPlus) -> None:
+    views = replace(Augmentation(), mixup=0.4)
+    alone = batches(faces, views)
+    shares = [batches(faces, views, Group(rank, 2)) for rank in (0, 1)]
+    for whole, *parts in zip(alone, *shares):
+        for rank, part in enumerate(parts):
+            torch.testing.assert_close(part.images, whole.images[rank::2], atol=0, rtol=0)
+            torch.testing.assert_close(part.emotions, whole.emotions[rank::2], atol=0, rtol=0)
+            torch.testing.assert_close(part.affect, whole.affect[rank::2], atol=0, rtol=0)
+
+
+def rare(counts: list[int]) -> FerPlus:
+    """Faces of which so many show each emotion."""
+    labels = np.repeat(np.arange(8), counts)
+    images = np.zeros((len(labels), 48, 48), np.uint8)
+    return FerPlus(images, np.eye(8, dtype=np.float32)[labels], labels)
+
+
+def test_rare_emotions_are_shown_more_often() -> None:
+    data = rare([500, 300, 100, 60, 20, 10, 10, 0])
+    shown = times_shown(data.emotions, 0.04)
+    expected = [1, 1, 1, 1, 2**0.5, 2, 2]
+    for label, times in enumerate(expected):
+        np.testing.assert_allclose(shown[data.target == label], times)
+    assert times_shown(data.emotions, 0.0).sum() == len(data)
+
+
+def test_epochs_with_repeats_have_one_length_and_every_face() -> None:
+    data = rare([500, 300, 100, 60, 20, 10, 10, 0])
+    with_repeats = Batches(data, 50, NONE, 5, Group(), repeat_rare=0.04)
+    assert len(with_repeats) == (1000 + 20 * (2**0.5 - 1) + 20) // 50
+    counts = []
+    for epoch in range(20):
+        order = with_repeats._order(torch.Generator().manual_seed(epoch))
+        assert len(order) - 1028 in (0, 1)
+        assert set(order.tolist()) == set(range(len(data)))
+        counts.append(np.bincount(data.target[order], minlength=8))
+    np.testing.assert_allclose(np.mean(counts, axis=0)[:7], [500, 300, 100, 60, 28.3, 20, 20], 0.02)
+    assert sum(len(batch.emotions) for batch in with_repeats.epoch(0, 0)) == 1000

@@ -1,0 +1,141 @@
+"""The losses of the branches, against sums written out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from esr_core.network.esr import ESR
+from esr_core.training.config import Phase, TrainingConfig
+from esr_core.training.distributed import Group
+from esr_core.training.diversity_loss import diversity_loss, similarity
+from esr_core.training.losses import Objective, affect_loss, emotion_loss
+
+EXACT = TrainingConfig(branches=2, precision="fp32")
+
+
+def objective(esr: ESR, recipe: TrainingConfig = EXACT, learns: str = "both") -> Objective:
+    phase = Phase("test", esr.get_ensemble_size(), (54,), learns)
+    return Objective(esr, recipe, phase, Group())
+
+
+def batch(count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    views = torch.rand(count, 1, 54, 54, generator=generator)
+    emotions = torch.rand(count, 8, generator=generator)
+    affect = torch.rand(count, 2, generator=generator) * 2 - 1
+    return views, emotions / emotions.sum(dim=1, keepdim=True), affect
+
+
+def cross_entropy(logits: list[float], target: list[float]) -> float:
+    total = math.log(math.fsum(math.exp(v) for v in logits))
+    return -math.fsum(p * (v - total) for p, v in zip(target, logits))
+
+
+def test_emotion_loss_is_the_cross_entropy_to_the_distribution() -> None:
+    logits, emotions = torch.randn(2, 3, 8), batch()[1]
+    expected = [
+        math.fsum(map(cross_entropy, rows, emotions.tolist())) / 3 for rows in logits.tolist()
+    ]
+    assert emotion_loss(logits, emotions).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_affect_loss_is_one_root_for_valence_and_one_for_arousal() -> None:
+    told, affect = torch.randn(2, 3, 2), batch()[2]
+    expected = [
+        math.fsum(
+            math.sqrt(math.fsum((rows[n][d] - affect.tolist()[n][d]) ** 2 for n in range(3)) / 3)
+            for d in range(2)
+        )
+        for rows in told.tolist()
+    ]
+    assert affect_loss(told, affect, Group()).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_affect_that_is_told_exactly_has_a_finite_gradient() -> None:
+    told = torch.zeros(1, 2, 2, requires_grad=True)
+    affect_loss(told, torch.zeros(2, 2), Group()).sum().backward()
+    assert told.grad is not None
+    assert bool(torch.isfinite(told.grad).all())
+
+
+@pytest.mark.parametrize(("reduction", "share"), [("mean", 0.5), ("sum", 1.0)])
+def test_total_is_emotions_and_derived_affect_of_all_branches(reduction: str, share: float) -> None:
+    torch.manual_seed(0)
+    esr = ESR(2).eval()
+    views, emotions, affect = batch()
+    losses = objective(esr, replace(EXACT, reduction=reduction))(views, emotions, affect)
+    with torch.no_grad():
+        scores = esr(views.expand(3, 3, 54, 54))
+    each = [
+        float(emotion_loss(scores.emotions, emotions)[k])
+        + float((scores.affect[k] - affect).square().mean())
+        for k in range(2)
+    ]
+    assert losses.branches.tolist() == pytest.approx(each, rel=1e-5)
+    assert float(losses.total.detach()) == pytest.approx(share * sum(each), rel=1e-5)
+    right = (scores.emotions.argmax(2) == emotions.argmax(1)).float().mean(1)
+    assert losses.correct.tolist() == pytest.approx(right.tolist())
+
+
+@pytest.mark.parametrize("kind", ["direct", "logdet", "none"])
+def test_diversity_is_added_for_spatial_and_channel_attention(kind: str) -> None:
+    torch.manual_seed(0)
+    esr = ESR(3, diversified=True).eval()
+    views, emotions, affect = batch()
+    recipe = replace(EXACT, diversity=kind, diversity_weight=0.3, gamma=2.0)
+    losses = objective(esr, recipe, "emotions")(views, emotions, affect)
+    with torch.no_grad():
+        scores = esr(views.expand(3, 3, 54, 54))
+    assert scores.attention is not None
+    expected = float(emotion_loss(scores.emotions, emotions).mean())
+    if kind != "none":
+        for seen in scores.attention:
+            expected += 0.3 * float(diversity_loss(similarity(seen, 2.0), kind))
+    assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_falls_with_gradient_steps() -> None:
+    torch.manual_seed(0)
+    esr = ESR(1).train()
+    views, affect = torch.rand(4, 1, 54, 54), torch.zeros(4, 2)
+    minimised = objective(esr, TrainingConfig(branches=1))
+    optimizer = torch.optim.SGD(esr.parameters(), lr=0.05)
+    totals = []
+    for _ in range(6):
+        loss = minimised(views, torch.eye(8)[:4], affect).total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        totals.append(loss.item())
+    assert totals[-1] < totals[0] - 0.3
+
+
+def test_derived_affect_does_not_push_back_on_the_emotions() -> None:
+    """What affect should be changes its own layer's gradient and no other."""
+    torch.manual_seed(0)
+    esr = ESR(1).eval()
+    views, emotions, _ = batch(2)
+    gradients = []
+    for target in (-1.0, 1.0):
+        esr.zero_grad()
+        objective(esr)(views, emotions, torch.full((2, 2), target)).total.backward()
+        gradients.append({n: p.grad.clone() for n, p in esr.named_parameters()})
+    for name, gradient in gradients[0].items():
+        own = "fc_dimensional" in name
+        assert torch.allclose(gradient, gradients[1][name], atol=1e-7) is not own, name
+
+
+def test_bf16_costs_about_the_same_as_fp32() -> None:
+    torch.manual_seed(0)
+    esr = ESR(2).train()
+    exact, rounded = (
+        float(objective(esr, replace(EXACT, precision=p))(*batch()).total.detach())
+        for p in ("fp32", "bf16")
+    )
+    assert rounded == pytest.approx(exact, rel=0.05)
+    assert rounded != exact

@@ -1,0 +1,112 @@
+"""The launch files under the real ``launch``; it is not on PyPI, so elsewhere this is a skip."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import numpy as np
+import pytest
+from ament_index_python.packages import get_package_share_directory
+from numpy.typing import NDArray
+
+from esr_ros.runtime import fast_dds
+
+# `launch` on PyPI is another project; launch_ros is what tells ROS's own.
+if importlib.util.find_spec("launch_ros") is None:
+    pytest.skip(
+        "launch_ros is not installed; test_configs.py starts the node with the same files",
+        allow_module_level=True,
+    )
+
+LAUNCH = Path(get_package_share_directory("esr_ros")) / "launch"
+#: What `ros2 launch` does, without ros2cli.
+RUN = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import AnyLaunchDescriptionSource
+arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
+source = AnyLaunchDescriptionSource(sys.argv[1])
+service = LaunchService()
+service.include_launch_description(
+    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
+)
+sys.exit(service.run())
+"""
+
+
+@pytest.fixture
+def launched(tmp_path: Path) -> Iterator[Any]:
+    """Run launch files in processes of their own; returns the path of what one says."""
+    running = []
+
+    def run(name: str, *arguments: str, environment: dict[str, str] | None = None) -> Path:
+        said = tmp_path / f"launch{len(running)}.log"
+        with open(said, "wb") as output:
+            running.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(environment or {})},
+                )
+            )
+        return said
+
+    yield run
+    for process in running:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+def test_arguments_reach_the_node(
+    launched: Any, robot: Any, photograph: NDArray[np.uint8], to_image: Any, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("/**/emotion_node:\n  ros__parameters:\n    reliability: reliable\n")
+    said = launched(
+        "emotion.launch.py",
+        "image_topic:=/eyes/left",
+        "namespace:=head",
+        f"params_file:={mine}",
+    )
+    me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
+    me.meet(to_image(photograph))
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    assert "listening to /eyes/left (Image, reliable, depth 1)" in said.read_text()
+
+
+@pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
+def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: str) -> None:
+    said = launched(f"{platform}.launch.py")
+    # Their detector's model does not ship; that the node asks for it shows whose file it read.
+    assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in said.read_text())
+
+
+@pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
+def test_fast_dds_is_told_how_to_take_images(
+    launched: Any, robot: Any, tmp_path: Path, transports: str
+) -> None:
+    me, words = robot(), [f"transports:={transports}"] if transports else []
+    said = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
+    assert me.spin_until(lambda: "listening to" in said.read_text())
+    told = [
+        (process / "environ").read_bytes().decode().split("\0")
+        for process in Path("/proc").glob("[0-9]*")
+        if b"emotion_node\0" in (process / "cmdline").read_bytes()
+    ]
+    (mine,) = [each for each in told if f"LAUNCHED_BY={tmp_path}" in each]
+    assert f"FASTDDS_BUILTIN_TRANSPORTS={transports or fast_dds.SHARED_MEMORY}" in mine
+    assert any(each.endswith("/config/fastdds.xml") for each in mine)
+
+
+def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
+    said = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
+    assert robot().spin_until(lambda: "there is no file" in said.read_text())
+    assert "emotion_node-1" not in said.read_text()

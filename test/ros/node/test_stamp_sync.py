@@ -1,0 +1,28 @@
+"""Images and detections that belong together."""
+
+from __future__ import annotations
+
+from esr_ros.node.stamp_sync import StampSync
+
+
+def test_pairs_are_found_in_any_order() -> None:
+    pairs: StampSync[str, int] = StampSync()
+    assert pairs.add_first((1, 0), "a") is None
+    assert pairs.add_second((2, 0), 20) is None
+    assert pairs.add_second((1, 0), 10) == ("a", 10)
+    assert pairs.add_first((2, 0), "b") == ("b", 20)
+    assert pairs.add_second((1, 0), 11) is None
+    assert pairs.forgotten == 0
+
+
+def test_what_has_no_counterpart_is_forgotten() -> None:
+    pairs: StampSync[int, int] = StampSync(depth=3)
+    for number in range(5):
+        assert pairs.add_first((number, 0), number) is None
+    assert pairs.forgotten == 2
+    assert pairs.add_second((1, 0), 0) is None
+    assert pairs.add_second((2, 0), 0) == (2, 0)
+    for number in range(10, 20):
+        assert pairs.add_second((number, 5), 0) is None
+    assert pairs.add_first((16, 5), 0) is None
+    assert pairs.add_first((17, 5), 0) == (0, 0)
