@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check bench bench-bags weights clean
+.PHONY: help setup setup-test demo test test-fast check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
@@ -44,8 +44,11 @@ demo: setup ## Publish a photograph for 10 s, answer it, show what came out
 test: setup-test ## Run all tests
 	@source env.sh && pytest
 
-check: setup-test ## Lint and type-check
-	@source env.sh && ruff check . && ruff format --check . && mypy && \
+test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
+	@source env.sh && pytest test/core -m "not slow"
+
+check: setup-test ## Check style, types and the layers of imports
+	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \
 		vermin --quiet --no-tips --violations -t=3.8- esr_core esr_ros scripts
 
 bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes

@@ -23,7 +23,14 @@ setup(
     ],
     extras_require={
         "train": ["torch>=2.1", "onnx>=1.14", "matplotlib>=3.6", "PyYAML>=5.4"],
-        "bags": ["rosbags>=0.11", "mcap>=1.2"],
+        "bags": [
+            "rosbags>=0.11",
+            "mcap>=1.2",
+            "zstandard>=0.21",
+            "apsw>=3.40",
+            "ruamel.yaml>=0.18",
+            'backports.zstd>=1.0; python_version < "3.14"',
+        ],
         "ray": ["ray>=2.9"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs", "ros-diagnostic-msgs"],
     },
