@@ -98,7 +98,9 @@ def unknown_flags(page: str, known: dict[str, set[str]]) -> Iterator[str]:
 def test_page_names_what_exists(path: Path) -> None:
     page = path.read_text(encoding="utf-8")
     found = [*broken_links(path, page), *missing_paths(page), *missing_names(page)]
-    assert [*found, *unknown_flags(page, flags())] == []
+    if path.name != "CHANGELOG.md":  # which names former flags
+        found += unknown_flags(page, flags())
+    assert found == []
 
 
 def test_errors_are_found() -> None:
