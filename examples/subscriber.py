@@ -6,8 +6,8 @@ from esr_ros.msg import EmotionArray
 
 def on_emotions(message):
     for face in message.emotions:
-        place = f"valence {face.valence:+.2f}, arousal {face.arousal:+.2f}"
-        print(f"face {face.face_id}: {face.label} {face.confidence:.0%}, {place}", flush=True)
+        affect = f"valence {face.valence:+.2f}, arousal {face.arousal:+.2f}"
+        print(f"face {face.face_id}: {face.label} {face.confidence:.0%}, {affect}", flush=True)
 
 
 rclpy.init()
@@ -16,4 +16,4 @@ node.create_subscription(EmotionArray, "emotion", on_emotions, 10)
 try:
     rclpy.spin(node)
 except (KeyboardInterrupt, ExternalShutdownException):
-    pass  # told to stop
+    pass  # Ctrl-C, or a shutdown of ROS

@@ -1,4 +1,4 @@
-"""The examples, run as people run them, beside a node that answers photographs."""
+"""The examples, as programs beside a node that processes photographs."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ RELIABLE = ("-p", "reliability:=reliable", "-p", "smoothing_s:=0.0")
 
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Path]:
-    """Run an example; what it prints is in the file. Told to stop it ends with 0."""
-    said = folder / "said.txt"
-    with open(said, "w") as output:
+    """Run an example, its output in the file; it ends with 0 on SIGINT."""
+    log = folder / "output.txt"
+    with open(log, "w") as output:
         command = [sys.executable, str(ROOT / "examples" / name)]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
         try:
-            yield said
+            yield log
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=30) == 0, said.read_text()
+            assert process.wait(timeout=30) == 0, log.read_text()
         finally:
             process.kill()
             process.wait()
 
 
-def test_subscriber_is_short_and_the_readme_has_it() -> None:
+def test_subscriber_is_short_and_equal_to_the_readme() -> None:
     text = (ROOT / "examples" / "subscriber.py").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 20
     listings = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert text in listings
 
 
-def test_subscriber_tells_of_a_face(
+def test_subscriber_prints_a_face(
     start: Any, robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
 ) -> None:
     start(*RELIABLE)
     me = robot()
-    with running("subscriber.py", tmp_path) as said:
-        me.show_until(lambda: bool(said.read_text()), to_image(photograph))
+    with running("subscriber.py", tmp_path) as log:
+        me.show_until(lambda: bool(log.read_text()), to_image(photograph))
         assert re.fullmatch(
             r"face 1: happy \d+%, valence \+\d\.\d\d, arousal [+-]\d\.\d\d",
-            said.read_text().splitlines()[0],
+            log.read_text().splitlines()[0],
         )
 
 
@@ -78,6 +78,6 @@ def test_robot_turns_to_the_happiest_face(
         assert turns_at(-0.8 * 0.575, face_right)
         assert turns_at(0.0, np.full_like(photograph, 90))
         assert turns_at(-0.8 * 0.575, face_right)
-        # Nothing more comes.
+        # No more messages: the robot stops.
         turns.clear()
         assert me.spin_until(lambda: bool(turns) and turns[-1].angular.z == 0.0)
