@@ -1,7 +1,7 @@
 """Tracking faces between two detections by optical flow, for a tenth of a detection's cost.
 
 A grid of points in each face is tracked to the next image and back (Lucas and Kanade, in pyramids
-after Bouguet). The points that return to their origin give the face's motion and growth, by medians:
+after Bouguet). The points that return to their origin give its motion and growth, by medians:
 Kalal, Mikolajczyk, Matas, "Forward-Backward Error: Automatic Detection of Tracking Failures",
 ICPR 2010.
 """
@@ -136,7 +136,7 @@ def _flow(first: Grey, second: Grey, points: NDArray[np.float32]) -> NDArray[np.
     """Return the positions in the second image of points (n, m, 2) of the first one."""
     flat = points.reshape(-1, 1, 2)
     moved = cv2.calcOpticalFlowPyrLK(first, second, flat, np.empty_like(flat), **LUCAS_KANADE)[0]
-    return moved.reshape(points.shape)
+    return moved.reshape(points.shape)  # type: ignore[return-value]
 
 
 def _motion(

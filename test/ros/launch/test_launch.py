@@ -79,7 +79,7 @@ def test_arguments_reach_the_node(
     me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
     me.meet(to_image(photograph))
     assert len(me.ask(to_image(photograph)).emotions) == 1
-    assert "listening to /eyes/left (Image, reliable, depth 1)" in said.read_text()
+    assert "subscribed to /eyes/left (Image, reliable, depth 1)" in said.read_text()
 
 
 @pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
@@ -95,7 +95,7 @@ def test_fast_dds_is_told_how_to_take_images(
 ) -> None:
     me, words = robot(), [f"transports:={transports}"] if transports else []
     said = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
-    assert me.spin_until(lambda: "listening to" in said.read_text())
+    assert me.spin_until(lambda: "subscribed to" in said.read_text())
     told = [
         (process / "environ").read_bytes().decode().split("\0")
         for process in Path("/proc").glob("[0-9]*")
@@ -108,5 +108,5 @@ def test_fast_dds_is_told_how_to_take_images(
 
 def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
     said = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
-    assert robot().spin_until(lambda: "there is no file" in said.read_text())
+    assert robot().spin_until(lambda: "params_file: no such file" in said.read_text())
     assert "emotion_node-1" not in said.read_text()

@@ -129,7 +129,7 @@ def test_enable_stops_answers_and_goes_on(
     )
     assert number not in me.answers
     on = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
-    assert (on.success, on.message) == (True, "answering images")
+    assert (on.success, on.message) == (True, "processing images")
     me.answers.clear()
     me.meet(to_image(photograph))
     again = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
