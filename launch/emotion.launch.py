@@ -41,7 +41,7 @@ ARGUMENTS = [
         "transports",
         fast_dds.environment().get("FASTDDS_BUILTIN_TRANSPORTS", ""),
         None,
-        "FASTDDS_BUILTIN_TRANSPORTS of the node, such as LARGE_DATA for images from another machine. "
+        "FASTDDS_BUILTIN_TRANSPORTS of the node, e.g. LARGE_DATA for images from another machine. "
         "Empty: as in the environment; this is the default if it is set there.",
     ),
     ("log_level", "info", ["debug", "info", "warn", "error", "fatal"], "Log level of the node."),
