@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import traceback
-from math import inf
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, List, Optional
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -56,7 +54,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._humans: Optional[Ros4HriPublisher] = None
         self._worker: Optional[FrameWorker] = None
         self._timer: Optional[Timer] = None
-        self._warned_s: Dict[Tuple[str, str], float] = {}
         self._entities_of_ros = {*self.publishers, *self.services}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -74,11 +71,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             "detector": detector.name,
         }
         self._create_cameras(self.pipeline)
+        overridable = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(
-            DiagnosticArray,
-            "/diagnostics",
-            10,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
         )
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -94,20 +89,17 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for number, base in enumerate(bases(names, topics)):
             self.cameras.append(ImageSubscription(self, number, base, self.options, model))
         if not vision_msgs.INSTALLED:
-            self.get_logger().info(
-                "emotion/detections is not published: vision_msgs is not installed"
-            )
+            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""
-        result = self._attempt("activate", self._activate, self._stop)
-        return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
+        return self._attempt("activate", self._activate, self._stop)
 
     def _activate(self) -> None:
         assert self.pipeline is not None  # it is configured
         for camera in self.cameras:
             camera.counters = FrameCounters()
-        self._worker = FrameWorker(self, self.pipeline, self._humans, self._warn)
+        self._worker = FrameWorker(self, self.pipeline, self._humans)
         self._subscribe(self._worker)
         parameters.check_overrides(self)
         # The node's clock stops while a bag is paused; diagnostics go on.
@@ -136,7 +128,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the current image; the model stays loaded."""
         self._stop()
-        return super().on_deactivate(state)
+        return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop if active; release the model, the publishers and the services."""
@@ -161,6 +153,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             return
         if self._timer:
             self.destroy_timer(self._timer)
+            self._timer = None
         worker, self._worker = self._worker, None
         worker.stop()
         if rclpy.ok():
@@ -205,13 +198,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self.pipeline.options = self.options
         return SetParametersResult(successful=True)
 
-    def _warn(self, camera: ImageSubscription, kind: str, text: str) -> None:
-        """Log a warning, rate-limited per camera and kind."""
-        now_s = time.monotonic()
-        if now_s - self._warned_s.get((camera.topic, kind), -inf) >= self.options.warning_period_s:
-            self._warned_s[camera.topic, kind] = now_s
-            self.get_logger().warning(text)
-
     def _on_timer(self) -> None:
         if self._worker is None:
             return
@@ -221,25 +207,20 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             problem = camera.problem()
             if problem:
-                self._warn(camera, "no images", problem)
+                camera.warn("no images", problem)
             if camera.state == "silent":
                 self._worker.withdraw(camera)
         self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         temperatures = {f"{zone} C": f"{c:.1f}" for zone, c in temperatures_c().items()}
-        name = self.get_fully_qualified_name().lstrip("/")
-        statuses = [
-            status(
-                f"{name}: emotions" + (f" {camera.name}" if len(self.cameras) > 1 else ""),
-                camera.topic,
-                camera.counters,
-                camera.state,
-                self.options,
-                {**self._details, **temperatures},
-            )
-            for camera in self.cameras
-        ]
+        details = {**self._details, **temperatures}
+        name = f"{self.get_fully_qualified_name()}: emotions".lstrip("/")
+        statuses = []
+        for camera in self.cameras:
+            title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
+            topic, counters, state = camera.topic, camera.counters, camera.state
+            statuses.append(status(title, topic, counters, state, self.options, details))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -64,33 +64,27 @@ class NodeOptions(PipelineOptions):
     )
     latency_warn_s: float = option(
         0.2,
-        "Median latency above which /diagnostics reports a warning, in seconds.",
+        "Median latency above which the diagnostics are WARN, in seconds.",
         (0.001, 3600.0),
         live=True,
     )
     latency_error_s: float = option(
         1.0,
-        "Median latency above which /diagnostics reports an error, in seconds.",
+        "Median latency above which the diagnostics are ERROR, in seconds.",
         (0.001, 3600.0),
         live=True,
     )
     dropped_warn: float = option(
-        0.5,
-        "Share of dropped images above which /diagnostics reports a warning.",
-        (0.0, 1.0),
-        live=True,
+        0.5, "Share of dropped images above which the diagnostics are WARN.", (0.0, 1.0), live=True
     )
     dropped_error: float = option(
         1.0,
-        "Share of dropped images above which /diagnostics reports an error. 1: never.",
+        "Share of dropped images above which the diagnostics are ERROR. 1: never.",
         (0.0, 1.0),
         live=True,
     )
     warning_period_s: float = option(
-        5.0,
-        "Shortest period of a repeated log warning, in seconds.",
-        (0.1, 3600.0),
-        live=True,
+        5.0, "Shortest period of a repeated log warning, in seconds.", (0.1, 3600.0), live=True
     )
 
     def __post_init__(self) -> None:

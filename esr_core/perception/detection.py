@@ -20,6 +20,7 @@ from esr_core.errors import DetectorError
 
 #: Detections with a lower score are dropped, whatever ``min_score`` is.
 SCORE_FLOOR = 0.3
+_YUNET = "a YuNet model such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
 #: YuNet misses faces that fill an image larger than this ...
 LARGEST_FOR_CLOSE_FACES_PX = 480
 #: ... so it runs at this size as well.
@@ -126,8 +127,7 @@ class OpenCvYuNet:
     def __init__(self, model: Path) -> None:
         if not model.is_file():
             raise DetectorError(
-                f"{model}: no such file; the detector 'opencv' needs a YuNet model such as "
-                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo (OpenCV 4.8 or newer)"
+                f"{model}: no such file; the detector 'opencv' needs {_YUNET} (OpenCV 4.8 or newer)"
             )
         try:
             self._detector = cv2.FaceDetectorYN.create(
@@ -158,10 +158,7 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     if kind == "yuface" or (kind == "auto" and not model):
         return LibFaceDetection()
     if kind == "opencv" and not model:
-        raise DetectorError(
-            "the detector 'opencv' needs detector_model, the path of a YuNet model such as "
-            "face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
-        )
+        raise DetectorError(f"the detector 'opencv' needs detector_model, the path of {_YUNET}")
     if kind in ("opencv", "auto"):
         return OpenCvYuNet(Path(model))
     raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Callable, Dict, List, Optional
+from typing import Dict, List, Optional
 
 import rclpy
 from rclpy.node import Node
@@ -19,9 +19,6 @@ from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 #: An image that is older comes from a recording, or from a camera with another clock.
 MAX_LATENCY_S = 60.0
 
-#: Logs a text for a camera, rate-limited by the kind of warning.
-Warn = Callable[[ImageSubscription, str, str], None]
-
 
 class FrameWorker:
     """Processes one image of each camera at a time, in a thread of its own.
@@ -31,16 +28,11 @@ class FrameWorker:
     """
 
     def __init__(
-        self,
-        node: Node,
-        pipeline: EmotionPipeline,
-        humans: Optional[Ros4HriPublisher],
-        warn: Warn,
+        self, node: Node, pipeline: EmotionPipeline, humans: Optional[Ros4HriPublisher]
     ) -> None:
         self._node = node
         self._pipeline = pipeline
         self._humans = humans
-        self._warn = warn
         self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
         # Held from taking images out of the mailbox until their results are published.
         self._processing = threading.Lock()
@@ -101,7 +93,7 @@ class FrameWorker:
                 rgb = decode(received.image)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
-                self._warn(camera, "image", f"ignored an image on {camera.topic}: {error}")
+                camera.warn("image", f"ignored an image on {camera.topic}: {error}")
                 continue
             faces = received.detections(rgb.shape) if received.detections else None
             stamp_s = self._stamp_s(received.image.header)
@@ -120,7 +112,7 @@ class FrameWorker:
         try:
             camera.publishers.publish(header, view.rgb, result)
         except ImageError as error:
-            self._warn(camera, "publishers", f"{camera.topic}: {error}")
+            camera.warn("publishers", f"{camera.topic}: {error}")
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, result)
         camera.counters.add(answered=1, faces=len(result.faces))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import time
+from math import inf
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 from rclpy.node import Node
@@ -83,6 +84,7 @@ class ImageSubscription:
         self._subscriptions: List[Any] = []
         self._frame_id = ""
         self._received_s = time.monotonic()
+        self._warned_s: Dict[str, float] = {}
 
     def subscribe(self, on_image: OnImage) -> None:
         """Call ``on_image`` with each image, once its external detections have arrived if any."""
@@ -193,6 +195,13 @@ class ImageSubscription:
         profile = self._subscriptions[0].qos_profile if self.is_subscribed else None
         reliability = profile.reliability.name.lower() if profile else self._reliability
         return f"{self.message_type.__name__}, {reliability}, depth {self.depth}"
+
+    def warn(self, kind: str, text: str) -> None:
+        """Log a warning, at most one of a kind per ``warning_period_s``."""
+        now_s, period_s = time.monotonic(), self._node.get_parameter("warning_period_s").value
+        if now_s - self._warned_s.get(kind, -inf) >= period_s:
+            self._warned_s[kind] = now_s
+            self._node.get_logger().warning(text)
 
     def problem(self) -> Optional[str]:
         """Return a warning if no images or no external detections arrive, else None."""

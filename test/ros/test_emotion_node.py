@@ -75,12 +75,12 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
     assert me.spin_until(lambda: me.diagnostics.get("message") == "images cannot be decoded")
     assert len(me.ask(to_image(photograph)).emotions) == 1
     assert me.spin_until(lambda: me.diagnostics.get("message") == "processing images")
-    for said in (
+    for message in (
         "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
         "a 0x0 rgb8 image has no pixels",
         "encoding 'h264' is unknown; known are bgr8",
     ):
-        assert said in node.said
+        assert message in node.said
 
 
 def test_smallest_and_largest_images(
@@ -139,7 +139,7 @@ def test_images_faster_than_work_are_dropped_not_queued(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
         (["-p", "min_score:=7.0"], "min_score must be from 0.3 to 1, but got 7.0"),
@@ -156,10 +156,12 @@ def test_images_faster_than_work_are_dropped_not_queued(
         (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),
     ],
 )
-def test_wrong_start_ends_with_what_was_wrong(start: Any, arguments: list[str], said: str) -> None:
+def test_wrong_start_ends_with_what_was_wrong(
+    start: Any, arguments: list[str], message: str
+) -> None:
     node = start(*arguments)
     assert node.exit_code() == 2
-    assert said in node.said
+    assert message in node.said
     assert "Traceback" not in node.said
     assert ".c:" not in node.said.splitlines()[-1]
 

@@ -38,7 +38,7 @@ def test_word_or_number(branches: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("min_scores", 0.9, "unknown parameter min_scores; known are"),
         ("model", "x.onnx", "model cannot be changed at run time"),
@@ -47,8 +47,8 @@ def test_word_or_number(branches: object) -> None:
         ("branches", "most", "branches must be adaptive, or a whole number from 1 to 64"),
     ],
 )
-def test_refused_change(name: str, value: object, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_refused_change(name: str, value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         changed(NodeOptions(), [Parameter(name, value=value)])
 
 

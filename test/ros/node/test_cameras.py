@@ -74,7 +74,7 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameter", "said"),
+    ("parameter", "message"),
     [
         ('image_topics:=["head/left", "head/right"]', "would both be published on head/emotion"),
         ('image_topics:=["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
@@ -112,10 +112,10 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
         ("qos_overrides./imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
 )
-def test_topics_and_their_quality_that_cannot_be(start: Any, parameter: str, said: str) -> None:
+def test_topics_and_their_quality_that_cannot_be(start: Any, parameter: str, message: str) -> None:
     node = start("-p", parameter)
     assert node.exit_code() == 2, node.said
-    assert said in node.said
+    assert message in node.said
     assert "Traceback" not in node.said
 
 
