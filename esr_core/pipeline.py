@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
@@ -194,14 +195,10 @@ class FrameAnalyzer:
 class EmotionPipeline(FrameAnalyzer):
     """Analyze images, track and smooth their faces; one network for any number of cameras."""
 
-    def __init__(
-        self,
-        options: Optional[PipelineOptions] = None,
-        model: Optional[Model] = None,
-        detector: Optional[Detector] = None,
-    ) -> None:
-        super().__init__(options, model, detector)
-        self.stream = StreamState()
+    @cached_property
+    def stream(self) -> StreamState:
+        """State of the camera of :meth:`step`."""
+        return StreamState()
 
     def reset(self) -> None:
         """Remove all faces of :meth:`step`; their ids are not used again."""
