@@ -1,14 +1,14 @@
-"""From an image to the emotions of the people in it; each stage once, in order."""
+"""Emotions of the faces in an image: detect, crop, predict, track, smooth."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
@@ -20,39 +20,43 @@ from esr_core.perception.detection import (
     find_faces,
     open_detector,
 )
-from esr_core.perception.events import Event
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
+from esr_core.perception.stream_state import FrameResult as FrameResult
 from esr_core.perception.stream_state import StreamState
 
 
 @dataclass(frozen=True)
 class PipelineOptions:
-    """How faces are found, followed and judged."""
+    """Options of detection, tracking and prediction."""
 
     model: str = option(
-        "", "Path of a .onnx network made by 'esr export'; empty: the one that ships."
+        "",
+        "Path of an .onnx network exported by `esr export`. Empty: the network that ships with "
+        "the package.",
     )
     provider: str = option("auto", "Execution provider of ONNX Runtime.", choices=PROVIDERS)
     branches: Union[int, str] = option(
         ADAPTIVE,
-        "How many of the network's branches are asked about a face, the first ones; adaptive: "
-        "until it is decided, which cost 0.1 points of accuracy or less where it was fitted.",
+        "Number of branches to evaluate per face. `adaptive` evaluates the first branch, and the "
+        "others only when it is not confident; this lowered the validation accuracy by 0.1 "
+        "percentage points or less.",
         (1, 64),
         (ADAPTIVE,),
         live=True,
     )
-    threads: int = option(0, "Threads of one inference; 0: as many as there are cores.", (0, 256))
+    threads: int = option(0, "Threads per inference. 0: one per core.", (0, 256))
     detector: str = option(
         "auto",
-        "Face detector: yuface carries its weights, opencv needs detector_model.",
+        "Face detector. `yuface` includes its weights, `opencv` needs `detector_model`. `auto` is "
+        "`opencv` if `detector_model` is set, else `yuface`.",
         choices=("auto", "yuface", "opencv"),
     )
-    detector_model: str = option("", "Path of a YuNet .onnx file for the detector opencv.")
+    detector_model: str = option("", "Path of a YuNet .onnx file for the detector `opencv`.")
     detection_size_px: int = option(
         256,
-        "The longer side of the image as the detector sees it; 256 finds faces from 28 px on in "
-        "a 640 px wide image, larger finds smaller ones, slower.",
+        "Longer side of the downscaled image that the detector runs on. 256 detects faces of 28 px "
+        "or more in a 640 px wide image; larger values detect smaller faces and take longer.",
         (64, 4096),
         live=True,
     )
@@ -71,23 +75,25 @@ class PipelineOptions:
         live=True,
     )
     max_faces: int = option(
-        16, "At most so many faces per image, the largest.", (1, 256), live=True
+        16, "Maximum number of faces per image; the largest are kept.", (1, 256), live=True
     )
     track_timeout_s: float = option(
         0.5,
-        "A face that is not found keeps its id for so long, in seconds.",
+        "Time for which a face keeps its id without being detected, in seconds.",
         (0.0, 60.0),
         live=True,
     )
     smoothing_s: float = option(
         0.25,
-        "Time constant of the smoothing per face, in seconds; 0: none.",
+        "Time constant of the smoothing of each face's probabilities, valence and arousal, in "
+        "seconds. Longer is steadier and slower to follow a change. 0: no smoothing.",
         (0.0, 60.0),
         live=True,
     )
     hysteresis: float = option(
         0.05,
-        "A face keeps its label until another emotion is more probable by so much; 0: none.",
+        "The label of a face changes when another emotion is more probable by at least this "
+        "margin. 0: no hysteresis.",
         (0.0, 1.0),
         live=True,
     )
@@ -96,33 +102,26 @@ class PipelineOptions:
         check(self)
 
 
-class FrameResult(NamedTuple):
-    """What one image shows."""
-
-    faces: List[FaceEmotion]  # the largest first
-    events: List[Event]  # what is new since the image before
-
-
 class View(NamedTuple):
-    """One image to be answered, and the camera that it is from."""
+    """One image to analyze, and the state of the camera that took it."""
 
     stream: StreamState
     rgb: NDArray[np.uint8]  # (h, w, 3)
     stamp_s: float
-    faces: Optional[Detections] = None  # found by somebody else; None: they are to be found
+    faces: Optional[Detections] = None  # of an external detector; None: run the detector
 
 
 class FrameAnalysis(NamedTuple):
-    """What one image shows by itself, whatever was before it."""
+    """Detections and predictions of one image, independent of the images before it."""
 
-    faces: Detections  # those that are judged, the largest first
-    prediction: Prediction  # of each of them
+    faces: Detections  # the selected ones, the largest first
+    prediction: Prediction  # one row per face
 
 
-class EmotionPipeline:
-    """Detect, track, crop, predict, smooth; one network for any number of cameras.
+class FrameAnalyzer:
+    """Detect, crop and predict: one call of the network for the faces of all images.
 
-    ``options`` may be replaced between two steps; those that are not ``live`` have no effect then.
+    ``options`` may be replaced between two calls; those that are not ``live`` have no effect then.
     """
 
     def __init__(
@@ -138,43 +137,20 @@ class EmotionPipeline:
         self.detector = detector or open_detector(
             self.options.detector, self.options.detector_model
         )
-        self.stream = StreamState()
-
-    def reset(self) -> None:
-        """Forget all faces of :meth:`step`; their ids are not given again."""
-        self.stream.reset()
 
     def warm_up(self) -> None:
-        """Pay for what only the first frame costs."""
+        """Run the detector and the network once, as the first call takes longer."""
         self.detector.detect(np.zeros((480, 640, 3), np.uint8), self.options.detection_size_px)
         self.model.warm_up(self.options.max_faces)
 
-    def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
-        """Analyze one image (h, w, 3) uint8 taken at ``stamp_s``, the largest face first.
+    def analyze(self, views: Sequence[View]) -> List[FrameAnalysis]:
+        """Detect the faces of each image and predict their emotions.
+
+        Only with ``detect_every`` above 1 is a stream used, for its optical flow. Otherwise images
+        may be analyzed in any order, and by several analyzers at once.
 
         Raises:
-            ImageError: not an image of this form.
-        """
-        return self.answer([View(self.stream, rgb, stamp_s)])[0].faces
-
-    def answer(self, views: Sequence[View]) -> List[FrameResult]:
-        """Analyze one image of each of several cameras with one call of the network.
-
-        Raises:
-            ImageError: one is not (h, w, 3) uint8; nothing is answered or remembered then.
-        """
-        return [
-            self.tell(view.stream, view.stamp_s, seen) for view, seen in zip(views, self.see(views))
-        ]
-
-    def see(self, views: Sequence[View]) -> List[FrameAnalysis]:
-        """Find the faces and judge each by this image alone.
-
-        Of what a stream remembers only ``detect_every`` above 1 makes use here; else images may be
-        seen in any order, and by several pipelines at once.
-
-        Raises:
-            ImageError: one is not (h, w, 3) uint8; nothing is remembered then.
+            ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
         """
         if not views:
             return []
@@ -183,29 +159,30 @@ class EmotionPipeline:
                 raise ImageError(
                     f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
                 )
-        found = [self._faces(view) for view in views]
+        detections = [self._detect(view) for view in views]
         spec = self.model.metadata.input
-        batches = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, found)]
-        batch = batches[0] if len(views) == 1 else np.concatenate(batches)
+        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, detections)]
+        batch = crops[0] if len(views) == 1 else np.concatenate(crops)
         prediction = self.model.predict(batch, self.options.branches)
-        ends = np.cumsum([len(faces) for faces in found])[:-1]
-        parts = zip(*(np.split(answers, ends) for answers in prediction))
-        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(found, parts)]
+        ends = np.cumsum([len(faces) for faces in detections])[:-1]
+        parts = zip(*(np.split(output, ends) for output in prediction))
+        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(detections, parts)]
 
-    def _faces(self, view: View) -> Detections:
-        """Find the faces to judge, by what is cheapest."""
+    def _detect(self, view: View) -> Detections:
+        """Return the selected faces: external ones, tracked by optical flow, or detected."""
         if view.faces is not None:
-            return self._judged(view.faces, view.rgb)
-        followed = view.stream.follower.follow(view.rgb, self.options.detect_every)
-        if followed is not None:
-            return self._judged(followed, view.rgb)
-        found = find_faces(self.detector, view.rgb, self.options.detection_size_px)
-        faces = self._judged(found, view.rgb)
-        view.stream.follower.detected(faces)
+            return self._select(view.faces, view.rgb)
+        flow = view.stream.flow_tracker
+        tracked = flow.track(view.rgb, self.options.detect_every)
+        if tracked is not None:
+            return self._select(tracked, view.rgb)
+        detected = find_faces(self.detector, view.rgb, self.options.detection_size_px)
+        faces = self._select(detected, view.rgb)
+        flow.restart(faces)
         return faces
 
-    def _judged(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
-        """Choose the faces that are sure enough and centred in the image, the largest first."""
+    def _select(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
+        """Return the faces above ``min_score`` whose centre is in the image, the largest first."""
         height, width = rgb.shape[:2]
         centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
         centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2
@@ -214,32 +191,43 @@ class EmotionPipeline:
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
 
-    def tell(self, stream: StreamState, stamp_s: float, seen: FrameAnalysis) -> FrameResult:
-        """Give each face its id, and put what it shows now together with what it showed before.
 
-        Of each stream, images must be told in their order.
+class EmotionPipeline(FrameAnalyzer):
+    """Analyze images, track and smooth their faces; one network for any number of cameras."""
+
+    @cached_property
+    def stream(self) -> StreamState:
+        """State of the camera of :meth:`step`."""
+        return StreamState()
+
+    def reset(self) -> None:
+        """Remove all faces of :meth:`step`; their ids are not used again."""
+        self.stream.reset()
+
+    def step(self, rgb: NDArray[np.uint8], stamp_s: float) -> List[FaceEmotion]:
+        """Return the faces of one image (h, w, 3) uint8 taken at ``stamp_s``, the largest first.
+
+        Raises:
+            ImageError: not an image of this form.
         """
-        faces, prediction = seen
-        tracker, smoother = stream.tracker, stream.smoother
-        ids = tracker.update(faces.boxes, stamp_s, self.options.track_timeout_s)
-        followed = [track.face_id for track in tracker.tracks]
-        smoother.keep(followed)
-        answers = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
-        results = []
-        for i, face_id in enumerate(ids.tolist()):
-            smooth = smoother.update(face_id, answers[i], stamp_s, self.options.smoothing_s)
-            probabilities = smooth[: len(LABELS)]
-            results.append(
-                FaceEmotion(
-                    face_id=face_id,
-                    box=faces.boxes[i],
-                    score=float(faces.scores[i]),
-                    landmarks=faces.landmarks[i],
-                    probabilities=probabilities,
-                    valence=float(smooth[-2]),
-                    arousal=float(smooth[-1]),
-                    votes=prediction.votes[i],
-                    emotion=smoother.label(face_id, probabilities, self.options.hysteresis),
-                )
-            )
-        return FrameResult(results, stream.chronicle.update(results, followed))
+        return self.answer([View(self.stream, rgb, stamp_s)])[0].faces
+
+    def answer(self, views: Sequence[View]) -> List[FrameResult]:
+        """Return the result of one image of each of several cameras, by one call of the network.
+
+        Raises:
+            ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
+        """
+        analyses = self.analyze(views)
+        return [self.update(view.stream, view.stamp_s, a) for view, a in zip(views, analyses)]
+
+    def update(self, stream: StreamState, stamp_s: float, analysis: FrameAnalysis) -> FrameResult:
+        """Update a stream with the analysis of its next image; call it in the order of stamps."""
+        return stream.update(
+            analysis.faces,
+            *analysis.prediction,
+            stamp_s,
+            track_timeout_s=self.options.track_timeout_s,
+            smoothing_s=self.options.smoothing_s,
+            hysteresis=self.options.hysteresis,
+        )

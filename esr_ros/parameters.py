@@ -1,4 +1,4 @@
-"""The node's ROS parameters, all from one dataclass."""
+"""ROS parameters of the node, declared as one dataclass."""
 
 from __future__ import annotations
 
@@ -19,137 +19,149 @@ from esr_core.errors import OptionError
 from esr_core.options import Option, option, options
 from esr_core.pipeline import PipelineOptions
 
-#: Names that ROS itself declares on a node.
+#: Parameters that ROS itself declares on a node.
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
-#: Topics of every node, whose QoS is none of ours.
+#: Topics of every ROS node; their QoS is not checked.
 _ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
-#: What can be overridden of a topic's QoS, and of which type that is.
+#: QoS policies that can be overridden, and their types.
 _POLICIES = {"depth": int, "history": str, "reliability": str}
 
 
 @dataclass(frozen=True)
 class NodeOptions(PipelineOptions):
-    """What the node can be told; its field list is the parameter list."""
+    """Options of the node; each field is a ROS parameter."""
 
     autostart: bool = option(
-        True, "Configure and activate at start; false waits for a lifecycle manager."
+        True, "Configure and activate at start. false: wait for a lifecycle manager."
     )
     image_topics: Sequence[str] = option(
         ("image_raw",),
-        "Where images come from; a topic that ends in /compressed is CompressedImage. Of one topic "
-        "the answers are on emotion, of several beside each: left/emotion for left/image_raw.",
+        "Image topics; of type CompressedImage if the name ends in /compressed. For one topic, the "
+        "results are published on emotion; for several, on emotion in the namespace of each: "
+        "left/emotion for left/image_raw.",
     )
     detections_topic: str = option(
         "",
-        "Where another detector says which faces are in each image, under the image's own stamp: "
-        "vision_msgs/Detection2DArray, or, if the name ends in /tracked, ROS4HRI's faces, such as "
-        "/humans/faces/tracked. Empty: faces are found here. For one image topic.",
+        "Topic of an external detector, which publishes the faces of each image with the stamp of "
+        "the image: vision_msgs/Detection2DArray or, if the name ends in /tracked, the faces of "
+        "ROS4HRI, such as /humans/faces/tracked. Empty: this node detects faces. For a single "
+        "image topic only.",
     )
     annotated_image: str = option(
         "raw",
-        "What emotion/image is while somebody listens; compressed: JPEG, on "
-        "emotion/image/compressed.",
+        "Type of the annotated image, which is published while there are subscribers: `raw` on "
+        "emotion/image, or `compressed` (JPEG) on emotion/image/compressed.",
         choices=("raw", "compressed"),
     )
     humans: bool = option(
-        False, "Faces are also told as ROS4HRI has it, on /humans/faces; needs hri_msgs."
+        False, "Publish the faces on /humans/faces, too, as ROS4HRI defines it. Needs hri_msgs."
     )
     reliability: str = option(
         "best_effort",
-        "QoS of the image subscription; best_effort hears every camera, reliable resends.",
+        "QoS reliability of the image subscription. `best_effort` is compatible with every camera; "
+        "with `reliable`, lost images are sent again.",
         choices=("best_effort", "reliable"),
     )
     latency_warn_s: float = option(
         0.2,
-        "Slower answers, in the median, are a warning on /diagnostics.",
+        "Median latency above which the diagnostics are WARN, in seconds.",
         (0.001, 3600.0),
         live=True,
     )
-    latency_error_s: float = option(1.0, "The same for an error.", (0.001, 3600.0), live=True)
+    latency_error_s: float = option(
+        1.0,
+        "Median latency above which the diagnostics are ERROR, in seconds.",
+        (0.001, 3600.0),
+        live=True,
+    )
     dropped_warn: float = option(
-        0.5,
-        "A larger share of images that are not answered is a warning on /diagnostics.",
+        0.5, "Share of dropped images above which the diagnostics are WARN.", (0.0, 1.0), live=True
+    )
+    dropped_error: float = option(
+        1.0,
+        "Share of dropped images above which the diagnostics are ERROR. 1: never.",
         (0.0, 1.0),
         live=True,
     )
-    dropped_error: float = option(1.0, "The same for an error; 1: never.", (0.0, 1.0), live=True)
     warning_period_s: float = option(
-        5.0, "The same warning is given at most once in so many seconds.", (0.1, 3600.0), live=True
+        5.0, "Shortest period of a repeated log warning, in seconds.", (0.1, 3600.0), live=True
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for what in ("latency_{}_s", "dropped_{}"):
-            warn, error = what.format("warn"), what.format("error")
-            if getattr(self, warn) > getattr(self, error):
+        if self.detections_topic and len(self.image_topics) > 1:
+            raise OptionError("detections_topic is for one image topic, but image_topics has more")
+        for pattern in ("latency_{}_s", "dropped_{}"):
+            names = [pattern.format(level) for level in ("warn", "error")]
+            warn, error = (getattr(self, name) for name in names)
+            if warn > error:
                 raise OptionError(
-                    f"{warn} must be at most {error}, but got {getattr(self, warn):g} and "
-                    f"{getattr(self, error):g}"
+                    f"{names[0]} must be at most {names[1]}, but got {warn:g} and {error:g}"
                 )
 
 
 def declare(node: Node) -> NodeOptions:
     """Declare all parameters on a node and return their values.
 
-    The node must have been made with ``automatically_declare_parameters_from_overrides``, or a
-    name that is misspelt in a file could not be seen.
+    The node must have been created with ``automatically_declare_parameters_from_overrides``;
+    otherwise a misspelt name in a file is not detected.
 
     Raises:
-        OptionError: a name that does not exist, a type or a value that is not allowed.
+        OptionError: an unknown name, or a value of the wrong type or out of range.
     """
-    known = list(options(NodeOptions))
-    names = [o.name for o in known]
+    known = {o.name: o for o in options(NodeOptions)}
     given = {
         name: parameter.value
         for name, parameter in node.get_parameters_by_prefix("").items()
         if not _is_ros(name)
     }
-    unknown = sorted(set(given) - set(names))
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise OptionError(
             f"unknown parameter {', '.join(unknown)} for {node.get_fully_qualified_name()}; "
-            f"known are {', '.join(sorted(names))}"
+            f"known are {', '.join(sorted(known))}"
         )
-    for o in known:
-        value = given.get(o.name)
-        if isinstance(o.default, float) and type(value) is int:
-            raise OptionError(f"{o.name} must be a float: write {value}.0")
-    NodeOptions(**given)  # what is wrong is said better here than by ROS
+    for name, value in given.items():
+        if isinstance(known[name].default, float) and type(value) is int:
+            raise OptionError(f"{name} must be a float: write {value}.0")
+    NodeOptions(**given)  # its errors are clearer than those of ROS
+    _check_override_values(node)
+    for name in given:
+        # ROS declared it without bounds; declare it again with them.
+        node.undeclare_parameter(name)
+    for name, o in known.items():
+        default = list(o.default) if isinstance(o.default, tuple) else o.default  # as ROS has it
+        node.declare_parameter(name, default, descriptor(o))
+    return NodeOptions(**{name: node.get_parameter(name).value for name in known})
+
+
+def _check_override_values(node: Node) -> None:
     for name, parameter in node.get_parameters_by_prefix("qos_overrides").items():
-        wanted = _POLICIES.get(name.rpartition(".")[2])
-        if wanted and type(parameter.value) is not wanted:
+        expected = _POLICIES.get(name.rpartition(".")[2])
+        if expected and type(parameter.value) is not expected:
             raise OptionError(
-                f"qos_overrides.{name} must be of type {wanted.__name__}, but got "
+                f"qos_overrides.{name} must be of type {expected.__name__}, but got "
                 f"{parameter.value!r}"
             )
-        if wanted is int and not 0 <= parameter.value < 2**31:
+        if expected is int and not 0 <= parameter.value < 2**31:
             raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
-    for name in given:
-        # What ROS declared from the file has no bounds; it is declared again with them.
-        node.undeclare_parameter(name)
-    for declared in known:
-        node.declare_parameter(declared.name, _ros_value(declared), descriptor(declared))
-    return read(node)
 
 
 def guard_services(node: Node) -> None:
-    """Let requests with values of a type that does not exist be refused, as all others are.
-
-    rclpy raises then, in the executor, which would end the node.
-    """
+    """Refuse requests with an unknown parameter type, for which rclpy raises in the executor."""
     for service in node.services:
         if service.srv_name.endswith(("/set_parameters", "/set_parameters_atomically")):
             service.callback = _guarded(service.callback)
 
 
 def _guarded(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    known = [kind.value for kind in Parameter.Type]
+    known = {kind.value for kind in Parameter.Type}
 
     def guarded(request: Any, response: Any) -> Any:
-        wrong = {p.value.type for p in request.parameters} - set(known)
-        if not wrong:
+        unknown = {p.value.type for p in request.parameters} - known
+        if not unknown:
             return callback(request, response)
-        result = SetParametersResult(successful=False, reason=f"no type of parameter: {wrong}")
+        result = SetParametersResult(reason=f"unknown parameter type: {unknown}")
         if hasattr(response, "results"):
             response.results = [result] * len(request.parameters)
         else:
@@ -160,10 +172,10 @@ def _guarded(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def check_overrides(node: Node) -> None:
-    """Check the QoS overrides, once all topics are offered and listened to.
+    """Check the QoS overrides, after all publishers and subscriptions were created.
 
     Raises:
-        OptionError: one is for a topic or a policy that this node does not have.
+        OptionError: an override of an unknown topic or policy.
     """
     topics = {("publisher", p.topic_name) for p in node.publishers}
     topics |= {("subscription", s.topic_name) for s in node.subscriptions}
@@ -181,16 +193,11 @@ def check_overrides(node: Node) -> None:
             )
 
 
-def read(node: Node) -> NodeOptions:
-    """Return the current values of all parameters."""
-    return NodeOptions(**{o.name: node.get_parameter(o.name).value for o in options(NodeOptions)})
-
-
 def changed(current: NodeOptions, parameters: Iterable[Parameter]) -> NodeOptions:
-    """Return the options after a change while the node runs.
+    """Return the options after a change at run time.
 
     Raises:
-        OptionError: an unknown name, a value that is not allowed, or one that is not ``live``.
+        OptionError: an unknown name, a wrong value, or a parameter that is not ``live``.
     """
     known = {o.name: o for o in options(NodeOptions)}
     values = {p.name: p.value for p in parameters if not _is_ros(p.name)}
@@ -198,72 +205,56 @@ def changed(current: NodeOptions, parameters: Iterable[Parameter]) -> NodeOption
         if name not in known:
             raise OptionError(f"unknown parameter {name}; known are {', '.join(sorted(known))}")
         if not known[name].live:
-            raise OptionError(f"{name} cannot change while the node runs; start it again")
+            raise OptionError(f"{name} cannot be changed at run time; restart the node")
     return replace(current, **values)
 
 
 def descriptor(declared: Option) -> ParameterDescriptor:
-    """Describe an option to ROS, for ``ros2 param describe``."""
+    """Return the descriptor of an option, for ``ros2 param describe``."""
     described = ParameterDescriptor(
         name=declared.name,
         description=declared.description,
-        additional_constraints=_constraints(declared),
-        # Not read_only: the node refuses with a reason, which says more than ROS does.
+        additional_constraints="; ".join(_constraints(declared)),
+        # Not read_only: the node refuses a change with a reason, ROS without.
         dynamic_typing=declared.word_or_number,
     )
-    if declared.word_or_number:
-        return described  # a range would bind it to numbers
-    if declared.low is not None and declared.high is not None:
-        if isinstance(declared.default, float):
-            described.floating_point_range = [
-                FloatingPointRange(from_value=declared.low, to_value=declared.high)
-            ]
-        else:
-            described.integer_range = [
-                IntegerRange(from_value=int(declared.low), to_value=int(declared.high), step=1)
-            ]
+    if declared.low is None or declared.high is None or declared.word_or_number:
+        return described  # a range would restrict the latter to numbers
+    if isinstance(declared.default, float):
+        bounds = FloatingPointRange(from_value=declared.low, to_value=declared.high)
+        described.floating_point_range = [bounds]
+    else:
+        steps = IntegerRange(from_value=int(declared.low), to_value=int(declared.high), step=1)
+        described.integer_range = [steps]
     return described
 
 
-def _constraints(declared: Option) -> str:
-    said: List[str] = []
+def _constraints(declared: Option) -> List[str]:
+    constraints = []
     if declared.choices:
-        said.append(f"one of {', '.join(declared.choices)}")
-    if declared.word_or_number:
-        said.append(f"or a number from {declared.low:g} to {declared.high:g}")
-    if not declared.live:
-        said.append("read at start")
-    return "; ".join(said)
+        constraints.append(f"one of {', '.join(declared.choices)}")
+    if declared.low is not None:
+        either = "or a number " if declared.choices else ""
+        constraints.append(f"{either}from {declared.low:g} to {declared.high:g}")
+    if declared.live:
+        constraints.append("can be changed at run time")
+    return constraints
 
 
 def _is_ros(name: str) -> bool:
     return name in _ROS_NAMES or name.startswith("qos_overrides.")
 
 
-def _ros_value(declared: Option) -> Any:
-    """The default as ROS takes it: it knows lists, no tuples."""
-    is_list = isinstance(declared.default, tuple)
-    return list(declared.default) if is_list else declared.default
-
-
 def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
-    """Return a parameter file with every parameter, its description and its default."""
+    """Return a parameter file with the description and the default of every parameter."""
     lines = [f"/**/{node_name}:", "  ros__parameters:"]
     for o in options(values):
-        bounds = f" {o.low:g} to {o.high:g}" if o.low is not None else ""
-        choices = f" One of {', '.join(o.choices)}" if o.choices else ""
-        allowed = f"{choices}, or{bounds}." if choices and bounds else f"{choices}{bounds}."
-        allowed = "" if allowed == "." else allowed
-        live = " Can change live." if o.live else ""
-        lines += [f"    # {o.description}{allowed}{live}", f"    {o.name}: {yaml_value(o)}", ""]
+        constraints = f" [{'; '.join(_constraints(o))}]" if _constraints(o) else ""
+        lines += [f"    # {o.description}{constraints}", f"    {o.name}: {yaml_value(o)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def yaml_value(declared: Option) -> str:
-    """Return the default as a parameter file has it."""
-    value = declared.default
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return json.dumps(value)
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    """Return the default of an option in YAML."""
+    value = list(declared.default) if isinstance(declared.default, tuple) else declared.default
+    return json.dumps(value)

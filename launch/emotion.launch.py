@@ -12,61 +12,49 @@ from launch_ros.actions import Node
 
 from esr_ros.runtime import fast_dds
 
-PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
+BOOLEAN = ["", "true", "false"]
+#: Name, default, choices and description of each argument.
+ARGUMENTS = [
+    ("image_topic", "image_raw", None, "Image topic; CompressedImage if it ends in /compressed."),
+    ("namespace", "", None, "Namespace of the node and its topics."),
+    (
+        "platform",
+        "default",
+        ["default", "jetson_tx2", "jetson_xavier"],
+        "Platform; its parameter file in config/ is read.",
+    ),
+    ("params_file", "", None, "Another parameter file, read after that of the platform."),
+    (
+        "autostart",
+        "",
+        BOOLEAN,
+        "Configure and activate at start; false: wait for a lifecycle manager. Empty: as in the "
+        "parameter files.",
+    ),
+    (
+        "use_sim_time",
+        "",
+        BOOLEAN,
+        "Use the time of /clock, for bags and simulators. Empty: as in the parameter files.",
+    ),
+    (
+        "transports",
+        fast_dds.environment().get("FASTDDS_BUILTIN_TRANSPORTS", ""),
+        None,
+        "FASTDDS_BUILTIN_TRANSPORTS of the node, e.g. LARGE_DATA for images from another machine. "
+        "Empty: as in the environment; this is the default if it is set there.",
+    ),
+    ("log_level", "info", ["debug", "info", "warn", "error", "fatal"], "Log level of the node."),
+]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Declare the arguments; the node itself is made when their values are known."""
-    return LaunchDescription(
-        [
-            DeclareLaunchArgument(
-                "image_topic",
-                default_value="image_raw",
-                description="Images to answer; a topic ending in /compressed is CompressedImage.",
-            ),
-            DeclareLaunchArgument(
-                "namespace", default_value="", description="Namespace of the node and its topics."
-            ),
-            DeclareLaunchArgument(
-                "platform",
-                default_value="default",
-                choices=PLATFORMS,
-                description="Whose parameters from config/ to take.",
-            ),
-            DeclareLaunchArgument(
-                "params_file",
-                default_value="",
-                description="A parameter file of your own, read after the platform's.",
-            ),
-            DeclareLaunchArgument(
-                "autostart",
-                default_value="",
-                choices=["", "true", "false"],
-                description="Configure and activate at start; false waits for a manager. "
-                "Empty: as the parameter files say.",
-            ),
-            DeclareLaunchArgument(
-                "use_sim_time",
-                default_value="",
-                choices=["", "true", "false"],
-                description="Take the time from /clock, for bags and simulators. "
-                "Empty: as the parameter files say.",
-            ),
-            DeclareLaunchArgument(
-                "transports",
-                default_value=fast_dds.environment().get("FASTDDS_BUILTIN_TRANSPORTS", ""),
-                description="FASTDDS_BUILTIN_TRANSPORTS of the node; if that is set, this is empty "
-                "and leaves it as it is. LARGE_DATA for images from another machine.",
-            ),
-            DeclareLaunchArgument(
-                "log_level",
-                default_value="info",
-                choices=["debug", "info", "warn", "error", "fatal"],
-                description="What the node says.",
-            ),
-            OpaqueFunction(function=_start),
-        ]
-    )
+    """Declare the arguments and start the node."""
+    arguments = [
+        DeclareLaunchArgument(name, default_value=default, choices=choices, description=description)
+        for name, default, choices, description in ARGUMENTS
+    ]
+    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
 
 
 def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -76,30 +64,28 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     config = os.path.join(
         get_package_share_directory("esr_ros"), "config", value("platform") + ".yaml"
     )
-    # What is read later wins: the platform, a file of the user's, an argument that was given.
+    # Later parameters override earlier ones.
     parameters: list[str | dict[str, bool]] = [config]
     params_file = value("params_file")
     if params_file:
         if not os.path.isfile(params_file):
-            # launch_ros would warn, and start the node with other parameters than were asked for.
-            raise FileNotFoundError(f"params_file: there is no file {params_file}")
+            # launch_ros only warns and starts the node without it.
+            raise FileNotFoundError(f"params_file: no such file {params_file}")
         parameters.append(params_file)
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
     logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
-    started: list[LaunchDescriptionEntity] = [
-        Node(
-            package="esr_ros",
-            executable="emotion_node",
-            name="emotion_node",
-            namespace=value("namespace"),
-            output="screen",
-            parameters=parameters,
-            remappings=[("image_raw", value("image_topic"))],
-            arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
-        )
-    ]
+    node = Node(
+        package="esr_ros",
+        executable="emotion_node",
+        name="emotion_node",
+        namespace=value("namespace"),
+        output="screen",
+        parameters=parameters,
+        remappings=[("image_raw", value("image_topic"))],
+        arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
+    )
     environment = fast_dds.environment()
     environment["FASTDDS_BUILTIN_TRANSPORTS"] = value("transports")
-    changes = [SetEnvironmentVariable(name, set_) for name, set_ in environment.items() if set_]
-    return [*changes, *started]
+    changes = [SetEnvironmentVariable(name, text) for name, text in environment.items() if text]
+    return [*changes, node]

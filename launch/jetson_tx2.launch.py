@@ -1,4 +1,4 @@
-"""Start the emotion node on a Jetson TX2; takes the arguments of emotion.launch.py."""
+"""Start the emotion node on a Jetson TX2, with the arguments of emotion.launch.py."""
 
 import os
 
@@ -9,7 +9,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Include emotion.launch.py with this platform's parameters."""
+    """Include emotion.launch.py with the parameters of the platform."""
     launch = os.path.join(get_package_share_directory("esr_ros"), "launch", "emotion.launch.py")
     return LaunchDescription(
         [

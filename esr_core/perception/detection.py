@@ -1,7 +1,6 @@
-"""Finding faces: YuNet, either as libfacedetection (in the package yuface) or through OpenCV.
+"""Face detection by YuNet, with libfacedetection (in the package yuface) or OpenCV.
 
-YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
-Research, 2023.
+Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research, 2023.
 """
 
 from __future__ import annotations
@@ -19,19 +18,20 @@ from numpy.typing import NDArray
 
 from esr_core.errors import DetectorError
 
-#: Below this nothing is a face; what a user asks for lies above.
+#: Detections with a lower score are dropped, whatever ``min_score`` is.
 SCORE_FLOOR = 0.3
-#: YuNet overlooks faces that fill an image which it sees larger than this ...
+_YUNET = "a YuNet model such as face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
+#: YuNet misses faces that fill an image larger than this ...
 LARGEST_FOR_CLOSE_FACES_PX = 480
-#: ... so then it looks at this size too.
+#: ... so it runs at this size as well.
 CLOSE_SIZE_PX = 320
-#: Of two faces of which one covers so much of the smaller, the better one is real.
+#: Two detections are the same face if they share more of the smaller one.
 MAX_COVER = 0.6
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The faces of one image, in its pixels; the best score first."""
+    """Faces detected in one image, in its pixels; the best score first."""
 
     boxes: NDArray[np.float32]  # (n, 4) x1, y1, x2, y2
     scores: NDArray[np.float32]  # (n,) in [0, 1]
@@ -54,28 +54,28 @@ class Detections:
 
     @staticmethod
     def none() -> Detections:
-        """Return no faces."""
+        """Return the detections of an image without faces."""
         return Detections(*(np.zeros(s, np.float32) for s in ((0, 4), (0,), (0, 5, 2))))
 
 
 class Detector(Protocol):
-    """Anything that finds faces."""
+    """Interface of a face detector."""
 
     name: str
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
-        """Find faces in (h, w, 3) uint8, looking at it with its longer side at ``size_px``."""
+        """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
 
 
 class LibFaceDetection:
-    """libfacedetection as the package ``yuface`` carries it, weights included; x86-64 only.
+    """libfacedetection with its weights, from the package ``yuface``; x86-64 only.
 
-    The library is called directly: the package's own binding exists for Python up to 3.11 only,
-    and it keeps the interpreter's lock while it works.
+    The library is called directly: the package's own binding supports Python up to 3.11 only, and
+    holds the GIL during a detection.
     """
 
     name = "yuface"
-    _BUFFER_BYTES = 0x9000  # what facedetect_cnn asks for
+    _BUFFER_BYTES = 0x9000  # required by facedetect_cnn
     _FIRST = threading.Lock()
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class LibFaceDetection:
         path = Path(package.origin).parent / "libfacedetection.so"
         try:
             library = ctypes.CDLL(str(path))
-            # The name is that of facedetect_cnn(unsigned char*, unsigned char*, int, int, int).
+            # The mangled facedetect_cnn(unsigned char*, unsigned char*, int, int, int).
             self._detect = library._Z14facedetect_cnnPhS_iii
             self._set_threads = library.omp_set_num_threads
         except (OSError, AttributeError) as error:
@@ -97,27 +97,26 @@ class LibFaceDetection:
         self._detect.restype = ctypes.c_void_p
         self._detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int] * 3
         self._buffer = np.zeros(self._BUFFER_BYTES, np.uint8)
-        # The first call of a process makes the library's network; two at once crash.
+        # The first call of a process creates the network of the library; two at once crash.
         with self._FIRST:
             self.detect(np.zeros((64, 64, 3), np.uint8), 64)
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
-        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+        """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
         bgr, scale = _working_image(rgb, size_px)
         height, width = bgr.shape[:2]
-        # Two threads meet after each of some fifty layers. Beside a camera and DDS on two cores one
-        # of them is always late: 65 ms instead of 9 with the other core busy. The setting is per
-        # calling thread, so it is made here.
+        # Two threads synchronise after each of about fifty layers. With one of two cores busy that
+        # takes 65 ms instead of 9. The setting is per calling thread, so it is made here.
         self._set_threads(1)
-        found = self._detect(
+        result = self._detect(
             self._buffer.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0]
         )
-        if not found:
+        if not result:
             return Detections.none()
         count = int(self._buffer[:4].view(np.int32)[0])
-        # Per face 16 numbers: score in percent, x, y, width, height, five points, one unused.
+        # 16 numbers per face: score in percent, x, y, width, height, five points, one unused.
         rows = self._buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)
-        return _faces(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
+        return _detections(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
 
 
 class OpenCvYuNet:
@@ -128,8 +127,7 @@ class OpenCvYuNet:
     def __init__(self, model: Path) -> None:
         if not model.is_file():
             raise DetectorError(
-                f"{model}: no such file; the detector 'opencv' needs a YuNet model such as "
-                "face_detection_yunet_2023mar.onnx of OpenCV's model zoo (OpenCV 4.8 or newer)"
+                f"{model}: no such file; the detector 'opencv' needs {_YUNET} (OpenCV 4.8 or newer)"
             )
         try:
             self._detector = cv2.FaceDetectorYN.create(
@@ -142,19 +140,17 @@ class OpenCvYuNet:
             ) from error
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
-        """Find faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+        """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
         bgr, scale = _working_image(rgb, size_px)
         self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-        rows: Optional[NDArray[Any]] = self._detector.detect(bgr)[1]  # its stub forgets None
+        rows: Optional[NDArray[Any]] = self._detector.detect(bgr)[1]  # the stub lacks None
         if rows is None:
             return Detections.none()
-        return _faces(rows[:, :4], rows[:, 14], rows[:, 4:14], scale)
+        return _detections(rows[:, :4], rows[:, 14], rows[:, 4:14], scale)
 
 
 def open_detector(kind: str = "auto", model: str = "") -> Detector:
-    """Open the detector that is asked for, or the one that this machine has.
-
-    ``auto`` takes OpenCV where a model file is given, else yuface.
+    """Return a detector; ``auto`` is OpenCV's if a model file is given, else yuface.
 
     Raises:
         DetectorError: it is not installed, or its model does not load.
@@ -162,31 +158,25 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     if kind == "yuface" or (kind == "auto" and not model):
         return LibFaceDetection()
     if kind == "opencv" and not model:
-        raise DetectorError(
-            "the detector 'opencv' needs detector_model, the path of a YuNet model such as "
-            "face_detection_yunet_2023mar.onnx of OpenCV's model zoo"
-        )
+        raise DetectorError(f"the detector 'opencv' needs detector_model, the path of {_YUNET}")
     if kind in ("opencv", "auto"):
         return OpenCvYuNet(Path(model))
     raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
 
 
 def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Detections:
-    """Find small faces and faces that fill the image (h, w, 3) uint8, each once."""
+    """Return the small and the image-filling faces of an image (h, w, 3) uint8, each once."""
     faces = detector.detect(rgb, size_px)
     if min(size_px, max(rgb.shape[:2])) <= LARGEST_FOR_CLOSE_FACES_PX:
         return faces
     close = detector.detect(rgb, CLOSE_SIZE_PX)
-    both = Detections(
-        np.concatenate([faces.boxes, close.boxes]),
-        np.concatenate([faces.scores, close.scores]),
-        np.concatenate([faces.landmarks, close.landmarks]),
-    )
-    return _without_doubles(both[np.argsort(-both.scores, kind="stable")])
+    parts = ((f.boxes, f.scores, f.landmarks) for f in (faces, close))
+    both = Detections(*map(np.concatenate, zip(*parts)))
+    return _suppress(both[np.argsort(-both.scores, kind="stable")])
 
 
-def _without_doubles(faces: Detections) -> Detections:
-    """Drop what a better face covers; the best comes first."""
+def _suppress(faces: Detections) -> Detections:
+    """Non-maximum suppression by the shared part of the smaller box; the best comes first."""
     kept: List[int] = []
     area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
     for row, box in enumerate(faces.boxes):
@@ -199,11 +189,11 @@ def _without_doubles(faces: Detections) -> Detections:
 
 
 def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], float]:
-    """Return a small BGR copy and the factor from its pixels to the image's; never enlarges."""
+    """Return a BGR copy, not enlarged, and the factor from its pixels to those of the image."""
     height, width = rgb.shape[:2]
     scale = max(max(height, width) / size_px, 1.0)
     if scale >= 2.0:
-        # Averaging over whole pixels is five times faster than over parts of them.
+        # Averaging over whole pixels is five times faster than over fractions of them.
         whole = (max(width // int(scale), 1), max(height // int(scale), 1))
         rgb = cv2.resize(rgb, whole, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     if scale > 1.0:
@@ -213,11 +203,8 @@ def _working_image(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uin
     return bgr, scale  # type: ignore[return-value]
 
 
-def _faces(
-    xywh: NDArray[Any],
-    scores: NDArray[Any],
-    points: NDArray[Any],
-    scale: float,
+def _detections(
+    xywh: NDArray[Any], scores: NDArray[Any], points: NDArray[Any], scale: float
 ) -> Detections:
     boxes = xywh.astype(np.float32) * np.float32(scale)
     boxes[:, 2:] += boxes[:, :2]

@@ -1,4 +1,4 @@
-"""What happens to faces: they come, they go, and they change what they show."""
+"""Events of faces: appeared, disappeared, and changed emotion."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ KINDS = ("appeared", "disappeared", "changed")
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to one face."""
+    """An event of one face."""
 
     kind: str  # one of KINDS
-    face: FaceEmotion  # as it is now; of one that disappeared, as it was last
-    previous: int  # what it showed before, an index into LABELS
+    face: FaceEmotion  # the current one; for a disappeared face the last one
+    previous: int  # the emotion before, an index into LABELS
 
 
 class EventDetector:
-    """Remembers what each face showed last, and tells what is new."""
+    """Compares the emotion of each face with the last one."""
 
     def __init__(self) -> None:
         self._last: Dict[int, FaceEmotion] = {}
 
-    def update(self, faces: Iterable[FaceEmotion], followed: Iterable[int]) -> List[Event]:
-        """Return what happened since the image before.
+    def update(self, faces: Iterable[FaceEmotion], tracked: Iterable[int]) -> List[Event]:
+        """Return the events since the image before.
 
-        faces: those of this image. followed: the ids of all that the tracker still looks for; a
-        face that is missing in an image has not gone before its track ends.
+        faces: those of this image. tracked: the ids of all current tracks; a face that is missing
+        in an image disappears when its track ends.
         """
         events = []
-        now = {face.face_id: face for face in faces}
-        for face_id in sorted(set(self._last) - set(followed)):
-            gone = self._last.pop(face_id)
-            events.append(Event("disappeared", gone, gone.emotion))
-        for face_id, face in now.items():
-            before = self._last.get(face_id)
-            if before is None:
+        current = {face.face_id: face for face in faces}
+        for face_id in sorted(set(self._last) - set(tracked)):
+            ended = self._last.pop(face_id)
+            events.append(Event("disappeared", ended, ended.emotion))
+        for face_id, face in current.items():
+            last = self._last.get(face_id)
+            if last is None:
                 events.append(Event("appeared", face, face.emotion))
-            elif before.emotion != face.emotion:
-                events.append(Event("changed", face, before.emotion))
-        self._last.update(now)
+            elif last.emotion != face.emotion:
+                events.append(Event("changed", face, last.emotion))
+        self._last.update(current)
         return events

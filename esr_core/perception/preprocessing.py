@@ -1,7 +1,7 @@
-"""How a face becomes a network input; the only place that knows.
+"""Conversion of a face into the input of a network.
 
-Training, evaluation, calibration and the running node all come through here, so a network sees
-in use what it saw in training.
+Training, evaluation, calibration and inference share it, so a network gets the same input in use
+as in training.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ Images = Union[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network was trained to see; it travels with the weights as their metadata.
+    """Input that a network was trained on; stored with its weights as metadata.
 
     Raises:
         OptionError: a field has the wrong type or is out of range.
     """
 
     size_px: int = option(96, "side of the input", bounds=(54, 1024))
-    grey: bool = option(True, "colour is taken away")
-    margin: float = option(1.22, "side of the crop, in widths of the face's box", bounds=(0.5, 4))
-    shift_y: float = option(0.0, "its centre below the box's, in the same unit", bounds=(-1, 1))
-    # Or a sharp camera image would hold detail that the network has never seen.
+    grey: bool = option(True, "convert to greyscale")
+    margin: float = option(1.22, "side of the crop, in widths of the face box", bounds=(0.5, 4))
+    shift_y: float = option(0.0, "offset of its centre downwards, in the same unit", bounds=(-1, 1))
+    # Otherwise a sharp camera image would have more detail than the network was trained on.
     detail_px: int = option(
-        48, "a face is reduced to this before it is enlarged; 0 keeps all", bounds=(0, 1024)
+        48, "size that a face is reduced to before it is enlarged; 0 keeps all", bounds=(0, 1024)
     )
 
     def __post_init__(self) -> None:
@@ -41,7 +41,7 @@ class InputSpec:
 
 
 def squares(boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Return the square around each face box that the network wants to see.
+    """Return the square to crop around each face box.
 
     boxes: (n, 4) x1, y1, x2, y2 in pixels. Returns (n, 3): centre x, centre y, side, in pixels.
     """
@@ -54,10 +54,10 @@ def squares(boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
 def crop(
     rgb: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec
 ) -> NDArray[np.float32]:
-    """Cut every face out of an image and bring it into the form that the network was trained on.
+    """Return the faces of an image as a batch for the network.
 
-    rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels, may reach over the border;
-    what lies outside repeats the border's pixels. Returns (n, 3, size, size) float32 in [0, 1].
+    rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels; outside of the image the pixels of
+    its border are repeated. Returns (n, 3, size, size) float32 in [0, 1].
 
     Raises:
         ImageError: a box is not finite.
@@ -66,7 +66,7 @@ def crop(
         raise ImageError(f"boxes must be numbers, but got {boxes[~np.isfinite(boxes).all(axis=1)]}")
     height, width = rgb.shape[:2]
     x, y, side = squares(boxes, spec).astype(np.float64).T
-    # A box far outside or far too large would need a border of any size; keep it near the image.
+    # Keep boxes near the image: a distant or huge one would need a border of any size.
     side_px = np.clip(np.rint(side), 2, 2 * max(height, width))
     left = np.clip(np.rint(x - side / 2), -side_px, width)
     top = np.clip(np.rint(y - side / 2), -side_px, height)
@@ -75,7 +75,7 @@ def crop(
 
 
 def whole(images: Images, spec: InputSpec) -> NDArray[np.float32]:
-    """Turn images that are already framed as the network wants them into its input.
+    """Return images that are cropped already as a batch for the network.
 
     images: n of them, each (h, w) grey or (h, w, 3) rgb, uint8, or an array of them. Returns
     (n, 3, size, size) in [0, 1].
@@ -91,7 +91,7 @@ def whole(images: Images, spec: InputSpec) -> NDArray[np.float32]:
 
 
 def _reduced(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Bring one framed face to colour and size: (size, size), or (size, size, 3)."""
+    """Convert a cropped face to colour and size of the input: (size, size), or (size, size, 3)."""
     if spec.grey and face.ndim == 3:
         face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
     elif not spec.grey and face.ndim == 2:
@@ -104,7 +104,7 @@ def _reduced(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
 def _resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     if face.shape[:2] == (size_px, size_px):
         return face
-    # Averaging over areas keeps a shrunk face free of aliasing; for enlarging it would be blocky.
+    # Area averaging avoids aliasing when a face shrinks, but is blocky when it is enlarged.
     shrink = min(face.shape[:2]) > size_px
     method = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
     return cv2.resize(face, (size_px, size_px), interpolation=method)  # type: ignore[return-value]
@@ -114,7 +114,5 @@ def _cut(rgb: NDArray[np.uint8], left: int, top: int, side_px: int) -> NDArray[n
     inside = rgb[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
     if inside.shape[:2] == (side_px, side_px):
         return inside
-    height, width = rgb.shape[:2]
-    rows = np.clip(np.arange(top, top + side_px), 0, height - 1)
-    columns = np.clip(np.arange(left, left + side_px), 0, width - 1)
-    return rgb[rows[:, None], columns[None, :]]
+    rows = rgb.take(np.arange(top, top + side_px), axis=0, mode="clip")
+    return rows.take(np.arange(left, left + side_px), axis=1, mode="clip")

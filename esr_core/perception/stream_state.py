@@ -1,27 +1,88 @@
-"""What is remembered of the images of one camera, from one to the next."""
+"""State of one camera between two images."""
 
 from __future__ import annotations
 
-from typing import List
+from typing import Any, List, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.emotions import LABELS
+from esr_core.perception.detection import Detections
 from esr_core.perception.events import Event, EventDetector
+from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.optical_flow import OpticalFlowTracker
 from esr_core.perception.smoothing import EmaFilter
 from esr_core.perception.tracking import Tracker
 
 
+class FrameResult(NamedTuple):
+    """Faces of one image, and the events since the image before."""
+
+    faces: List[FaceEmotion]  # the largest first
+    events: List[Event]
+
+
 class StreamState:
-    """One camera's faces: where they were, which is which, and what they showed."""
+    """Tracks, smoothed predictions and last emotions of one camera's faces."""
 
     def __init__(self) -> None:
-        self.follower = OpticalFlowTracker()
+        self.flow_tracker = OpticalFlowTracker()
         self.tracker = Tracker()
-        self.smoother = EmaFilter()
-        self.chronicle = EventDetector()
+        self.ema_filter = EmaFilter()
+        self.event_detector = EventDetector()
 
     def reset(self) -> List[Event]:
-        """Forget all faces, which is what the events say; their ids are not given again."""
-        self.follower = OpticalFlowTracker()
+        """Remove all faces and return their events; their ids are not used again."""
+        self.flow_tracker = OpticalFlowTracker()
         self.tracker.reset()
-        self.smoother = EmaFilter()
-        return self.chronicle.update([], [])
+        self.ema_filter = EmaFilter()
+        return self.event_detector.update([], [])
+
+    def update(
+        self,
+        detections: Detections,
+        probabilities: NDArray[np.float32],
+        affect: NDArray[np.float32],
+        votes: NDArray[np.int64],
+        stamp_s: float,
+        *,
+        track_timeout_s: float,
+        smoothing_s: float,
+        hysteresis: float,
+    ) -> FrameResult:
+        """Assign ids, smooth the predictions of the next image and detect events.
+
+        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). The arrays of
+        the result are read-only, because the state refers to them.
+        """
+        ids = self.tracker.update(detections.boxes, stamp_s, track_timeout_s)
+        tracked = [track.face_id for track in self.tracker.tracks]
+        self.ema_filter.keep(tracked)
+        predicted = np.concatenate([probabilities, affect], axis=1)
+        arrays = detections.boxes, detections.landmarks, votes
+        boxes, landmarks, votes = (_read_only(each) for each in arrays)
+        faces = []
+        for i, face_id in enumerate(ids.tolist()):
+            smooth = self.ema_filter.update(face_id, predicted[i], stamp_s, smoothing_s)
+            smooth_probabilities = smooth[: len(LABELS)]
+            faces.append(
+                FaceEmotion(
+                    face_id=face_id,
+                    box=boxes[i],
+                    score=float(detections.scores[i]),
+                    landmarks=landmarks[i],
+                    probabilities=smooth_probabilities,
+                    valence=float(smooth[-2]),
+                    arousal=float(smooth[-1]),
+                    votes=votes[i],
+                    emotion=self.ema_filter.label(face_id, smooth_probabilities, hysteresis),
+                )
+            )
+        return FrameResult(faces, self.event_detector.update(faces, tracked))
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -1,4 +1,4 @@
-"""Which face is which: ids that stay with a face from image to image."""
+"""Multi-object tracking: ids of faces across images."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import List, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: A face may move or grow by so much, in its own size, between two sightings.
+#: Largest motion plus growth of a face between two detections, in its own size.
 MAX_STEP = 0.8
 
 
 @dataclass
 class Track:
-    """One face that is followed."""
+    """The last detection of a tracked face."""
 
     face_id: int
-    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2 where it was seen last
-    seen_s: float
+    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2
+    stamp_s: float
 
 
 class Tracker:
-    """Match faces to those of earlier images by place and size; ids are never given twice.
+    """Assigns detections to tracks by position and size; an id is never used for two tracks.
 
-    Time is that of the images' stamps, so that the same recording gives the same ids. A face
-    that is not found keeps its id for ``timeout_s``. Stamps that go back (a bag that starts
-    over) end all tracks.
+    Time is that of the image stamps, so the same recording gives the same ids. A track ends
+    ``timeout_s`` after its last detection. Stamps that go back (a bag that starts over) end all
+    tracks.
     """
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Tracker:
         if stamp_s < self._stamp_s:
             self.reset()
         self._stamp_s = stamp_s
-        self.tracks = [track for track in self.tracks if stamp_s - track.seen_s <= timeout_s]
+        self.tracks = [track for track in self.tracks if stamp_s - track.stamp_s <= timeout_s]
         ids = np.zeros(len(boxes), np.int64)
         for row, track in self._matches(boxes):
-            track.box, track.seen_s = boxes[row].copy(), stamp_s
+            track.box, track.stamp_s = boxes[row].copy(), stamp_s
             ids[row] = track.face_id
         for row in np.flatnonzero(ids == 0):
             self.tracks.append(Track(self._next_id, boxes[row].copy(), stamp_s))
@@ -58,7 +58,7 @@ class Tracker:
         return ids
 
     def _matches(self, boxes: NDArray[np.float32]) -> List[Tuple[int, Track]]:
-        """Pair boxes and tracks, the closest first, none twice."""
+        """Return disjoint pairs of boxes and tracks, the closest first."""
         if len(boxes) == 0 or not self.tracks:
             return []
         steps = step_sizes(boxes, np.stack([track.box for track in self.tracks]))
@@ -66,26 +66,25 @@ class Tracker:
         while steps.min() <= MAX_STEP:
             row, column = np.unravel_index(int(steps.argmin()), steps.shape)
             pairs.append((int(row), self.tracks[column]))
-            steps[row, :] = np.inf
-            steps[:, column] = np.inf
+            steps[row, :] = steps[:, column] = np.inf
         return pairs
 
 
 def step_sizes(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How far each box (n, 4) is from each other one (m, 4), in box sizes: (n, m).
+    """Return the distance of each box (n, 4) to each other one (m, 4), in box sizes: (n, m).
 
     The distance of the centres over the mean size, plus the logarithm of the ratio of sizes.
     """
-    centre = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
-    other_centre = (others[None, :, :2] + others[None, :, 2:]) / 2
-    size = _size(boxes)[:, None]
-    other_size = _size(others)[None, :]
+    boxes, others = boxes[:, None], others[None]
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    other_centre = (others[..., :2] + others[..., 2:]) / 2
+    size, other_size = _size(boxes), _size(others)
     distance = np.linalg.norm(centre - other_centre, axis=2) / ((size + other_size) / 2)
     steps: NDArray[np.float32] = distance + np.abs(np.log(size / other_size))
     return steps
 
 
 def _size(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
     side: NDArray[np.float32] = np.sqrt(np.maximum(area, 1.0))
     return side

@@ -72,7 +72,7 @@ class AnswerWriter:
         assert sight.seen is not None
         sec, nanosec, frame_id = sight.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
-        answer = self._pipeline.tell(self._stream, sight.header.seconds(time_ns), sight.seen)
+        answer = self._pipeline.update(self._stream, sight.header.seconds(time_ns), sight.seen)
         self.faces = max([self.faces, *(face.face_id for face in answer.faces)])
         self.with_faces += bool(answer.faces)
         if vision_msgs.INSTALLED and not self._has_begun:

@@ -81,7 +81,9 @@ class AnalysisWorker:
         except ImageError as error:
             return AnalysisRecord(header, error=str(error))
         stream = image.stream or StreamState()
-        seen = self._pipeline.see([View(stream, rgb, 0.0)])[0]
+        seen = self._pipeline.analyze([View(stream, rgb, 0.0)])[0]
         shape = rgb.shape[0], rgb.shape[1]
         kept = rgb if keep_rgb else None
-        return AnalysisRecord(header, shape, seen, detected=stream.follower.has_detected, rgb=kept)
+        return AnalysisRecord(
+            header, shape, seen, detected=stream.flow_tracker.has_detected, rgb=kept
+        )

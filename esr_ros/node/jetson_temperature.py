@@ -1,4 +1,4 @@
-"""How hot a Jetson is; other machines have monitors of their own."""
+"""Temperatures of a Jetson, for /diagnostics; other machines have monitors of their own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Dict
 
 
 def temperatures_c(root: Path = Path("/")) -> Dict[str, float]:
-    """Return degrees Celsius by the names of the thermal zones; nothing elsewhere than on a Jetson.
+    """Return degrees Celsius by thermal zone, or an empty dict if this is not a Jetson.
 
-    root: where the file systems of the kernel are mounted.
+    root: mount point of the kernel's file systems.
     """
     try:
         model = (root / "proc/device-tree/model").read_bytes()
@@ -17,11 +17,11 @@ def temperatures_c(root: Path = Path("/")) -> Dict[str, float]:
         return {}
     if b"Jetson" not in model:
         return {}
-    found = {}
+    temperatures = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
         try:
             name = (zone / "type").read_text(encoding="ascii").strip()
-            found[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
+            temperatures[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
         except (OSError, ValueError):
-            continue  # a part that is switched off says so by an error
-    return found
+            continue  # the zone is powered off
+    return temperatures

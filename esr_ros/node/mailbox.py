@@ -1,4 +1,4 @@
-"""A queue for each camera's images: the newest win, and what they displace is counted."""
+"""Bounded queue per camera: a new image displaces the oldest one."""
 
 from __future__ import annotations
 
@@ -11,41 +11,44 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[K, T]):
-    """A mailbox between the executor and the worker thread; no sender takes another's places."""
+    """Queues between the executor and the worker thread, one per sender."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._items: Dict[K, Deque[T]] = {}
         self._closed = False
 
-    def put(self, sender: K, item: T, places: int = 1) -> bool:
-        """Leave an item; returns True if that displaced the sender's oldest, all places taken."""
+    def put(self, sender: K, item: T, depth: int = 1) -> bool:
+        """Add an item; return True if it displaced the oldest of ``depth`` items of the sender."""
         with self._changed:
             items = self._items.setdefault(sender, deque())
             items.append(item)
-            displaced = len(items) > places
+            displaced = len(items) > depth
             if displaced:
                 items.popleft()
             self._changed.notify()
             return displaced
 
-    def take(self) -> Dict[K, T]:
-        """Wait until something is here and take the oldest of each sender; nothing once closed."""
+    def wait(self) -> bool:
+        """Block until there is an item and return True, or False once closed."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._items) or self._closed)
-            if self._closed:
-                return {}
+            return not self._closed
+
+    def take(self) -> Dict[K, T]:
+        """Remove and return the oldest item of each sender, without blocking."""
+        with self._changed:
             taken = {sender: items.popleft() for sender, items in self._items.items()}
             self._items = {sender: items for sender, items in self._items.items() if items}
             return taken
 
     def drop(self, sender: K) -> int:
-        """Throw away what a sender left; returns how much that was."""
+        """Remove all items of a sender and return their number."""
         with self._changed:
             return len(self._items.pop(sender, ()))
 
     def close(self) -> None:
-        """Let the one who waits go; nothing can be taken any more."""
+        """Make :meth:`wait` return False from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify()

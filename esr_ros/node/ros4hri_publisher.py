@@ -1,7 +1,7 @@
-"""Faces as ROS4HRI tells them (REP-155): a list of ids, and topics for each face.
+"""ROS4HRI (REP-155) publisher: the list of face ids, and the topics of each face.
 
-An emotion is published as ``hri_msgs/Expression`` under the constant that stands for it there.
-Contempt has none and is published as the word ``contempt``.
+An emotion is published as ``hri_msgs/Expression`` with the constant of the same meaning. Contempt
+has none and is published as the string ``contempt``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
 except ModuleNotFoundError:  # optional: the parameter `humans` is refused then
     hri = None
 
-#: The project's labels in the words of hri_msgs.
+#: Expressions of hri_msgs by label.
 EXPRESSIONS = {
     "neutral": "neutral",
     "happy": "happy",
@@ -42,8 +42,8 @@ EXPRESSIONS = {
     "anger": "angry",
     "contempt": "contempt",
 }
-#: The worker thread makes and ends these publishers while the executor waits. Without QoS events
-#: there is nothing of them that the executor waits for.
+#: The worker thread creates and destroys these publishers while the executor waits. Without QoS
+#: events the executor waits for nothing of them.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
 #: Side of a ``cropped`` image, px.
 CROP_PX = 128
@@ -51,36 +51,45 @@ TRACKED = "/humans/faces/tracked"
 
 
 class Ros4HriPublisher:
-    """Publishers that come and go with the faces of all cameras."""
+    """Creates publishers for each face of all cameras, and destroys them when the face is gone."""
 
     def __init__(self, node: Node) -> None:
         if hri is None:
             raise OptionError(
-                "humans is true, but hri_msgs is not installed; install it, or say false"
+                "humans is true, but hri_msgs is not installed; install it, or set humans to false"
             )
         self._node = node
         self._tracked = node.create_publisher(hri.IdsList, TRACKED, 1)
-        self._seen: Dict[int, List[str]] = {}  # by each camera, in its last image
+        self._ids: Dict[int, List[str]] = {}  # by camera, of its last image
         self._faces: Dict[str, Dict[str, Any]] = {}
 
     def publish(
-        self, camera: int, header: Header, rgb: NDArray[np.uint8], answer: FrameResult
+        self, camera: int, header: Header, rgb: NDArray[np.uint8], result: FrameResult
     ) -> None:
-        """Tell of the faces that an image (h, w, 3) uint8 of a camera shows."""
-        for event in answer.events:
+        """Publish the faces of an image (h, w, 3) uint8 of a camera."""
+        for event in result.events:
             if event.kind == "disappeared":
                 self._withdraw(name(camera, event.face.face_id))
-        for face in answer.faces:
+        for face in result.faces:
             self._publish_face(name(camera, face.face_id), header, rgb, face)
-        self._seen[camera] = [name(camera, face.face_id) for face in answer.faces]
-        self._tell_tracked(header)
+        self._ids[camera] = [name(camera, face.face_id) for face in result.faces]
+        self._publish_ids(header)
+
+    def withdraw_all(self, camera: int) -> None:
+        """Remove all faces of a camera."""
+        if not self._ids.pop(camera, None):
+            return
+        own = re.compile(_letters(camera) + r"\d+")
+        for human in [each for each in self._faces if own.fullmatch(each)]:
+            self._withdraw(human)
+        self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _publish_face(
         self, human: str, header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
     ) -> None:
-        publishers = self._faces.get(human) or self._offer(human)
-        place = messages.region(face, rgb.shape)
-        publishers["roi"].publish(_normalised(header, place, rgb.shape, face.score))
+        publishers = self._faces.get(human) or self._create(human)
+        region = messages.region(face, rgb.shape)
+        publishers["roi"].publish(_normalised(header, region, rgb.shape, face.score))
         publishers["expression"].publish(
             hri.Expression(
                 header=header,
@@ -91,19 +100,19 @@ class Ros4HriPublisher:
             )
         )
         if publishers["cropped"].get_subscription_count() > 0:
-            publishers["cropped"].publish(messages.image(header, _cropped(rgb, place)))
+            publishers["cropped"].publish(messages.image(header, _cropped(rgb, region)))
 
-    def _offer(self, human: str) -> Dict[str, Any]:
+    def _create(self, human: str) -> Dict[str, Any]:
         kinds = {
             "roi": hri.NormalizedRegionOfInterest2D,
             "expression": hri.Expression,
             "cropped": Image,
         }
         self._faces[human] = {
-            what: self._node.create_publisher(
-                kind, f"/humans/faces/{human}/{what}", 1, event_callbacks=NO_EVENTS
+            topic: self._node.create_publisher(
+                kind, f"/humans/faces/{human}/{topic}", 1, event_callbacks=NO_EVENTS
             )
-            for what, kind in kinds.items()
+            for topic, kind in kinds.items()
         }
         return self._faces[human]
 
@@ -111,25 +120,13 @@ class Ros4HriPublisher:
         for publisher in self._faces.pop(human, {}).values():
             self._node.destroy_publisher(publisher)
 
-    def forget(self, camera: int) -> None:
-        """Follow no face of a camera any more, and tell so."""
-        if not self._seen.pop(camera, None):
-            return
-        own = re.compile(_letters(camera) + r"\d+")
-        for human in [each for each in self._faces if own.fullmatch(each)]:
-            self._withdraw(human)
-        self._tell_tracked(Header(stamp=self._node.get_clock().now().to_msg()))
-
-    def _tell_tracked(self, header: Header) -> None:
-        ids = [each for seen in self._seen.values() for each in seen]
+    def _publish_ids(self, header: Header) -> None:
+        ids = [human for camera in self._ids.values() for human in camera]
         self._tracked.publish(hri.IdsList(header=header, ids=ids))
 
 
 def name(camera: int, face_id: int) -> str:
-    """Return the id of a face for others: letters for its camera, and digits.
-
-    A part of a topic's name must not begin with a digit.
-    """
+    """Return the ROS4HRI id of a face: letters for its camera, as topic names begin with one."""
     return f"{_letters(camera)}{face_id:04d}"
 
 
@@ -139,22 +136,22 @@ def _letters(camera: int) -> str:
 
 
 def _normalised(
-    header: Header, place: messages.Region, shape: Tuple[int, ...], score: float
+    header: Header, region: messages.Region, shape: Tuple[int, ...], score: float
 ) -> Any:
     height, width = shape[:2]
     return hri.NormalizedRegionOfInterest2D(
         header=header,
-        xmin=place.left / width,
-        ymin=place.top / height,
-        xmax=(place.left + place.width) / width,
-        ymax=(place.top + place.height) / height,
+        xmin=region.left / width,
+        ymin=region.top / height,
+        xmax=(region.left + region.width) / width,
+        ymax=(region.top + region.height) / height,
         c=score,
     )
 
 
-def _cropped(rgb: NDArray[np.uint8], place: messages.Region) -> NDArray[np.uint8]:
-    """Return the face with its longer side filling a square of CROP_PX, black beside it."""
-    face = rgb[place.top : place.top + place.height, place.left : place.left + place.width]
+def _cropped(rgb: NDArray[np.uint8], region: messages.Region) -> NDArray[np.uint8]:
+    """Return the face, scaled to a square of CROP_PX with black borders."""
+    face = rgb[region.top : region.top + region.height, region.left : region.left + region.width]
     scale = CROP_PX / max(face.shape[:2])
     width, height = (max(round(side * scale), 1) for side in (face.shape[1], face.shape[0]))
     square = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""Faces that another node tracks, as in ROS4HRI (REP-155): a list of ids, a region for each."""
+"""ROS4HRI (REP-155) subscriber: the faces that another node tracks, as external detections."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ try:
 except ModuleNotFoundError:  # optional: such a detections_topic is refused then
     hri = None
 
-#: How a topic of IdsList ends.
+#: Ending of the topic of IdsList.
 SUFFIX = "/tracked"
-#: Lists and regions of so many images are kept until the others come.
+#: Stamps whose regions are kept until the list of ids arrives.
 DEPTH = 20
-#: Nobody tracks more; what says so is broken.
+#: Ids beyond this number are ignored.
 MAX_FACES = 256
-#: Longer names ROS does not take.
+#: Longest topic name in ROS.
 LONGEST_TOPIC = 247
-#: What may be a part of a topic's name.
+#: A valid part of a topic name.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-#: Subscribes to a topic of a type, and returns what ends that again.
+#: Subscribes to a topic of a type, and returns a function that unsubscribes.
 Subscribe = Callable[[Any, str, Callable[[Any], None]], Callable[[], None]]
 
 
 class Ros4HriSubscriber:
-    """Hears which faces there are and where, and tells of all faces of one stamp together."""
+    """Subscribes to the list of ids and the region of each id, and joins those of one stamp."""
 
     def __init__(
         self, topic: str, subscribe: Subscribe, on_faces: Callable[[Stamp, Found], None]
     ) -> None:
-        """topic: of the list; regions are beside it, on ``<id>/roi``. Who ends all subscriptions
-        made by ``subscribe`` ends it.
+        """topic: of the list; the regions are on ``<id>/roi`` beside it. Destroy the subscriptions
+        made by ``subscribe`` to stop it.
 
         Raises:
             OptionError: hri_msgs is not installed.
@@ -50,59 +50,59 @@ class Ros4HriSubscriber:
             raise OptionError(f"detections_topic {topic} needs hri_msgs, which is not installed")
         self._folder = posixpath.dirname(topic)
         self._subscribe, self._on_faces = subscribe, on_faces
-        self._ends: Dict[str, Callable[[], None]] = {}
-        self._heard: Set[str] = set()  # of which a region has come already
+        self._unsubscribe: Dict[str, Callable[[], None]] = {}  # by id
+        self._received: Set[str] = set()  # ids with at least one region
         self._ids: Dict[Stamp, List[str]] = {}
         self._regions: Dict[Stamp, Dict[str, Any]] = {}
         subscribe(hri.IdsList, topic, self._on_ids)
 
     def _on_ids(self, message: Any) -> None:
-        # An image whose regions are not all here by now is told of with those that are.
+        # Regions of earlier stamps that are still missing are not waited for.
         for stamp in [each for each in self._ids if each != stamp_of(message)]:
-            self._tell(stamp)
+            self._emit(stamp)
         longest = LONGEST_TOPIC - len(posixpath.join(self._folder, "", "roi"))
         names = [name for name in message.ids if _NAME.fullmatch(name) and len(name) < longest]
         ids = list(dict.fromkeys(names))[:MAX_FACES]
-        for name in set(self._ends) - set(ids):
-            self._ends.pop(name)()
-            self._heard.discard(name)
-        for name in set(ids) - set(self._ends):
-            self._ends[name] = self._subscribe(
+        for name in set(self._unsubscribe) - set(ids):
+            self._unsubscribe.pop(name)()
+            self._received.discard(name)
+        for name in set(ids) - set(self._unsubscribe):
+            self._unsubscribe[name] = self._subscribe(
                 hri.NormalizedRegionOfInterest2D,
                 posixpath.join(self._folder, name, "roi"),
                 lambda region, name=name: self._on_region(name, region),  # type: ignore[misc]
             )
         self._ids[stamp_of(message)] = ids
-        self._tell_if_complete(stamp_of(message))
+        self._emit_if_complete(stamp_of(message))
 
     def _on_region(self, name: str, region: Any) -> None:
-        self._heard.add(name)
+        self._received.add(name)
         self._regions.setdefault(stamp_of(region), {})[name] = region
         while len(self._regions) > DEPTH:
             self._regions.pop(next(iter(self._regions)))
-        self._tell_if_complete(stamp_of(region))
+        self._emit_if_complete(stamp_of(region))
 
-    def _tell_if_complete(self, stamp: Stamp) -> None:
-        wanted = self._heard.intersection(self._ids.get(stamp, ()))
-        if stamp in self._ids and wanted <= set(self._regions.get(stamp, ())):
-            self._tell(stamp)
+    def _emit_if_complete(self, stamp: Stamp) -> None:
+        expected = self._received.intersection(self._ids.get(stamp, ()))
+        if stamp in self._ids and expected <= set(self._regions.get(stamp, ())):
+            self._emit(stamp)
 
-    def _tell(self, stamp: Stamp) -> None:
+    def _emit(self, stamp: Stamp) -> None:
         regions, ids = self._regions.pop(stamp, {}), self._ids.pop(stamp)
         table = boxes([regions[name] for name in ids if name in regions])
-        self._on_faces(stamp, lambda shape: _faces(table, shape))
+        self._on_faces(stamp, lambda shape: _detections(table, shape))
 
 
 def boxes(regions: List[Any]) -> NDArray[np.float32]:
-    """Return regions as x1, y1, x2, y2 in parts of the image, and score: (n, 5); only real ones."""
+    """Return the valid regions as x1, y1, x2, y2 in parts of the image, and score: (n, 5)."""
     rows = [[r.xmin, r.ymin, r.xmax, r.ymax, r.c] for r in regions]
     table = np.array(rows, np.float32).reshape(-1, 5)
     solid = (table[:, 2] > table[:, 0]) & (table[:, 3] > table[:, 1])
-    kept: NDArray[np.float32] = table[solid & np.isfinite(table).all(axis=1)].clip(-10, 10)
-    return kept
+    valid: NDArray[np.float32] = table[solid & np.isfinite(table).all(axis=1)].clip(-10, 10)
+    return valid
 
 
-def _faces(table: NDArray[np.float32], shape: Any) -> Detections:
+def _detections(table: NDArray[np.float32], shape: Any) -> Detections:
     height, width = shape[:2]
     scaled = table * np.array([width, height, width, height, 1], np.float32)
     scaled = scaled[((scaled[:, 2:4] - scaled[:, :2]) >= 1).all(axis=1)]  # in pixels

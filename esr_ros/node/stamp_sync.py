@@ -1,4 +1,4 @@
-"""An image and what somebody else found in it, brought together by their stamps."""
+"""Exact-time synchronisation of images and their external detections."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ def stamp_of(message: Any) -> Stamp:
 
 
 class StampSync(Generic[A, B]):
-    """Keeps the last ``depth`` of each kind until its counterpart comes, in whatever order."""
+    """Pairs items of equal stamps in any order; queues the last ``depth`` items of each kind."""
 
     def __init__(self, depth: int = 20) -> None:
         self._depth = depth
         self._firsts: Dict[Stamp, A] = {}
         self._seconds: Dict[Stamp, B] = {}
-        self.forgotten = 0  # firsts whose counterpart did not come in time
+        self.dropped = 0  # first items whose counterpart did not arrive in time
 
     def add_first(self, stamp: Stamp, item: A) -> Optional[Tuple[A, B]]:
-        """Return the pair if the second one is here already."""
+        """Add an item of the first kind; return the pair if it is complete."""
         if stamp in self._seconds:
             return item, self._seconds.pop(stamp)
         self._firsts[stamp] = item
         if len(self._firsts) > self._depth:
             self._firsts.pop(next(iter(self._firsts)))
-            self.forgotten += 1
+            self.dropped += 1
         return None
 
     def add_second(self, stamp: Stamp, item: B) -> Optional[Tuple[A, B]]:
-        """Return the pair if the first one is here already."""
+        """Add an item of the second kind; return the pair if it is complete."""
         if stamp in self._firsts:
             return self._firsts.pop(stamp), item
         self._seconds[stamp] = item

@@ -1,4 +1,4 @@
-"""From an image to emotions."""
+"""The pipeline from an image to emotions."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from esr_core import (
     Stream,
     View,
 )
+from esr_core.pipeline import FrameAnalyzer
 
 GREY = np.full((480, 640, 3), 128, np.uint8)
 
@@ -44,8 +45,8 @@ def test_astronaut_is_happy(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -
     assert face.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert 0 < face.valence <= 1
     assert face.votes.shape == (pipeline.model.metadata.branches,)
-    asked = face.votes[face.votes >= 0]
-    assert face.agreement == np.mean(asked == 1) >= 0.5
+    evaluated = face.votes[face.votes >= 0]
+    assert face.agreement == np.mean(evaluated == 1) >= 0.5
     np.testing.assert_allclose(face.box, [178, 63, 267, 175], atol=12)
 
 
@@ -115,7 +116,7 @@ def test_same_recording_gives_the_same_answers(model: Model, rgb: NDArray[np.uin
     assert runs[0] == runs[1]
 
 
-def test_recording_that_starts_over_starts_afresh(
+def test_recording_that_starts_over_has_new_faces(
     pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
 ) -> None:
     (before,) = pipeline.step(without_mouth(rgb), 100.0)
@@ -125,7 +126,7 @@ def test_recording_that_starts_over_starts_afresh(
     np.testing.assert_array_equal(again.probabilities, fresh.probabilities)
 
 
-def test_reset_forgets_all_faces(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+def test_reset_removes_all_faces(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
     pipeline.step(rgb, 0.0)
     pipeline.step(GREY, 0.1)
     pipeline.reset()
@@ -171,6 +172,28 @@ def test_warm_up_leaves_no_trace(pipeline: EmotionPipeline, rgb: NDArray[np.uint
     pipeline.warm_up()
     assert pipeline.stream.tracker.tracks == []
     assert pipeline.step(rgb, 0.0)[0].face_id == 1
+
+
+def test_analysis_depends_on_no_earlier_image(model: Model, rgb: NDArray[np.uint8]) -> None:
+    analyzer, stream = FrameAnalyzer(model=model), Stream()
+    images = [rgb, without_mouth(rgb), GREY]
+    views = [View(stream, image, i / 10) for i, image in enumerate(images)]
+    forwards = [analyzer.analyze([view])[0] for view in views]
+    backwards = [analyzer.analyze([view])[0] for view in views[::-1]][::-1]
+    for one, other in zip(forwards, backwards):
+        np.testing.assert_array_equal(one.faces.boxes, other.faces.boxes)
+        np.testing.assert_array_equal(one.prediction.probabilities, other.prediction.probabilities)
+    assert [len(analysis.faces) for analysis in forwards] == [1, 1, 0]
+    assert stream.tracker.tracks == []
+
+
+def test_results_cannot_change_the_state(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
+    pipeline.options = replace(pipeline.options, detect_every=2)
+    for stamp_s in (0.0, 0.1):
+        (face,) = pipeline.step(rgb, stamp_s)
+        for array in (face.box, face.landmarks, face.probabilities, face.votes):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
 
 
 def test_image_is_left_alone(pipeline: EmotionPipeline, rgb: NDArray[np.uint8]) -> None:
@@ -226,14 +249,14 @@ def test_options_reach_the_model_and_the_detector(model: Model) -> None:
         EmotionPipeline(PipelineOptions(detector_model="gone.onnx"), model)
 
 
-def test_faces_are_followed_between_detections(
+def test_faces_are_tracked_between_detections(
     pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
 ) -> None:
-    looked_at: list[int] = []
+    detected: list[int] = []
     detect = pipeline.detector.detect
 
     def counting(image: NDArray[np.uint8], size_px: int) -> Any:
-        looked_at.append(number)
+        detected.append(number)
         return detect(image, size_px)
 
     pipeline.detector.detect = counting  # type: ignore[method-assign]
@@ -243,16 +266,16 @@ def test_faces_are_followed_between_detections(
         (face,) = pipeline.step(np.roll(rgb, 3 * number, axis=1), number / 30)
         assert (face.face_id, face.label) == (1, "happy")
         boxes.append(face.box)
-    assert looked_at == [0, 4]
+    assert detected == [0, 4]
     centres = np.array([(box[0] + box[2]) / 2 for box in boxes])
     np.testing.assert_allclose(centres - centres[0], 3 * np.arange(8), atol=4)
 
     number = 8
     assert pipeline.step(GREY, 8 / 30) == []
-    assert looked_at == [0, 4, 8], "another scene is looked at at once"
+    assert detected == [0, 4, 8], "the detector runs at once in another scene"
 
 
-def test_camera_with_faces_found_by_others_is_not_followed(
+def test_external_detections_are_not_tracked_by_optical_flow(
     pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
 ) -> None:
     pipeline.options = replace(pipeline.options, detect_every=5)

@@ -126,6 +126,7 @@ class Robot:
         self.node.create_subscription(EmotionArray, emotion_topic, self._on_emotion, 30)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._number = 0
+        self._clients: Dict[str, Any] = {}
 
     def _on_emotion(self, message: EmotionArray) -> None:
         stamp = message.header.stamp
@@ -146,12 +147,20 @@ class Robot:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Call a service of the node and return its response."""
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(DEADLINE_S)
-        future = client.call_async(request)
-        assert self.spin_until(future.done)
-        self.node.destroy_client(client)
+        future = self._client(kind, name).call_async(request)
+        assert self.spin_until(future.done), f"no response of {name}"
         return future.result()
+
+    def _client(self, kind: Any, name: str) -> Any:
+        """Return the client of a service; it is kept, because a response to a new one may get lost.
+
+        Fast DDS drops a response 100 ms after the request if the server has not yet discovered the
+        client's reader, and ``wait_for_service`` only waits for the other direction.
+        """
+        if name not in self._clients:
+            self._clients[name] = self.node.create_client(kind, name)
+        assert self._clients[name].wait_for_service(DEADLINE_S)
+        return self._clients[name]
 
     def spin_until(self, condition: Callable[[], bool], seconds: float = DEADLINE_S) -> bool:
         deadline_s = time.monotonic() + seconds
@@ -186,9 +195,18 @@ class Robot:
         self.spin_until(lambda: self._number in self.answers, 2.0)
 
     def change_state(self, number: int) -> bool:
-        """Ask the node for a lifecycle transition; returns whether it was made."""
+        """Request a lifecycle transition of the node; returns whether it was made."""
+        name = "/emotion_node/change_state"
+        discovered = name in self._clients
+        deadline_s = time.monotonic() + DEADLINE_S
+        while not discovered:
+            # Refused in every state, so it can be repeated until there is a response.
+            nothing = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CREATE))
+            future = self._client(ChangeState, name).call_async(nothing)
+            discovered = self.spin_until(future.done, 2.0)
+            assert discovered or time.monotonic() < deadline_s, f"no response of {name}"
         request = ChangeState.Request(transition=Transition(id=number))
-        return bool(self.call(ChangeState, "/emotion_node/change_state", request).success)
+        return bool(self.call(ChangeState, name, request).success)
 
     def show_until(self, condition: Callable[[], bool], message: Any) -> Optional[EmotionArray]:
         """Publish an image until others have met too, then once more; return that answer."""

@@ -1,4 +1,4 @@
-"""The node as a process: images in over DDS, emotions out over DDS."""
+"""The node as a process, over DDS."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from esr_ros.parameters import NodeOptions
 
 Photo = NDArray[np.uint8]
 DEFAULT = str(Path(get_package_share_directory("esr_ros")) / "config" / "default.yaml")
-#: Single test images must not be lost, so the tests ask for resending where they count. It comes
-#: after a parameter file, because the later of two wins.
+#: Single test images must not be lost. It comes after a parameter file, as the later of two wins.
 RELIABLE = ("-p", "reliability:=reliable")
 
 
@@ -48,7 +47,7 @@ def test_one_face_two_faces_none(start: Any, robot: Any, photograph: Photo, to_i
     assert me.ask(to_image(photograph)).emotions[0].face_id == face.face_id
 
 
-def test_best_effort_cameras_are_heard_by_default(
+def test_best_effort_cameras_are_received_by_default(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
     node = start()
@@ -75,13 +74,13 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
         )
     assert me.spin_until(lambda: me.diagnostics.get("message") == "images cannot be decoded")
     assert len(me.ask(to_image(photograph)).emotions) == 1
-    assert me.spin_until(lambda: me.diagnostics.get("message") == "answering")
-    for said in (
+    assert me.spin_until(lambda: me.diagnostics.get("message") == "processing images")
+    for message in (
         "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
         "a 0x0 rgb8 image has no pixels",
         "encoding 'h264' is unknown; known are bgr8",
     ):
-        assert said in node.said
+        assert message in node.said
 
 
 def test_smallest_and_largest_images(
@@ -140,7 +139,7 @@ def test_images_faster_than_work_are_dropped_not_queued(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
         (["-p", "min_score:=7.0"], "min_score must be from 0.3 to 1, but got 7.0"),
@@ -157,10 +156,12 @@ def test_images_faster_than_work_are_dropped_not_queued(
         (["-p", "detector:=opencv", "-p", "detector_model:=/no.onnx"], "/no.onnx: no such file"),
     ],
 )
-def test_wrong_start_ends_with_what_was_wrong(start: Any, arguments: list[str], said: str) -> None:
+def test_wrong_start_ends_with_what_was_wrong(
+    start: Any, arguments: list[str], message: str
+) -> None:
     node = start(*arguments)
     assert node.exit_code() == 2
-    assert said in node.said
+    assert message in node.said
     assert "Traceback" not in node.said
     assert ".c:" not in node.said.splitlines()[-1]
 
@@ -177,17 +178,17 @@ def test_parameter_of_a_type_that_does_not_exist_is_refused(start: Any, robot: A
     request = SetParameters.Request(parameters=[odd, odd])
     response = me.call(SetParameters, "/emotion_node/set_parameters", request)
     assert [result.successful for result in response.results] == [False, False]
-    assert response.results[0].reason == "no type of parameter: {99}"
+    assert response.results[0].reason == "unknown parameter type: {99}"
     atomic = SetParametersAtomically.Request(parameters=[odd])
     name = "/emotion_node/set_parameters_atomically"
     assert not me.call(SetParametersAtomically, name, atomic).result.successful
     assert node.stop() == 0
 
 
-def test_own_detections_are_not_those_of_another(start: Any) -> None:
+def test_own_detections_are_not_external_detections(start: Any) -> None:
     node = start("-p", "detections_topic:=emotion/detections")
     assert node.exit_code() == 2
-    assert "detections_topic emotion/detections is what this node itself tells" in node.said
+    assert "detections_topic emotion/detections is published by this node itself" in node.said
 
 
 @pytest.mark.parametrize("domain", ["999", "abc", "-1"])
@@ -244,7 +245,7 @@ def test_parameters_change_live_or_are_refused_with_a_reason(
     path = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value="x.onnx")
     refused = change("model", path)
     assert not refused.successful
-    assert "cannot change while the node runs" in refused.reason
+    assert "cannot be changed at run time" in refused.reason
     assert not change("no_such_name", strict).successful
 
 
@@ -261,8 +262,8 @@ def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
     node = start(environment={"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"})
     robot(image_topic="elsewhere")
     node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
-    assert "this node wants Image, best_effort, depth 1; nobody publishes there" in node.said
-    # Who has it and who has not do not meet.
+    assert "this node subscribes to Image, best_effort, depth 1; no publishers" in node.said
+    # A participant with it and one without do not discover each other.
     assert "LARGE_DATA is set here" in node.said
 
 

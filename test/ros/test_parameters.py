@@ -1,4 +1,4 @@
-"""Parameters: one list, and every way to get them wrong."""
+"""Parameters and their checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from esr_ros.parameters import NodeOptions, as_yaml, changed, descriptor
 CONFIG = Path(get_package_share_directory("esr_ros")) / "config"
 
 
-def test_default_yaml_is_what_the_dataclass_says() -> None:
+def test_default_yaml_is_generated_from_the_dataclass() -> None:
     text = (CONFIG / "default.yaml").read_text(encoding="utf-8")
     assert text.split("\n", 1)[1] == as_yaml("emotion_node")
 
@@ -38,17 +38,17 @@ def test_word_or_number(branches: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("min_scores", 0.9, "unknown parameter min_scores; known are"),
-        ("model", "x.onnx", "model cannot change while the node runs"),
+        ("model", "x.onnx", "model cannot be changed at run time"),
         ("max_faces", 0, "max_faces must be from 1 to 256, but got 0"),
         ("min_score", "high", "min_score must be a float"),
         ("branches", "most", "branches must be adaptive, or a whole number from 1 to 64"),
     ],
 )
-def test_refused_change(name: str, value: object, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_refused_change(name: str, value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         changed(NodeOptions(), [Parameter(name, value=value)])
 
 
@@ -57,6 +57,11 @@ def test_warning_comes_before_the_error() -> None:
         NodeOptions(latency_warn_s=2.0)
     with pytest.raises(OptionError, match="dropped_warn must be at most dropped_error, but"):
         changed(NodeOptions(), [Parameter("dropped_error", value=0.1)])
+
+
+def test_external_detections_are_for_one_image_topic() -> None:
+    with pytest.raises(OptionError, match="for one image topic, but image_topics has more"):
+        NodeOptions(image_topics=["left/image_raw", "right/image_raw"], detections_topic="faces")
 
 
 def test_descriptors_carry_bounds_and_text() -> None:

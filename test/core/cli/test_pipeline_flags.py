@@ -57,7 +57,7 @@ def test_some_flags_with_other_defaults_and_changes() -> None:
 def test_help_says_what_holds() -> None:
     text = " ".join(parser(defaults={"max_faces": 3}).format_help().split())
     assert "--ask N|adaptive" in text
-    assert "At most so many faces per image, the largest. (default: 3)" in text
+    assert "Maximum number of faces per image; the largest are kept. (default: 3)" in text
 
 
 @pytest.mark.parametrize("asked", ["0", "65", "all", "-1", "2.5"])

@@ -1,4 +1,4 @@
-"""Finding faces."""
+"""Face detection."""
 
 from __future__ import annotations
 
@@ -86,10 +86,10 @@ def test_memory_layout_makes_no_difference(
         "every second": rgb[::2, ::2],
         "window": rgb[10:400, 20:500],
     }[kind]
-    found = detector.detect(view, 256)
+    faces = detector.detect(view, 256)
     same = detector.detect(np.ascontiguousarray(view), 256)
-    assert len(found) == 1
-    np.testing.assert_array_equal(found.boxes, same.boxes)
+    assert len(faces) == 1
+    np.testing.assert_array_equal(faces.boxes, same.boxes)
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (1, 1), (1, 3000), (3000, 1), (2, 2)])
@@ -101,7 +101,7 @@ def test_grey_image_has_no_face(detector: Detector, shape: tuple[int, int]) -> N
 
 
 def test_earlier_results_outlive_the_next_call(detector: Detector, rgb: NDArray[np.uint8]) -> None:
-    """The library writes into one buffer; what was handed out must not lie in it."""
+    """The library writes into one buffer; results must be copies."""
     first = detector.detect(rgb, 256)
     boxes, landmarks = first.boxes.copy(), first.landmarks.copy()
     detector.detect(rgb[:, ::-1], 512)
@@ -180,15 +180,15 @@ def test_small_and_large_faces_are_found_together_and_once(rgb: NDArray[np.uint8
 
 
 def test_many_first_calls_at_once(tmp_path: Path) -> None:
-    """The library makes its network in the first call of a process, which must be alone."""
+    """The library creates its network in the first call of a process, which must run alone."""
     code = (
         "from concurrent.futures import ThreadPoolExecutor as Pool\n"
         "import numpy as np\n"
         "from esr_core.perception.detection import LibFaceDetection\n"
         "image = np.zeros((192, 256, 3), np.uint8)\n"
         "with Pool(8) as pool:\n"
-        "    found = pool.map(lambda n: len(LibFaceDetection().detect(image, 256)), range(32))\n"
-        "    print(sum(found))\n"
+        "    counts = pool.map(lambda n: len(LibFaceDetection().detect(image, 256)), range(32))\n"
+        "    print(sum(counts))\n"
     )
     for _ in range(10):
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True)

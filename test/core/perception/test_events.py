@@ -1,4 +1,4 @@
-"""What happens to faces."""
+"""Events of faces."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ def face(face_id: int, emotion: int) -> FaceEmotion:
     )
 
 
-def told(chronicle: EventDetector, faces: list[FaceEmotion], followed: set[int]) -> list[object]:
-    events = chronicle.update(faces, followed)
+def summaries(detector: EventDetector, faces: list[FaceEmotion], tracked: set[int]) -> list[object]:
+    events = detector.update(faces, tracked)
     return [
         (event.kind, event.face.face_id, event.face.emotion, event.previous) for event in events
     ]
 
 
-def test_faces_come_change_and_go() -> None:
-    chronicle = EventDetector()
-    assert told(chronicle, [face(1, HAPPY)], {1}) == [("appeared", 1, HAPPY, HAPPY)]
-    assert told(chronicle, [face(1, HAPPY)], {1}) == []
-    assert told(chronicle, [face(2, SAD), face(1, SAD)], {1, 2}) == [
+def test_faces_appear_change_and_disappear() -> None:
+    detector = EventDetector()
+    assert summaries(detector, [face(1, HAPPY)], {1}) == [("appeared", 1, HAPPY, HAPPY)]
+    assert summaries(detector, [face(1, HAPPY)], {1}) == []
+    assert summaries(detector, [face(2, SAD), face(1, SAD)], {1, 2}) == [
         ("appeared", 2, SAD, SAD),
         ("changed", 1, SAD, HAPPY),
     ]
-    assert told(chronicle, [], set()) == [
+    assert summaries(detector, [], set()) == [
         ("disappeared", 1, SAD, SAD),
         ("disappeared", 2, SAD, SAD),
     ]
-    assert told(chronicle, [], set()) == []
+    assert summaries(detector, [], set()) == []
 
 
-def test_a_face_that_is_looked_for_has_not_gone() -> None:
-    chronicle = EventDetector()
-    chronicle.update([face(1, HAPPY)], {1})
-    assert told(chronicle, [], {1}) == []
-    assert told(chronicle, [face(1, SAD)], {1}) == [("changed", 1, SAD, HAPPY)]
+def test_a_face_with_a_track_has_not_disappeared() -> None:
+    detector = EventDetector()
+    detector.update([face(1, HAPPY)], {1})
+    assert summaries(detector, [], {1}) == []
+    assert summaries(detector, [face(1, SAD)], {1}) == [("changed", 1, SAD, HAPPY)]
 
 
-def test_pipeline_tells_of_faces(model: Model, rgb: NDArray[np.uint8]) -> None:
+def test_pipeline_reports_events(model: Model, rgb: NDArray[np.uint8]) -> None:
     pipeline = EmotionPipeline(PipelineOptions(track_timeout_s=0.5), model)
     empty = np.full_like(rgb, 110)
     kinds = []
@@ -79,7 +79,7 @@ def test_faces_of_a_recording_that_starts_over_are_others(
     ]
 
 
-def test_reset_tells_that_all_have_gone(model: Model, rgb: NDArray[np.uint8]) -> None:
+def test_reset_reports_that_all_faces_disappeared(model: Model, rgb: NDArray[np.uint8]) -> None:
     pipeline = EmotionPipeline(model=model)
     pipeline.step(rgb, 0.0)
     (event,) = pipeline.stream.reset()

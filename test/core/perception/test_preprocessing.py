@@ -14,7 +14,7 @@ from esr_core.perception.preprocessing import InputSpec, crop, squares, whole
 from esr_core.training.augmentation import identity
 
 FACE = (178.0, 63.0, 267.0, 175.0)
-#: All detail, no margin: what is cut is what the box says.
+#: All detail, no margin: the crop is the box.
 PLAIN = InputSpec(margin=1.0, detail_px=0)
 
 

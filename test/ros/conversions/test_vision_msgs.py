@@ -121,7 +121,7 @@ def test_images_without_stamps_have_no_counterpart(
 
     assert me.spin_until(told)
     assert me.answers == {}
-    assert me.spin_until(lambda: "not answered" in me.diagnostics["message"])
+    assert me.spin_until(lambda: "dropped" in me.diagnostics["message"])
 
 
 def test_stamps_that_never_fit_are_told(

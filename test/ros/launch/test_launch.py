@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from esr_ros.runtime import fast_dds
 
-# `launch` on PyPI is another project; launch_ros is what tells ROS's own.
+# `launch` on PyPI is another project; launch_ros identifies that of ROS.
 if importlib.util.find_spec("launch_ros") is None:
     pytest.skip(
         "launch_ros is not installed; test_configs.py starts the node with the same files",
@@ -43,12 +43,12 @@ sys.exit(service.run())
 
 @pytest.fixture
 def launched(tmp_path: Path) -> Iterator[Any]:
-    """Run launch files in processes of their own; returns the path of what one says."""
+    """Run launch files in processes of their own; returns the path of a log."""
     running = []
 
     def run(name: str, *arguments: str, environment: dict[str, str] | None = None) -> Path:
-        said = tmp_path / f"launch{len(running)}.log"
-        with open(said, "wb") as output:
+        log = tmp_path / f"launch{len(running)}.log"
+        with open(log, "wb") as output:
             running.append(
                 subprocess.Popen(
                     [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
@@ -57,7 +57,7 @@ def launched(tmp_path: Path) -> Iterator[Any]:
                     env={**os.environ, **(environment or {})},
                 )
             )
-        return said
+        return log
 
     yield run
     for process in running:
@@ -70,7 +70,7 @@ def test_arguments_reach_the_node(
 ) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("/**/emotion_node:\n  ros__parameters:\n    reliability: reliable\n")
-    said = launched(
+    log = launched(
         "emotion.launch.py",
         "image_topic:=/eyes/left",
         "namespace:=head",
@@ -79,14 +79,14 @@ def test_arguments_reach_the_node(
     me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
     me.meet(to_image(photograph))
     assert len(me.ask(to_image(photograph)).emotions) == 1
-    assert "listening to /eyes/left (Image, reliable, depth 1)" in said.read_text()
+    assert "subscribed to /eyes/left (Image, reliable, depth 1)" in log.read_text()
 
 
 @pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
 def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: str) -> None:
-    said = launched(f"{platform}.launch.py")
+    log = launched(f"{platform}.launch.py")
     # Their detector's model does not ship; that the node asks for it shows whose file it read.
-    assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in said.read_text())
+    assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in log.read_text())
 
 
 @pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
@@ -94,19 +94,19 @@ def test_fast_dds_is_told_how_to_take_images(
     launched: Any, robot: Any, tmp_path: Path, transports: str
 ) -> None:
     me, words = robot(), [f"transports:={transports}"] if transports else []
-    said = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
-    assert me.spin_until(lambda: "listening to" in said.read_text())
-    told = [
+    log = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
+    assert me.spin_until(lambda: "subscribed to" in log.read_text())
+    environments = [
         (process / "environ").read_bytes().decode().split("\0")
         for process in Path("/proc").glob("[0-9]*")
         if b"emotion_node\0" in (process / "cmdline").read_bytes()
     ]
-    (mine,) = [each for each in told if f"LAUNCHED_BY={tmp_path}" in each]
+    (mine,) = [each for each in environments if f"LAUNCHED_BY={tmp_path}" in each]
     assert f"FASTDDS_BUILTIN_TRANSPORTS={transports or fast_dds.SHARED_MEMORY}" in mine
     assert any(each.endswith("/config/fastdds.xml") for each in mine)
 
 
 def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
-    said = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
-    assert robot().spin_until(lambda: "there is no file" in said.read_text())
-    assert "emotion_node-1" not in said.read_text()
+    log = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
+    assert robot().spin_until(lambda: "params_file: no such file" in log.read_text())
+    assert "emotion_node-1" not in log.read_text()

@@ -28,12 +28,12 @@ def test_policy_is_what_the_node_does(
     start("-p", "reliability:=reliable")
     me = robot()
     me.meet(to_image(photograph))
-    asked = {
+    queries = {
         ("topics", "subscribe"): me.node.get_subscriber_names_and_types_by_node,
         ("topics", "publish"): me.node.get_publisher_names_and_types_by_node,
         ("services", "reply"): me.node.get_service_names_and_types_by_node,
     }
-    for (kind, what), names_and_types in asked.items():
+    for (kind, what), names_and_types in queries.items():
         expected = allowed(kind, what)
 
         def fits(ask: Any = names_and_types, expected: set[str] = expected) -> bool:

@@ -57,7 +57,7 @@ def test_quality_of_service_can_be_overridden(
     node = start("-p", override, "-p", "qos_overrides./emotion.publisher.depth:=3")
     me = robot()
     me.meet(to_image(photograph))
-    assert "listening to /image_raw (Image, reliable, depth 1)" in node.said
+    assert "subscribed to /image_raw (Image, reliable, depth 1)" in node.said
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_quality_of_service_can_be_overridden(
         (["/a/x/compressed", "image_raw"], ["/a/emotion", "emotion"]),
     ],
 )
-def test_where_answers_go(topics: list[str], expected: list[str]) -> None:
+def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
     assert bases(topics, topics) == expected
 
 
 @pytest.mark.parametrize(
-    ("parameter", "said"),
+    ("parameter", "message"),
     [
-        ('image_topics:=["head/left", "head/right"]', "would both be answered on head/emotion"),
+        ('image_topics:=["head/left", "head/right"]', "would both be published on head/emotion"),
         ('image_topics:=["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
         (
             'image_topics:=["left image"]',
@@ -86,7 +86,7 @@ def test_where_answers_go(topics: list[str], expected: list[str]) -> None:
             'image_topics:=["left//image_raw"]',
             "cannot configure: failed to resolve name: topic name must not",
         ),
-        ("image_topics:=[]", "a parameter was given an empty list, such as image_topics: []"),
+        ("image_topics:=[]", "a parameter is an empty list, such as image_topics: []"),
         (
             "qos_overrides./image_raw.subscription.reliability:=bogus",
             "] [emotion_node]: cannot activate: ",
@@ -112,10 +112,10 @@ def test_where_answers_go(topics: list[str], expected: list[str]) -> None:
         ("qos_overrides./imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
 )
-def test_topics_and_their_quality_that_cannot_be(start: Any, parameter: str, said: str) -> None:
+def test_topics_and_their_quality_that_cannot_be(start: Any, parameter: str, message: str) -> None:
     node = start("-p", parameter)
     assert node.exit_code() == 2, node.said
-    assert said in node.said
+    assert message in node.said
     assert "Traceback" not in node.said
 
 

@@ -1,4 +1,4 @@
-"""What a running node touches besides ROS: no network, and no files but those it was told of."""
+"""Network connections and files of a running node: those of ROS and of its parameters only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Photo = NDArray[np.uint8]
-#: Python runs it before the node, and tells it of what a program does.
+#: Python runs it before the node: an audit hook that records files, sockets and processes.
 WATCH = """
 import os, sys
 out = os.open(os.environ["WATCHED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -69,7 +69,7 @@ def test_node_keeps_to_itself(
     for _ in range(3):
         assert len(me.ask(to_image(photograph)).emotions) == 1
     time.sleep(1.5)  # diagnostics
-    # Nothing of the robot here speaks TCP, so whatever does is somebody else.
+    # The robot of this test uses no TCP, so each connection would be one to another process.
     assert connections(node.process.pid) == set()
     node.process.terminate()
     node.process.wait(timeout=10)

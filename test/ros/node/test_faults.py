@@ -1,4 +1,4 @@
-"""What goes wrong around a node on a robot, one thing after the other."""
+"""Faults of cameras, clocks, disks and processes around a node."""
 
 from __future__ import annotations
 
@@ -254,7 +254,7 @@ def catches(pid: int, number: int) -> bool:
 def test_told_to_stop_again_and_again_it_ends_with_0(start: Any, stop: signal.Signals) -> None:
     for delay_s in (0.0, 0.02, 0.05, 0.1):
         node = start()
-        node.wait_until(lambda node=node: "listening" in node.said, "start")
+        node.wait_until(lambda node=node: "subscribed" in node.said, "start")
         while node.process.poll() is None:
             node.process.send_signal(stop)
             time.sleep(delay_s)

@@ -1,4 +1,4 @@
-"""Temperatures of a Jetson, in a tree made for it."""
+"""Temperatures of a Jetson, in a file tree of the same form."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def jetson(root: Path, model: bytes) -> Path:
     return root
 
 
-def test_zones_that_can_be_read_are_told(tmp_path: Path) -> None:
+def test_readable_zones_are_returned(tmp_path: Path) -> None:
     root = jetson(tmp_path, b"NVIDIA Jetson AGX Xavier\x00")
     assert temperatures_c(root) == {"CPU-therm": 41.5, "GPU-therm": 39.0}
 
 
-def test_other_machines_tell_nothing(tmp_path: Path) -> None:
+def test_other_machines_have_none(tmp_path: Path) -> None:
     assert temperatures_c(tmp_path) == {}
     assert temperatures_c(jetson(tmp_path, b"Raspberry Pi 4\x00")) == {}

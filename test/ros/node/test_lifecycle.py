@@ -1,4 +1,4 @@
-"""Transitions in any order, as often as a manager likes."""
+"""Lifecycle transitions in any order and number."""
 
 from __future__ import annotations
 
@@ -65,15 +65,15 @@ def test_transitions_that_do_not_fit_are_refused(start: Any, robot: Any) -> None
         (State.PRIMARY_STATE_INACTIVE, CLEANUP): State.PRIMARY_STATE_UNCONFIGURED,
         (State.PRIMARY_STATE_ACTIVE, DEACTIVATE): State.PRIMARY_STATE_INACTIVE,
     }
-    seen = set()
+    visited = set()
     # A walk that comes through all pairs of transitions, in both orders.
     for pair in itertools.product((CONFIGURE, ACTIVATE, DEACTIVATE, CLEANUP), repeat=2):
         for number in pair:
             now = state(me)
-            seen.add((now, number))
+            visited.add((now, number))
             expected = allowed.get((now, number))
             assert me.change_state(number) is (expected is not None), node.said
             assert state(me) == (now if expected is None else expected)
-    assert set(allowed) <= seen
+    assert set(allowed) <= visited
     assert node.stop() == 0
     assert "Traceback" not in node.said

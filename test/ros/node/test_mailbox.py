@@ -1,4 +1,4 @@
-"""The mailbox: of each sender the newest win."""
+"""The mailbox keeps the newest items of each sender."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def test_senders_do_not_displace_each_other() -> None:
     assert box.take() == {"left": 1, "right": 3}
 
 
-def test_of_several_places_the_newest_are_kept_and_the_oldest_is_taken_first() -> None:
+def test_deeper_queue_keeps_the_newest_and_gives_the_oldest_first() -> None:
     box: Mailbox[str, int] = Mailbox()
     assert [box.put("left", number, 3) for number in range(5)] == [False, False, False, True, True]
     box.put("right", 7)
     assert [box.take() for _ in range(3)] == [{"left": 2, "right": 7}, {"left": 3}, {"left": 4}]
 
 
-def test_what_a_sender_left_can_be_dropped() -> None:
+def test_items_of_a_sender_can_be_dropped() -> None:
     box: Mailbox[str, int] = Mailbox()
     for number in range(3):
         box.put("left", number, 3)
@@ -36,13 +36,21 @@ def test_what_a_sender_left_can_be_dropped() -> None:
     assert box.take() == {"right": 7}
 
 
-def test_close_wakes_the_one_who_waits_and_drops_what_lies_here() -> None:
+def test_close_ends_the_wait_with_and_without_items() -> None:
     box: Mailbox[str, int] = Mailbox()
-    got = []
-    waiting = threading.Thread(target=lambda: got.append(box.take()))
+    results = []
+    waiting = threading.Thread(target=lambda: results.append(box.wait()))
     waiting.start()
     box.close()
     waiting.join(timeout=10)
-    assert got == [{}]
+    assert results == [False]
     box.put("left", 1)
-    assert box.take() == {}
+    assert box.wait() is False
+
+
+def test_wait_leaves_the_items_to_take() -> None:
+    box: Mailbox[str, int] = Mailbox()
+    box.put("left", 1)
+    assert box.wait() is True
+    assert box.drop("left") == 1
+    assert box.take() == {}, "items that are dropped between wait and take are gone"

@@ -1,4 +1,4 @@
-"""What the node says beside the emotions, and to whom."""
+"""Publishers and services of a node besides the emotions."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def test_detections_are_the_same_faces(
 ) -> None:
     start(*RELIABLE)
     me = robot()
-    heard = me.hear(Detection2DArray, "emotion/detections")
+    received = me.hear(Detection2DArray, "emotion/detections")
     me.meet(to_image(photograph))
-    answer = me.show_until(lambda: bool(heard), to_image(photograph))
-    assert me.spin_until(lambda: heard and heard[-1].header == answer.header)
-    (face,), (detection,) = answer.emotions, heard[-1].detections
+    answer = me.show_until(lambda: bool(received), to_image(photograph))
+    assert me.spin_until(lambda: received and received[-1].header == answer.header)
+    (face,), (detection,) = answer.emotions, received[-1].detections
     assert detection.header == answer.header
     assert detection.id == str(face.face_id)
     box = detection.bbox
     assert (box.size_x, box.size_y) == (face.roi.width, face.roi.height)
     assert box.center.position.x == face.roi.x_offset + face.roi.width / 2
     assert box.center.position.y == face.roi.y_offset + face.roi.height / 2
-    said = {result.hypothesis.class_id: result.hypothesis.score for result in detection.results}
+    scores = {result.hypothesis.class_id: result.hypothesis.score for result in detection.results}
     assert detection.results[0].hypothesis.class_id == face.label
-    np.testing.assert_allclose([said[label] for label in LABELS], face.probabilities, atol=1e-6)
+    np.testing.assert_allclose([scores[label] for label in LABELS], face.probabilities, atol=1e-6)
     none = me.ask(to_image(np.full_like(photograph, 90)))
-    assert me.spin_until(lambda: heard[-1].header == none.header)
-    assert heard[-1].detections == []
+    assert me.spin_until(lambda: received[-1].header == none.header)
+    assert received[-1].detections == []
 
 
-def test_who_comes_late_still_learns_what_the_detections_are_by(
+def test_late_subscriber_receives_the_name_of_the_network(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
     start(*RELIABLE)
     me = robot()
     me.meet(to_image(photograph))
-    heard = me.hear(VisionInfo, "emotion/vision_info", latched=True)
-    assert me.spin_until(lambda: len(heard) == 1)
-    assert heard[0].method.startswith("ESR-")
-    assert heard[0].database_location == "package://esr_ros/msg/Emotion.msg"
+    received = me.hear(VisionInfo, "emotion/vision_info", latched=True)
+    assert me.spin_until(lambda: len(received) == 1)
+    assert received[0].method.startswith("ESR-")
+    assert received[0].database_location == "package://esr_ros/msg/Emotion.msg"
 
 
 @pytest.mark.parametrize("form", ["raw", "compressed"])
@@ -69,10 +69,10 @@ def test_annotated_image(
     me = robot()
     me.meet(to_image(photograph))
     kind, topic = (Image, "") if form == "raw" else (CompressedImage, "/compressed")
-    heard = me.hear(kind, f"emotion/image{topic}")
-    answer = me.show_until(lambda: bool(heard), to_image(photograph))
-    assert me.spin_until(lambda: heard[-1].header == answer.header)
-    message = heard[-1]
+    received = me.hear(kind, f"emotion/image{topic}")
+    answer = me.show_until(lambda: bool(received), to_image(photograph))
+    assert me.spin_until(lambda: received[-1].header == answer.header)
+    message = received[-1]
     if form == "raw":
         assert message.encoding == "rgb8"
         picture = pixels(message)
@@ -95,15 +95,15 @@ def test_events(start: Any, robot: Any, photograph: Photo, to_image: Any) -> Non
     start(*RELIABLE, "-p", "track_timeout_s:=0.15")
     me = robot()
     empty = to_image(np.full_like(photograph, 90))
-    heard = me.hear(EmotionEvent, "emotion/events")
+    received = me.hear(EmotionEvent, "emotion/events")
     me.meet(empty)
     # Until the topic's two ends have met, events are lost.
     assert me.spin_until(lambda: me.node.count_publishers("emotion/events") == 1)
     shown = me.ask(to_image(photograph))
     me.ask(empty)
     gone = me.ask(empty)
-    assert me.spin_until(lambda: len(heard) == 2)
-    first, second = heard
+    assert me.spin_until(lambda: len(received) == 2)
+    first, second = received
     (face,) = shown.emotions
     assert (first.type, first.face_id) == (EmotionEvent.APPEARED, face.face_id)
     assert (first.label, first.previous_label) == ("happy", "happy")
@@ -129,7 +129,7 @@ def test_enable_stops_answers_and_goes_on(
     )
     assert number not in me.answers
     on = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
-    assert (on.success, on.message) == (True, "answering images")
+    assert (on.success, on.message) == (True, "processing images")
     me.answers.clear()
     me.meet(to_image(photograph))
     again = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
@@ -137,16 +137,16 @@ def test_enable_stops_answers_and_goes_on(
     assert len(me.ask(to_image(photograph)).emotions) == 1
 
 
-def test_enable_says_that_the_node_is_not_active(start: Any, robot: Any) -> None:
+def test_enable_reports_that_the_node_is_not_active(start: Any, robot: Any) -> None:
     node = start("-p", "autostart:=false")
     me = robot()
     assert me.change_state(Transition.TRANSITION_CONFIGURE), node.said
-    told = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
-    assert not told.success
-    assert told.message == "the node is not active; activate it first"
+    response = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=True))
+    assert not response.success
+    assert response.message == "the node is not active; activate it first"
 
 
-def test_reset_forgets_the_faces(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
+def test_reset_removes_the_faces(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
     start(*RELIABLE)
     me = robot()
     me.meet(to_image(photograph))
@@ -156,14 +156,14 @@ def test_reset_forgets_the_faces(start: Any, robot: Any, photograph: Photo, to_i
     assert me.ask(to_image(photograph)).emotions[0].face_id > before
 
 
-def test_picture_that_no_jpeg_holds_is_left_out(
+def test_picture_too_large_for_jpeg_is_not_published(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
     node = start(*RELIABLE, "-p", "annotated_image:=compressed")
     me = robot()
     me.meet(to_image(photograph))
-    heard = me.hear(CompressedImage, "emotion/image/compressed")
-    me.show_until(lambda: bool(heard), to_image(photograph))
+    received = me.hear(CompressedImage, "emotion/image/compressed")
+    me.show_until(lambda: bool(received), to_image(photograph))
     assert me.ask(to_image(np.zeros((3, 70000, 3), np.uint8))).emotions == []
     node.wait_until(lambda: "no JPEG holds a picture of 70000x3" in node.said, "the warning")
     assert len(me.ask(to_image(photograph)).emotions) == 1

@@ -1,4 +1,4 @@
-"""ROS4HRI, as others read it."""
+"""ROS4HRI, as its subscribers receive it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from esr_ros.node.ros4hri_publisher import EXPRESSIONS, Ros4HriPublisher, name
 Photo = NDArray[np.uint8]
 
 
-def test_faces_are_told_while_they_are_there(
+def test_faces_are_published_while_they_are_tracked(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
     node = start("-p", "reliability:=reliable", "-p", "humans:=true", "-p", "track_timeout_s:=0.15")
@@ -37,13 +37,13 @@ def test_faces_are_told_while_they_are_there(
     expressions = me.hear(Expression, below + "expression")
     crops = me.hear(Image, below + "cropped")
     answer = me.show_until(lambda: bool(rois and expressions and crops), to_image(photograph))
-    for heard in (rois, expressions, crops):
-        assert me.spin_until(lambda heard=heard: heard[-1].header == answer.header)
+    for received in (rois, expressions, crops):
+        assert me.spin_until(lambda received=received: received[-1].header == answer.header)
     (face,) = answer.emotions
-    told = expressions[-1]
-    assert told.expression == Expression.HAPPY
-    assert told.confidence == pytest.approx(face.confidence)
-    assert (told.valence, told.arousal) == pytest.approx((face.valence, face.arousal))
+    expression = expressions[-1]
+    assert expression.expression == Expression.HAPPY
+    assert expression.confidence == pytest.approx(face.confidence)
+    assert (expression.valence, expression.arousal) == pytest.approx((face.valence, face.arousal))
     roi = rois[-1]
     assert roi.xmin * 640 == pytest.approx(face.roi.x_offset, abs=1e-3)
     assert roi.ymax * 480 == pytest.approx(face.roi.y_offset + face.roi.height, abs=1e-3)
@@ -74,12 +74,12 @@ def test_camera_that_falls_silent_takes_only_its_own_faces_along(
         return {p.topic_name for p in node.publishers if "/faces/f" in p.topic_name}
 
     assert len(topics()) == 6
-    humans.forget(0)
+    humans.withdraw_all(0)
     assert topics() == {f"/humans/faces/fz0001/{what}" for what in ("roi", "expression", "cropped")}
     node.destroy_node()
 
 
-def test_each_label_has_its_word() -> None:
+def test_each_label_has_an_expression() -> None:
     constants = {
         value for key, value in vars(type(Expression))["_Metaclass_Expression__constants"].items()
     }

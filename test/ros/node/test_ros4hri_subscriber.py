@@ -23,7 +23,7 @@ def region(xmin: float, ymin: float, xmax: float, ymax: float, c: float) -> Any:
 def test_faces_that_another_node_tracks_are_judged(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
-    # The other one is this node too; any that tells of faces by REP-155 would do.
+    # The other one is this node too; any publisher of REP-155 would do.
     start("-r", "__ns:=/other", "-r", "image_raw:=/image_raw", "-p", "humans:=true", *RELIABLE)
     node = start("-p", f"detections_topic:={TRACKED}", *RELIABLE)
     me, other = robot(), robot(emotion_topic="/other/emotion")
@@ -55,7 +55,7 @@ def test_names_that_are_none_and_regions_that_stay_away(
     place = region(242 / 640, 63 / 480, 331 / 640, 175 / 480, 0.9)
 
     def track(number: int) -> None:
-        # Longer topics ROS does not take; one face told twice is one.
+        # ROS refuses longer topics; an id in the list twice is one face.
         stamp = IdsList(ids=["a1", "no topic", "", "7", "a/b", "silent", "a" * 300, "a1"])
         stamp.header.stamp.sec, stamp.header.stamp.nanosec = (
             number // 10,

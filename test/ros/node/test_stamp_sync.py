@@ -1,4 +1,4 @@
-"""Images and detections that belong together."""
+"""Synchronisation of images and detections."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def test_pairs_are_found_in_any_order() -> None:
     assert pairs.add_second((1, 0), 10) == ("a", 10)
     assert pairs.add_first((2, 0), "b") == ("b", 20)
     assert pairs.add_second((1, 0), 11) is None
-    assert pairs.forgotten == 0
+    assert pairs.dropped == 0
 
 
-def test_what_has_no_counterpart_is_forgotten() -> None:
+def test_items_without_a_counterpart_are_dropped() -> None:
     pairs: StampSync[int, int] = StampSync(depth=3)
     for number in range(5):
         assert pairs.add_first((number, 0), number) is None
-    assert pairs.forgotten == 2
+    assert pairs.dropped == 2
     assert pairs.add_second((1, 0), 0) is None
     assert pairs.add_second((2, 0), 0) == (2, 0)
     for number in range(10, 20):

@@ -1,0 +1,131 @@
+"""Worker thread: analyze the newest image of each camera and publish the result."""
+
+from __future__ import annotations
+
+import threading
+from typing import Dict, List, Optional
+
+import rclpy
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from esr_core.errors import ImageError
+from esr_core.pipeline import EmotionPipeline, FrameResult, View
+from esr_ros.conversions.image_decoding import decode
+from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
+from esr_ros.node.mailbox import Mailbox
+from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
+
+#: An image that is older comes from a recording, or from a camera with another clock.
+MAX_LATENCY_S = 60.0
+
+
+class FrameWorker:
+    """Processes one image of each camera at a time, in a thread of its own.
+
+    The executor only receives images and puts them here. Images that arrive faster than they are
+    processed displace older ones and are counted as stale.
+    """
+
+    def __init__(
+        self, node: Node, pipeline: EmotionPipeline, humans: Optional[Ros4HriPublisher]
+    ) -> None:
+        self._node = node
+        self._pipeline = pipeline
+        self._humans = humans
+        self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
+        # Held from taking images out of the mailbox until their results are published.
+        self._processing = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="emotion_worker", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the thread has ended, by :meth:`stop` or by a defect."""
+        return self._thread.is_alive()
+
+    def put(self, camera: ImageSubscription, image: ReceivedImage) -> None:
+        """Queue an image; the queue is as deep as that of the subscription."""
+        camera.counters.add(stale=int(self._mailbox.put(camera, image, camera.depth)))
+
+    def reset(self, cameras: List[ImageSubscription]) -> None:
+        """Remove all faces of these cameras, after the current images are done."""
+        with self._processing:
+            for camera in cameras:
+                camera.reset()
+                self._withdraw(camera)
+
+    def discard(self, cameras: List[ImageSubscription]) -> None:
+        """Drop the queued images of cameras that have unsubscribed, and remove their faces."""
+        for camera in cameras:
+            camera.counters.add(stale=self._mailbox.drop(camera))
+        self.reset(cameras)
+
+    def withdraw(self, camera: ImageSubscription) -> None:
+        """Remove the ROS4HRI faces of a silent camera."""
+        with self._processing:
+            self._withdraw(camera)
+
+    def stop(self) -> None:
+        """Finish the current images and end the thread."""
+        self._mailbox.close()
+        self._thread.join()
+
+    def _withdraw(self, camera: ImageSubscription) -> None:
+        if self._humans:
+            self._humans.withdraw_all(camera.number)
+
+    def _run(self) -> None:
+        while self._mailbox.wait():
+            try:
+                with self._processing:
+                    self._process(self._mailbox.take())
+            except RuntimeError:  # RCLError has no public name in every release of rclpy
+                if rclpy.ok():
+                    raise
+                return  # ROS was shut down meanwhile
+
+    def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
+        """Analyze the images in one batch and publish the results."""
+        views = {}
+        for camera, received in images.items():
+            try:
+                rgb = decode(received.image)
+            except ImageError as error:
+                camera.counters.add(undecodable=1, undecodable_in_a_row=1)
+                camera.warn("image", f"ignored an image on {camera.topic}: {error}")
+                continue
+            faces = received.detections(rgb.shape) if received.detections else None
+            stamp_s = self._stamp_s(received.image.header)
+            views[camera] = View(camera.stream, rgb, stamp_s, faces)
+        analyses = self._pipeline.analyze(list(views.values()))
+        for (camera, view), analysis in zip(views.items(), analyses):
+            if not camera.is_subscribed:  # disabled during the analysis
+                camera.counters.add(stale=1)
+                continue
+            result = self._pipeline.update(view.stream, view.stamp_s, analysis)
+            self._publish(camera, images[camera].image.header, view, result)
+
+    def _publish(
+        self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
+    ) -> None:
+        try:
+            camera.publishers.publish(header, view.rgb, result)
+        except ImageError as error:
+            camera.warn("publishers", f"{camera.topic}: {error}")
+        if self._humans:
+            self._humans.publish(camera.number, header, view.rgb, result)
+        camera.counters.add(answered=1, faces=len(result.faces))
+        camera.counters.undecodable_in_a_row = 0
+        latency_s = self._now_s() - view.stamp_s
+        if 0 < latency_s < MAX_LATENCY_S:
+            camera.counters.add_latency(latency_s)
+
+    def _stamp_s(self, header: Header) -> float:
+        """Return the stamp of an image, or the current time if the camera sets none."""
+        if header.stamp.sec or header.stamp.nanosec:
+            return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
+        return self._now_s()
+
+    def _now_s(self) -> float:
+        return float(self._node.get_clock().now().nanoseconds * 1e-9)
