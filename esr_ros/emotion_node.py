@@ -31,9 +31,10 @@ from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline, FrameResult, View
 from esr_ros import parameters
 from esr_ros.conversions import vision_msgs
+from esr_ros.conversions.emotion_topics import bases
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.diagnostics import status
-from esr_ros.node.image_subscription import SILENCE_S, ImageSubscription, ReceivedImage, bases
+from esr_ros.node.image_subscription import SILENCE_S, ImageSubscription, ReceivedImage
 from esr_ros.node.jetson_temperature import temperatures_c
 from esr_ros.node.mailbox import Mailbox
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher

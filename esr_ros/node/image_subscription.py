@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import time
 from typing import (
     Any,
@@ -12,7 +11,6 @@ from typing import (
     List,
     NamedTuple,
     Optional,
-    Sequence,
     Tuple,
     Type,
     Union,
@@ -261,29 +259,4 @@ class ImageSubscription:
 def image_type(topic: str) -> Type[AnyImage]:
     """CompressedImage for topics that end so, as image_transport names them, else Image."""
     chosen: Type[AnyImage] = CompressedImage if topic.endswith(_COMPRESSED) else Image
-    return chosen
-
-
-def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
-    """Return for each image topic the one on which its emotions are told.
-
-    names: as the parameter has them. topics: the same, resolved.
-
-    Raises:
-        OptionError: two of them are one topic, or would be answered on one.
-    """
-    if len(names) == 1:
-        return ["emotion"]
-    chosen: List[str] = []
-    for i, (name, topic) in enumerate(zip(names, topics)):
-        plain = name[: -len(_COMPRESSED)] if name.endswith(_COMPRESSED) else name
-        base = posixpath.join(posixpath.dirname(plain), "emotion")
-        if topic in topics[:i]:
-            raise OptionError(f"image_topics has {topic} twice")
-        if base in chosen:
-            raise OptionError(
-                f"image_topics {names[chosen.index(base)]} and {name} would both be answered on "
-                f"{base}; each needs a namespace of its own, such as left/image_raw"
-            )
-        chosen.append(base)
     return chosen

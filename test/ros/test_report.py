@@ -17,7 +17,7 @@ from rclpy.serialization import serialize_message
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
-from esr_ros.annotation.worker import IMAGE
+from esr_ros.bags.cdr import IMAGE
 from esr_ros.bags.emotion_recording import EMOTIONS
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.messages import image

@@ -10,7 +10,7 @@ import subprocess
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import bags
 import numpy as np
@@ -26,8 +26,9 @@ from std_msgs.msg import Header
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.annotation.worker import COMPRESSED, AnalysisRecord, AnalysisWorker, RecordedImage
+from esr_ros.annotation.worker import AnalysisRecord, RecordedImage, analyze
 from esr_ros.bags import cdr
+from esr_ros.bags.cdr import COMPRESSED
 from esr_ros.bags.reader import BagReader
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions import messages
@@ -207,26 +208,21 @@ def test_a_bag_is_answered_as_if_there_were_no_other(tmp_path: Path) -> None:
 
 
 class Stopping:
-    """An engine that is stopped at a batch, and knows what it was given."""
+    """An executor that is interrupted at a batch, and keeps its input."""
 
     workers = 1
 
     def __init__(self, pipeline: EmotionPipeline, batches: int = 10**6) -> None:
         self.given: List[Sequence[RecordedImage]] = []
-        self._watcher = AnalysisWorker(pipeline.options, pipeline.model)
+        self._pipeline = EmotionPipeline(pipeline.options, pipeline.model)
         self._batches = batches
 
-    def submit(self, images: Sequence[RecordedImage]) -> List[AnalysisRecord]:
+    def submit(self, images: Sequence[RecordedImage]) -> Callable[[], List[AnalysisRecord]]:
         if len(self.given) == self._batches:
             raise KeyboardInterrupt
         self.given.append(images)
-        return self._watcher.look(images)
-
-    def result(self, ticket: List[AnalysisRecord]) -> List[AnalysisRecord]:
-        return ticket
-
-    def close(self) -> None:
-        pass
+        records = analyze(self._pipeline, images)
+        return lambda: records
 
 
 def test_going_on_with_two_cameras(both: Path, tmp_path: Path) -> None:
@@ -238,17 +234,17 @@ def test_going_on_with_two_cameras(both: Path, tmp_path: Path) -> None:
                 writer.put(made[connection.topic], time_ns, b"" if spoilt else data)
     options = PipelineOptions(detect_every=4)
     pipeline = EmotionPipeline(options)
-    order = AnnotationJob(options, SIDES, resume=True)
+    job = AnnotationJob(options, SIDES, resume=True)
 
-    def run(output: str, engine: Stopping) -> AnnotationReport:
-        return annotate(tmp_path / "bag", tmp_path / output, order, pipeline, engine)
+    def run(output: str, executor: Stopping) -> AnnotationReport:
+        return annotate(tmp_path / "bag", tmp_path / output, job, pipeline, executor)
 
     run("whole", Stopping(pipeline))
     with pytest.raises(KeyboardInterrupt):
         run("out", Stopping(pipeline, 9))
-    told = run("out", engine := Stopping(pipeline))
+    told = run("out", executor := Stopping(pipeline))
     assert (told.resumed, told.images, told.undecodable) == (7 * 8, 124, 40)
-    again = engine.given[0]
+    again = executor.given[0]
     assert 2 <= len(again) <= 2 * 4
     assert all(image.data for image in again)
     assert bags.content(tmp_path / "out") == bags.content(tmp_path / "whole")
@@ -261,10 +257,10 @@ def test_images_of_an_earlier_run_are_not_kept(tmp_path: Path) -> None:
         for number in range(14 * 8):
             writer.put(topic, 10**18 + number * 10**8, bytes(10**6))
     pipeline = EmotionPipeline()
-    order = AnnotationJob(pipeline.options, originals=False, resume=True)
+    job = AnnotationJob(pipeline.options, originals=False, resume=True)
 
-    def run(engine: Stopping) -> AnnotationReport:
-        return annotate(tmp_path / "bag", tmp_path / "out", order, pipeline, engine)
+    def run(executor: Stopping) -> AnnotationReport:
+        return annotate(tmp_path / "bag", tmp_path / "out", job, pipeline, executor)
 
     with pytest.raises(KeyboardInterrupt):
         run(Stopping(pipeline, 13))
@@ -284,9 +280,11 @@ def test_many_small_messages_between_images(walk: Path, annotated: Path, tmp_pat
             for tick in range(25_000 * (image == 9)):
                 writer.put(ticks, time_ns + tick, b"\0\1\0\0\0")
     pipeline = EmotionPipeline()
-    engine = Stopping(pipeline)
-    annotate(tmp_path / "bag", tmp_path / "out", AnnotationJob(pipeline.options), pipeline, engine)
-    assert [len(images) for images in engine.given] == [8, 2, 0, 8, 8, 8, 8]
+    executor = Stopping(pipeline)
+    annotate(
+        tmp_path / "bag", tmp_path / "out", AnnotationJob(pipeline.options), pipeline, executor
+    )
+    assert [len(images) for images in executor.given] == [8, 2, 0, 8, 8, 8, 8]
     made, given = (bags.content(tmp_path / name) for name in ("out", "bag"))
     assert (made[TOPIC], made["/tick"]) == (given[TOPIC], given["/tick"])
     assert made["/emotion"] == bags.answers(annotated)["/emotion"]
@@ -362,10 +360,10 @@ class Run:
             text=True,
         )
 
-    def wait_for_journal(self, size: int = 60_000) -> None:
-        journal = self.folder / "out.part" / "journal"
+    def wait_for_log(self, size: int = 60_000) -> None:
+        log = self.folder / "out.part" / "journal"
         deadline_s = time.monotonic() + 60
-        while not journal.exists() or journal.stat().st_size < size:
+        while not log.exists() or log.stat().st_size < size:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
@@ -404,18 +402,21 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     words = [long_walk, "-o", "out", "--detect-every", detect_every]
     run = Run(tmp_path, *words)
-    run.wait_for_journal()
+    run.wait_for_log()
     run.process.send_signal(signal_number)
     err = run.process.communicate(timeout=60)[1]
     assert run.process.returncode == (130 if signal_number == signal.SIGINT else -9)
     if signal_number == signal.SIGINT:
-        assert err.splitlines()[-1] == "esr annotate: stopped; the same with --resume goes on"
+        assert (
+            err.splitlines()[-1]
+            == "esr annotate: stopped; the same command with --resume continues"
+        )
         assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
     assert not (tmp_path / "out").exists()
     said = refusal(esr(tmp_path, "annotate", *words))
-    assert "out.part is there, of an earlier run; go on with --resume" in said
+    assert "out.part is left of an earlier run; continue with --resume" in said
     said = refusal(esr(tmp_path, "annotate", *words, "--resume", "--min-score", 0.7))
-    assert "was begun with another min_score" in said
+    assert "was started with another min_score" in said
     done = report(esr(tmp_path, "annotate", *words, "--resume", "--json"))
     assert 100 < done["resumed"] < 900
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
@@ -426,17 +427,17 @@ def test_a_run_that_was_stopped_goes_on(
         assert bags.answers(tmp_path / "out") == bags.answers(tmp_path / "at_once")
 
 
-@pytest.mark.parametrize("engine", [["--jobs", "2"], ["--engine", "ray"]], ids=["jobs", "ray"])
+@pytest.mark.parametrize("executor", [["--jobs", "2"], ["--engine", "ray"]], ids=["jobs", "ray"])
 def test_a_worker_that_dies_is_replaced(
-    long_walk: Path, tmp_path: Path, long_answers: Any, engine: List[str]
+    long_walk: Path, tmp_path: Path, long_answers: Any, executor: List[str]
 ) -> None:
-    run = Run(tmp_path, long_walk, "-o", "out", "--json", *engine)
-    run.wait_for_journal()
+    run = Run(tmp_path, long_walk, "-o", "out", "--json", *executor)
+    run.wait_for_log()
     killed = 0
     for child in run.children():
         command = Path(f"/proc/{child}/cmdline").read_bytes()
         # Python's own processes, or Ray's workers at this task; not the cluster's servants.
-        is_worker = b"spawn_main" in command or b"ray::look" in command
+        is_worker = b"spawn_main" in command or b"ray::analyze_batch" in command
         if is_worker and killed == 0:
             os.kill(child, signal.SIGKILL)
             killed += 1
@@ -447,7 +448,7 @@ def test_a_worker_that_dies_is_replaced(
 
 def test_only_one_run_at_a_time(long_walk: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, long_walk, "-o", "out")
-    run.wait_for_journal()
+    run.wait_for_log()
     said = refusal(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume"))
     assert "another run is writing this annotation" in said
     run.process.send_signal(signal.SIGTERM)
@@ -497,12 +498,12 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
 def test_another_bag_of_the_same_name_and_size(walk: Path, tmp_path: Path, flip: float) -> None:
     """Done or half done, nothing of one bag is taken for another's."""
     pipeline = EmotionPipeline()
-    order = AnnotationJob(pipeline.options, resume=True)
-    annotate(walk, tmp_path / "done", order, pipeline, Stopping(pipeline))
+    job = AnnotationJob(pipeline.options, resume=True)
+    annotate(walk, tmp_path / "done", job, pipeline, Stopping(pipeline))
     with pytest.raises(KeyboardInterrupt):
-        annotate(walk, tmp_path / "half", order, pipeline, Stopping(pipeline, 5))
+        annotate(walk, tmp_path / "half", job, pipeline, Stopping(pipeline, 5))
     other = bags.damaged(walk, tmp_path / "other", flip=flip)
-    for output, said in {"done": "done was made", "half": "half.part: was begun"}.items():
+    for output, said in {"done": "done was made", "half": "half.part: was started"}.items():
         words = ("annotate", other, "-o", output, "--resume")
         assert f"{said} with another bag;" in refusal(esr(tmp_path, *words))
 

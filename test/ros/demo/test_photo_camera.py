@@ -13,7 +13,7 @@ import pytest
 from programs import wait_until_begun
 from sensor_msgs.msg import Image
 
-from esr_ros.annotation.worker import RecordedImage, pixels
+from esr_ros.annotation.worker import RecordedImage
 from esr_ros.bags.reader import BagReader
 
 
@@ -54,7 +54,7 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(stop: int) -> None:
         (["--seconds", "4"], "photo_camera: --seconds and --compressed are of --bag"),
         (["--bag", "b", "--seconds", "nan"], "--seconds must be from 1 to 60, but got nan"),
         (["--bag", "gone/b"], "--bag: there is no folder "),
-        (["--bag", "."], "--bag: . is there already; remove it, or name another"),
+        (["--bag", "."], "--bag: . exists already; remove it, or name another"),
         (["--bag", "b", "--ros-args", "-r", "a:=b"], "unknown beside --bag: --ros-args -r a:=b"),
     ],
 )
@@ -81,7 +81,7 @@ def test_it_writes_a_bag_without_ros(tmp_path: Path, flags: list[str], topic: st
         images = list(bag.messages(bag.connections))
     assert len(images) == 30
     assert images[-1][1] - images[0][1] == pytest.approx(29 / 15 * 1e9, abs=2)
-    first, later = (pixels(RecordedImage(images[i][0].msgtype, images[i][2])) for i in (0, 9))
+    first, later = (RecordedImage(images[i][0].msgtype, images[i][2]).pixels() for i in (0, 9))
     assert first.shape == (480, 640, 3)
     assert first.std() < 20 < later.std()  # a room, and somebody in it
 

@@ -71,7 +71,7 @@ def test_without_listeners_it_plays_all_the_same_and_says_so(bag: Path) -> None:
     done = play(bag, "--wait", "0", "--rate", "10", "--topics", "image_raw")
     assert done.returncode == 0
     assert "10 messages for /image_raw" in done.stderr
-    assert "nobody listens to /image_raw; playing all the same" in done.stderr
+    assert "no subscribers on /image_raw; playing nevertheless" in done.stderr
     assert "━" not in done.stderr  # no bars where there is no terminal
 
 
