@@ -84,6 +84,7 @@ def call(program: str, main: Callable[[], None]) -> int:
     0 after SIGINT or SIGTERM; 2 after one line on stderr for an error of the user.
     """
     import rclpy
+    from rclpy.exceptions import NotInitializedException
     from rclpy.executors import ExternalShutdownException
 
     try:
@@ -93,7 +94,7 @@ def call(program: str, main: Callable[[], None]) -> int:
         return 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
-    except RuntimeError:  # rclpy's RCLError has no public name in every release
+    except (RuntimeError, NotInitializedException):  # RCLError has no public name in all releases
         # A signal invalidates the context in another thread; then any call of rclpy may fail.
         if rclpy.ok():
             raise

@@ -14,9 +14,12 @@ from builtin_interfaces.msg import Time
 from commands import esr, refusal
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import StoragePlugin, Writer
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
+from esr_ros.bags import cdr, message_definitions
 from esr_ros.bags.cdr import IMAGE
 from esr_ros.bags.emotion_recording import EMOTIONS
 from esr_ros.bags.writer import BagWriter
@@ -171,6 +174,26 @@ def test_of_a_damaged_bag_what_can_be_read(annotated: Path, tmp_path: Path) -> N
     told = data_of(tmp_path / "report.html")
     assert 0 < told["images"] < 44
     assert any("Damaged: " in each for each in told["notes"])
+
+
+def test_bag_of_a_version_without_branches_evaluated(tmp_path: Path) -> None:
+    """Its own definition counts, which lacks the last field of a face."""
+    installed = message_definitions.installed(EMOTIONS)
+    assert installed is not None
+    assert "uint8 branches_evaluated" in installed.data
+    lines = [line for line in installed.data.splitlines() if "uint8 branches_eval" not in line]
+    older = MessageDefinition(MessageDefinitionFormat.MSG, "\n".join(lines))
+    with Writer(tmp_path / "older", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        digest = message_definitions.type_hash(EMOTIONS, older)
+        topic = writer.add_connection("/emotion", EMOTIONS, msgdef=older.data, rihs01=digest)
+        for i in range(3):
+            header = Header(stamp=Time(sec=BEGIN_S + i))
+            data = cdr.write(EmotionArray(header=header, emotions=[emotion()]), EMOTIONS)
+            writer.write(topic, (BEGIN_S + i) * 10**9, data[:-1])
+    done = esr(tmp_path, "report", "older", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    summary = json.loads(done.stdout)
+    assert (summary["images"], len(summary["faces"])) == (3, 1)
 
 
 def test_messages_that_are_none_are_left_out(tmp_path: Path) -> None:
