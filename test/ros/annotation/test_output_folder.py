@@ -1,4 +1,4 @@
-"""Where an output may be made, and what of a user's is never lost there."""
+"""The places of an output, and the files of a user that are never lost there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an interrupted annotation leaves behind."""
+"""The log of an interrupted annotation."""
 
 from __future__ import annotations
 
