@@ -133,27 +133,21 @@ def _description(
     }
 
 
+@dataclass
 class _Annotation:
     """One run over a bag."""
 
-    def __init__(
-        self,
-        bag: BagReader,
-        bases: Dict[str, str],  # image topic: topic of its emotions
-        job: AnnotationJob,
-        pipeline: EmotionPipeline,
-        executor: Executor,
-        log: ResumeLog,
-    ) -> None:
-        self._bag = bag
-        self._bases = bases
-        self._job = job
-        self._pipeline = pipeline
-        self._executor = executor
-        self._log = log
+    bag: BagReader
+    bases: Dict[str, str]  # image topic: topic of its emotions
+    job: AnnotationJob
+    pipeline: EmotionPipeline
+    executor: Executor
+    log: ResumeLog
+
+    def __post_init__(self) -> None:
         # The tracking state of each camera; with a detection in every image there is none.
-        tracks = job.options.detect_every > 1
-        self._streams = {topic: StreamState() for topic in bases} if tracks else {}
+        tracks = self.job.options.detect_every > 1
+        self.streams = {topic: StreamState() for topic in self.bases} if tracks else {}
 
     def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> AnnotationReport:
         """Write the results of all images; ``on_progress`` gets the number of images done.
@@ -170,17 +164,21 @@ class _Annotation:
             begin_ns, end_ns = begin_ns or batch.messages[0][1], batch.messages[-1][1]
             remaining = iter(records)
             for connection, time_ns, data in batch.messages:
-                if self._job.originals:
+                if self.job.originals:
                     writer.write(connection, time_ns, data)
                 if connection.topic in writers:
                     record = next(remaining)
-                    _count(report, record)
-                    if not record.error:
+                    report.images += 1
+                    if record.error:
+                        report.undecodable += 1
+                        report.first_error = report.first_error or record.error
+                    else:
                         writers[connection.topic].write(time_ns, record)
             on_progress(report.images)
-        report.damage, report.left_out = self._bag.damage, writer.left_out
+        report.damage, report.left_out = self.bag.damage, writer.left_out
         if not report.images:
-            raise BagError(f"{self._bag.path}: no image can be read: {'; '.join(report.damage)}")
+            raise BagError(f"{self.bag.path}: no image can be read: {'; '.join(report.damage)}")
+        report.answered = report.images - report.undecodable
         report.faces = sum(each.faces for each in writers.values())
         report.with_faces = sum(each.with_faces for each in writers.values())
         report.recorded_s = (end_ns - begin_ns) * 1e-9
@@ -188,16 +186,16 @@ class _Annotation:
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
         """Return the writer of each image topic."""
-        taken = {each.topic for each in self._bag.connections if self._job.originals}
-        for name in (f"{base}{topic.suffix}" for base in self._bases.values() for topic in TOPICS):
+        taken = {each.topic for each in self.bag.connections if self.job.originals}
+        for name in (f"{base}{topic.suffix}" for base in self.bases.values() for topic in TOPICS):
             if name in taken:
                 raise OptionError(
-                    f"{self._bag.path} has {name} already; give --emotion-topic another, or "
+                    f"{self.bag.path} has {name} already; give --emotion-topic another, or "
                     "--without-originals"
                 )
         return {
-            topic: AnswerWriter(writer, base, self._pipeline, self._job.image)
-            for topic, base in self._bases.items()
+            topic: AnswerWriter(writer, base, self.pipeline, self.job.image)
+            for topic, base in self.bases.items()
         }
 
     def _analyses(self) -> Iterator[Tuple[_Batch, List[AnalysisRecord], bool]]:
@@ -207,27 +205,27 @@ class _Annotation:
         recent: Dict[StreamState, List[RecordedImage]] = {}
         waiting: Deque[Tuple[_Batch, Any]] = deque()
         for batch in batches:
-            records = self._log.read()
+            records = self.log.read()
             if records is None:
                 before = [image for images in recent.values() for image in images]
                 if before:
-                    self._executor.submit(before)()
-                waiting.append((batch, self._executor.submit(batch.images)))
+                    self.executor.submit(before)()
+                waiting.append((batch, self.executor.submit(batch.images)))
                 break
             for image, record in zip(batch.images, records):
                 if image.stream is not None and not record.error:
                     if record.detected:
                         recent[image.stream] = []
                     recent.setdefault(image.stream, []).append(image)
-            if self._job.image:  # the log has no pixels
+            if self.job.image:  # the log has no pixels
                 records = [
                     record if record.error else record._replace(rgb=image.pixels())
                     for image, record in zip(batch.images, records)
                 ]
             yield batch, records, True
         for batch in batches:
-            waiting.append((batch, self._executor.submit(batch.images)))
-            if len(waiting) > 2 * self._executor.workers:
+            waiting.append((batch, self.executor.submit(batch.images)))
+            if len(waiting) > 2 * self.executor.workers:
                 yield self._result(*waiting.popleft())
         while waiting:
             yield self._result(*waiting.popleft())
@@ -236,18 +234,18 @@ class _Annotation:
         self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]
     ) -> Tuple[_Batch, List[AnalysisRecord], bool]:
         records = wait()
-        self._log.add(records)
+        self.log.add(records)
         return batch, records, False
 
     def _batches(self) -> Iterator[_Batch]:
-        wanted = [e for e in self._bag.connections if self._job.originals or e.topic in self._bases]
+        wanted = [e for e in self.bag.connections if self.job.originals or e.topic in self.bases]
         batch, size = _Batch([], []), 0
-        for message in self._bag.messages(wanted):
+        for message in self.bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
-            if connection.topic in self._bases:
-                stream = self._streams.get(connection.topic)
+            if connection.topic in self.bases:
+                stream = self.streams.get(connection.topic)
                 batch.images.append(RecordedImage(connection.msgtype, data, stream))
             if (
                 len(batch.images) == BATCH_IMAGES
@@ -258,10 +256,3 @@ class _Annotation:
                 batch, size = _Batch([], []), 0
         if batch.messages:
             yield batch
-
-
-def _count(report: AnnotationReport, record: AnalysisRecord) -> None:
-    report.images += 1
-    report.answered += not record.error
-    report.undecodable += bool(record.error)
-    report.first_error = report.first_error or record.error

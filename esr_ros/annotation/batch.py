@@ -12,16 +12,8 @@ from ruamel.yaml.error import YAMLError
 
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.annotation.executors import (
-    MOST_DEATHS,
-    open_model,
-    process_executor,
-    ray_cluster,
-    ray_executor,
-    ray_result,
-    thread_executor,
-)
 from esr_ros.parameters import NodeOptions
 
 #: A bag and its output.
@@ -62,13 +54,13 @@ def annotate_all(
     if workers.engine == "ray" and len(pairs) > 1:
         yield from _by_cluster(pairs, job, workers.ray_address, on_progress)
         return
-    pipeline = EmotionPipeline(job.options, model=open_model(job.options))
+    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
     if workers.engine == "ray":
-        opened = ray_executor(job.options, bool(job.image), workers.ray_address)
+        opened = executors.ray_executor(job.options, bool(job.image), workers.ray_address)
     elif workers.jobs:
-        opened = process_executor(job.options, bool(job.image), workers.jobs)
+        opened = executors.process_executor(job.options, bool(job.image), workers.jobs)
     else:
-        opened = thread_executor(job.options, pipeline.model, bool(job.image))
+        opened = executors.thread_executor(job.options, pipeline.model, bool(job.image))
     with opened as executor:
         for bag, output in pairs:
             yield annotate(bag, output, job, pipeline, executor, partial(on_progress, bag))
@@ -78,23 +70,23 @@ def _by_cluster(
     pairs: Sequence[Pair], job: AnnotationJob, address: str, on_progress: OnProgress
 ) -> Iterator[AnnotationReport]:
     """Annotate each bag in one worker, which reads and writes a shared file system."""
-    with ray_cluster(address) as ray:
+    with executors.ray_cluster(address) as ray:
         # Repeated after the death of its worker, a task continues from the resume log.
-        task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(_annotate_one)
+        task = ray.remote(num_cpus=1, max_retries=executors.MOST_DEATHS)(_annotate_one)
         absolute = [(bag.resolve(), output.resolve()) for bag, output in pairs]
         waiting = {task.remote(*pair, job): pair[0] for pair in absolute}
         on_progress(pairs[0][0].parent, 0, len(pairs))
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             bag = waiting.pop(ready)
-            yield ray_result(ray, ready, f"{bag}: ")
+            yield executors.ray_result(ray, ready, f"{bag}: ")
             on_progress(bag.parent, len(pairs) - len(waiting), len(pairs))
 
 
 def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
     """Annotate a bag in a worker process with one thread."""
-    pipeline = EmotionPipeline(job.options, model=open_model(job.options))
-    with thread_executor(job.options, pipeline.model, bool(job.image), 1) as executor:
+    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
+    with executors.thread_executor(job.options, pipeline.model, bool(job.image), 1) as executor:
         return annotate(path, output, job, pipeline, executor)
 
 
