@@ -117,7 +117,7 @@ def _outputs(arguments: argparse.Namespace) -> List[Path]:
     places = [each.resolve() for each in outputs]
     for bag, place in zip(bags, places):
         if places.count(place) > 1:
-            raise OptionError(f"{bag}: another bag would be answered in {place} too")
+            raise OptionError(f"{bag}: another bag has the same output, {place}")
         if place in kept:
             raise OptionError(f"--output would overwrite {place}, which is read; name another")
     return outputs

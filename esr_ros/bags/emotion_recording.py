@@ -29,7 +29,7 @@ SLACK_NS = 10**8
 #: Longest median latency; above it, stamps and recording have different clocks.
 LONGEST_S = 60.0
 
-_ANNOTATED = "The answers were made from the bag by esr annotate, so there is no latency to tell."
+_ANNOTATED = "The answers were made from the bag by esr annotate, so there is no latency to report."
 _UNSTAMPED = "The images have no stamps, so latency is not known."
 _CLOCKS = "The images' stamps are of another clock than the recording, so latency is not known."
 OnProgress = Callable[[int, int], None]

@@ -44,7 +44,11 @@ class BagReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._damage: List[str] = []
-        noted = self._metadata() if path.is_dir() else None
+        noted = None
+        try:
+            noted = metadata.read(path)
+        except BagMetadataError as error:
+            self.note_damage(str(error))
         self.files = self._files(noted)
         self.storage = STORAGES[_storage_ending(self.files[0])]
         self._parts: List[Tuple[str, StorageFile]] = []  # with the names of the files
@@ -64,14 +68,6 @@ class BagReader:
         """Add a description to ``damage``."""
         if text not in self._damage:
             self._damage.append(text)
-
-    def _metadata(self) -> Optional[BagMetadata]:
-        """Return the content of ``metadata.yaml``; None if it is missing or damaged."""
-        try:
-            return metadata.read(self.path)
-        except BagMetadataError as error:
-            self.note_damage(str(error))
-            return None
 
     def _files(self, noted: Optional[BagMetadata]) -> List[Path]:
         """Return the files that hold messages, in their order."""

@@ -88,53 +88,39 @@ class StorageFile:
 
         By time where there is an index. Damaged messages are left out and noted.
         """
-        done = _Yielded()
+        counts: Counter[int] = Counter()  # by number of the connection
+        at_last: Counter[int] = Counter()  # those at the time of the last one
+        last_ns = -(2**63) - 1  # before all times
         if self._has_index:
             with self._index() as reader, suppress(*_DAMAGED):
                 if reader is None:
                     raise ReaderError("the index has gone")
                 wanted = [each for each in reader.connections if each.id in numbers]
                 for connection, time_ns, data in reader.messages(wanted) if wanted else ():
-                    done.add(connection.id, time_ns)
+                    if time_ns != last_ns:
+                        last_ns = time_ns
+                        at_last.clear()
+                    at_last[connection.id] += 1
+                    counts[connection.id] += 1
                     yield connection.id, time_ns, data
-                self._note_missing(numbers, done)
+                self._note_missing(numbers, counts)
                 return
-        for item in self._recover().messages():
-            if item[0] in numbers and not done.has(item):
-                done.counts[item[0]] += 1
-                yield item
-        self._note_missing(numbers, done)
+        # In the order of the file, without those that the index yielded before it failed.
+        for number, time_ns, data in self._recover().messages():
+            is_new = time_ns > last_ns
+            if time_ns == last_ns:
+                at_last[number] -= 1
+                is_new = at_last[number] < 0
+            if is_new and number in numbers:
+                counts[number] += 1
+                yield number, time_ns, data
+        self._note_missing(numbers, counts)
 
-    def _note_missing(self, numbers: Collection[int], done: _Yielded) -> None:
+    def _note_missing(self, numbers: Collection[int], counts: Counter[int]) -> None:
         for each in self.connections:
-            missing = each.msgcount - done.counts[each.id]
+            missing = each.msgcount - counts[each.id]
             if each.id in numbers and missing > 0:
                 self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
-
-
-class _Yielded:
-    """The messages that an index yielded before it failed."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()  # by number of the connection
-        self._last_ns = -(2**63) - 1  # before all times
-        self._at_last: Counter[int] = Counter()
-
-    def add(self, number: int, time_ns: int) -> None:
-        """Count a message."""
-        self.counts[number] += 1
-        if time_ns != self._last_ns:
-            self._last_ns = time_ns
-            self._at_last.clear()
-        self._at_last[number] += 1
-
-    def has(self, item: Item) -> bool:
-        """Return whether a message was yielded; call it once for each, in the file's order."""
-        number, time_ns, _ = item
-        if time_ns != self._last_ns:
-            return time_ns < self._last_ns
-        self._at_last[number] -= 1
-        return self._at_last[number] >= 0
 
 
 def _is_complete(reader: Reader) -> bool:

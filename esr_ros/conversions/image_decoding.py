@@ -1,6 +1,6 @@
 """RGB pixels of ROS image messages.
 
-Not cv_bridge: it breaks on NumPy 2, and the one on PyPI ignores row padding and knows no YUV.
+Not cv_bridge: it breaks on NumPy 2, and its PyPI version ignores row padding and lacks YUV.
 Encodings: sensor_msgs/image_encodings.hpp and the V4L2 pixel formats UYVY, YUYV, NV12, NV21.
 """
 

@@ -66,23 +66,13 @@ def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, 
 
 def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any:
     place = region(face, shape)
-    centre = vision.Pose2D(
-        position=vision.Point2D(x=place.left + place.width / 2, y=place.top + place.height / 2)
-    )
+    detection = vision.Detection2D(header=header, id=str(face.face_id))
+    detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
+    centre = detection.bbox.center.position
+    centre.x, centre.y = place.left + place.width / 2, place.top + place.height / 2
     # The label of the face first, then the other emotions by probability.
     order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
-    return vision.Detection2D(
-        header=header,
-        id=str(face.face_id),
-        bbox=vision.BoundingBox2D(
-            center=centre, size_x=float(place.width), size_y=float(place.height)
-        ),
-        results=[
-            vision.ObjectHypothesisWithPose(
-                hypothesis=vision.ObjectHypothesis(
-                    class_id=LABELS[i], score=float(face.probabilities[i])
-                )
-            )
-            for i in order
-        ],
-    )
+    for i in order:
+        hypothesis = vision.ObjectHypothesis(class_id=LABELS[i], score=float(face.probabilities[i]))
+        detection.results.append(vision.ObjectHypothesisWithPose(hypothesis=hypothesis))
+    return detection

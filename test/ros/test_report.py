@@ -70,7 +70,7 @@ def test_browser_shows_who_was_there(annotated: Path, tmp_path: Path, browser: A
     assert len(widths) == 3
     assert min(widths) > 60
     words = browser.run("return document.body.innerText")
-    assert "made from the bag by esr annotate, so there is no latency to tell" in words
+    assert "made from the bag by esr annotate, so there is no latency to report" in words
     assert "2023-11-14" in words
     assert "NaN" not in words
 

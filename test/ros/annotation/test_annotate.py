@@ -564,7 +564,7 @@ def test_bad_words(walk: Path, tmp_path: Path) -> None:
         (walk, "--jobs", "0"): "--jobs must be from 1 to 1024, but got 0",
         (walk, "--jobs", "2", "--engine", "ray"): "--jobs is for this machine",
         (walk, "--jobs", "2", "--detect-every", "3"): "before: leave out --jobs, or give several",
-        (walk, walk): "another bag would be answered in",
+        (walk, walk): "another bag has the same output, ",
         (walk, "-o", walk): "--output would overwrite",
         (walk, "--model", "none.onnx"): "none.onnx: no such model file",
         (walk, "-o", "/proc/nowhere/out"): "/proc/nowhere",

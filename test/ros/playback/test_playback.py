@@ -56,4 +56,4 @@ def test_recorded_clock_gives_way_to_the_own_one(node: Any, tmp_path: Path) -> N
     with BagReader(tmp_path / "bag") as bag:
         playback = Playback(node, bag, (), with_clock=True)
         assert (playback.topics, playback.count) == (["/chatter"], 1)
-        assert Playback(node, bag, (), with_clock=False).topics == ["/clock", "/chatter"]
+        assert Playback(node, bag, (), with_clock=False).topics == ["/chatter", "/clock"]
