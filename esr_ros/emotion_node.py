@@ -25,9 +25,10 @@ from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
 from esr_ros.conversions import vision_msgs
+from esr_ros.conversions.emotion_topics import bases
 from esr_ros.node.diagnostics import FrameCounters, status
 from esr_ros.node.frame_worker import FrameWorker
-from esr_ros.node.image_subscription import ImageSubscription, bases
+from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.jetson_temperature import temperatures_c
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason

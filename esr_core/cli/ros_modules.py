@@ -1,4 +1,4 @@
-"""What of the ROS package the commands use, where there is one."""
+"""Modules of the ROS package that commands use where it is installed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from esr_core.errors import OptionError
 
 
 def module(name: str) -> Any:
-    """Return a module of esr_ros, by name: nothing in this package may need ROS to be imported.
+    """Import a module of esr_ros, by name: esr_core can be imported without ROS.
 
     Raises:
-        OptionError: there is no ROS; says what to do.
+        OptionError: ROS is not installed; with the remedy.
     """
     for needed in ("rclpy", "rosbags", "esr_ros"):
         if importlib.util.find_spec(needed) is None:

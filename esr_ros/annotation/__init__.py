@@ -1,1 +1,1 @@
-"""`esr annotate`: bags in, bags with emotions out."""
+"""``esr annotate``: write copies of bags with emotions added."""

@@ -1,127 +1,101 @@
-"""Many bags, by whatever workers there are."""
+"""The annotation of several bags, one after the other or spread over a cluster."""
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from esr_core.errors import OptionError
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.annotation.executors import (
-    MOST_DEATHS,
-    Executor,
-    ExecutorError,
-    ProcessExecutor,
-    RayExecutor,
-    ThreadExecutor,
-    last_line,
-    open_model,
-    start_ray,
-)
 from esr_ros.parameters import NodeOptions
 
-#: A bag and where its answers come.
+#: A bag and its output.
 Pair = Tuple[Path, Path]
-#: Of which bag, how many images are done, of how many.
+#: The bag, the number of images processed, and of all images.
 OnProgress = Callable[[Path, int, int], None]
-
-#: Whose parameters a file may hold, for the node of that name.
+#: The nodes in a parameter file whose parameters are read.
 _NODES = ("/**", "emotion_node", "/emotion_node", "/**/emotion_node")
 
 
-def annotate_all(
-    arguments: argparse.Namespace, given: Dict[str, Any], pairs: Sequence[Pair], show: OnProgress
-) -> Iterator[AnnotationReport]:
-    """Yield what became of each bag.
+@dataclass(frozen=True)
+class WorkerOptions:
+    """The workers of an annotation; by default threads of this process."""
 
-    arguments: of ``esr annotate``. given: the pipeline's options that stood there.
+    jobs: Optional[int] = None  # processes of this machine, from 1 to 1024
+    engine: str = "local"  # local or ray
+    ray_address: str = ""  # of the cluster's head; empty: RAY_ADDRESS, else a cluster is started
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and not 1 <= self.jobs <= 1024:
+            raise OptionError(f"--jobs must be from 1 to 1024, but got {self.jobs}")
+        if self.engine == "ray" and self.jobs:
+            raise OptionError(
+                "--jobs is for this machine, --engine ray for a cluster; leave one out"
+            )
+
+
+def annotate_all(
+    job: AnnotationJob, workers: WorkerOptions, pairs: Sequence[Pair], on_progress: OnProgress
+) -> Iterator[AnnotationReport]:
+    """Yield the report of each bag.
 
     Raises:
         EsrError: of the first bag that cannot be annotated.
     """
-    options = PipelineOptions(**{**_of_file(arguments.params_file), **given})
-    order = AnnotationJob(
-        options,
-        tuple(arguments.topic),
-        arguments.emotion_topic,
-        arguments.image,
-        not arguments.without_originals,
-        arguments.storage,
-        arguments.overwrite,
-        arguments.resume,
-    )
-    if order.emotion_topic and len(order.topics) > 1:
+    if job.emotion_topic and len(job.topics) > 1:
         raise OptionError("--emotion-topic is for one --topic")
-    if arguments.engine == "ray" and arguments.jobs:
-        raise OptionError("--jobs is for this machine, --engine ray for a cluster; leave one out")
-    if arguments.engine == "ray" and len(pairs) > 1:
-        yield from _by_cluster(pairs, order, arguments.ray_address, show)
+    if workers.engine == "ray" and len(pairs) > 1:
+        yield from _by_cluster(pairs, job, workers.ray_address, on_progress)
         return
-    pipeline = EmotionPipeline(options, model=open_model(options))
-    engine: Executor
-    if arguments.engine == "ray":
-        engine = RayExecutor(options, bool(order.image), arguments.ray_address)
-    elif arguments.jobs:
-        engine = ProcessExecutor(options, bool(order.image), arguments.jobs)
+    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
+    if workers.engine == "ray":
+        opened = executors.ray_executor(job.options, bool(job.image), workers.ray_address)
+    elif workers.jobs:
+        opened = executors.process_executor(job.options, bool(job.image), workers.jobs)
     else:
-        engine = ThreadExecutor(options, pipeline.model, bool(order.image))
-    try:
+        opened = executors.thread_executor(job.options, pipeline.model, bool(job.image))
+    with opened as executor:
         for bag, output in pairs:
-            yield annotate(bag, output, order, pipeline, engine, partial(show, bag))
-    finally:
-        engine.close()
+            yield annotate(bag, output, job, pipeline, executor, partial(on_progress, bag))
 
 
 def _by_cluster(
-    pairs: Sequence[Pair], order: AnnotationJob, address: str, show: OnProgress
+    pairs: Sequence[Pair], job: AnnotationJob, address: str, on_progress: OnProgress
 ) -> Iterator[AnnotationReport]:
-    """Give each bag to a worker; it reads and writes where all see the same files."""
-    ray = start_ray(address)
-    try:
-        # Told anew after the death of its worker, it goes on from the journal.
-        task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(_annotate_one)
+    """Annotate each bag in one worker, which reads and writes a shared file system."""
+    with executors.ray_cluster(address) as ray:
+        # Repeated after the death of its worker, a task continues from the resume log.
+        task = ray.remote(num_cpus=1, max_retries=executors.MOST_DEATHS)(_annotate_one)
         absolute = [(bag.resolve(), output.resolve()) for bag, output in pairs]
-        waiting = {task.remote(*pair, order): pair[0] for pair in absolute}
-        show(pairs[0][0].parent, 0, len(pairs))
+        waiting = {task.remote(*pair, job): pair[0] for pair in absolute}
+        on_progress(pairs[0][0].parent, 0, len(pairs))
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
             bag = waiting.pop(ready)
-            try:
-                yield ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
-            except ray.exceptions.RayError as error:
-                raise ExecutorError(f"{bag}: the cluster failed: {last_line(error)}") from error
-            show(bag.parent, len(pairs) - len(waiting), len(pairs))
-    finally:
-        ray.shutdown()
+            yield executors.ray_result(ray, ready, f"{bag}: ")
+            on_progress(bag.parent, len(pairs) - len(waiting), len(pairs))
 
 
-def _annotate_one(path: Path, output: Path, order: AnnotationJob) -> AnnotationReport:
+def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
     """Annotate a bag in a worker process with one thread."""
-    pipeline = EmotionPipeline(order.options, model=open_model(order.options))
-    engine = ThreadExecutor(order.options, pipeline.model, bool(order.image), 1)
-    try:
-        return annotate(path, output, order, pipeline, engine)
-    finally:
-        engine.close()
+    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
+    with executors.thread_executor(job.options, pipeline.model, bool(job.image), 1) as executor:
+        return annotate(path, output, job, pipeline, executor)
 
 
-def _of_file(path: Any) -> Dict[str, Any]:
-    """Return the pipeline's options of a parameter file.
+def pipeline_parameters(path: Path) -> Dict[str, Any]:
+    """Return the pipeline's options in a parameter file of the node.
 
     Raises:
-        OptionError: there is no such file, it is none, or a parameter is wrong.
+        OptionError: the file cannot be read, or a parameter is unknown or invalid.
     """
-    if path is None:
-        return {}
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = [content[name]["ros__parameters"] for name in _NODES if name in content]
@@ -133,8 +107,8 @@ def _of_file(path: Any) -> Dict[str, Any]:
     if not nodes:
         raise OptionError(f"--params-file: {path} has nothing for emotion_node")
     values = {k: v for k, v in values.items() if k != "use_sim_time" and "qos_overrides" not in k}
-    known = {each.name for each in fields(NodeOptions)}
-    if set(values) - known:
-        raise OptionError(f"--params-file: unknown: {', '.join(sorted(set(values) - known))}")
+    unknown = set(values) - {each.name for each in fields(NodeOptions)}
+    if unknown:
+        raise OptionError(f"--params-file: unknown: {', '.join(sorted(unknown))}")
     checked = NodeOptions(**values)
     return {each.name: getattr(checked, each.name) for each in fields(PipelineOptions)}

@@ -1,159 +1,149 @@
-"""Where an output is made until it is whole: a folder beside its place, with a journal."""
+"""The staging of an output: a folder beside its place, with a resume log, until it is complete."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Dict, Iterator, Set
 
 from esr_core.errors import OptionError
-from esr_ros.annotation.resume_log import ResumeLog, difference, is_journal
+from esr_ros.annotation.resume_log import ResumeLog, difference, is_resume_log
 from esr_ros.bags import metadata
-from esr_ros.bags.metadata import BagMetadataError
-from esr_ros.bags.writer import NOTE, BagWriteError
+from esr_ros.bags.writer import BagWriteError
 
-_JOURNAL, _OLD = "journal", "old"
+#: In the staging folder: the resume log, and the output that is being replaced.
+_LOG, _OLD = "journal", "old"
 
 
 class OutputFolder:
-    """Makes ``output``, a folder, from what ``about`` describes."""
+    """Makes ``output``, a folder, from what ``description`` lists."""
 
-    def __init__(self, output: Path, source: Path, about: Dict[str, Any]) -> None:
-        """source: what it is made of.
+    def __init__(self, output: Path, source: Path, description: Dict[str, Any]) -> None:
+        """source: the bag that is read.
 
         Raises:
-            OptionError: the output would lie over the source, or in it, or cannot be a folder.
+            OptionError: the output would overlap with the source, or cannot be a folder.
         """
         self.output = output.resolve()
         source = source.resolve()
         if not self.output.name:
             raise OptionError(f"{output} cannot be the output")
-        self._about = about
+        self._description = description
         self._overwrites = False
-        self._folder = self.output.with_name(self.output.name + ".part")
-        self.bag = self._folder / self.output.name
-        for place in (self.output, self._folder):
+        self._staging = self.output.with_name(self.output.name + ".part")
+        self.bag = self._staging / self.output.name
+        for place in (self.output, self._staging):
             if place in source.parents or source in (place, *place.parents):
                 raise OptionError(
                     f"{output} cannot be the output: {place} would lie over {source} or inside it"
                 )
 
     def is_needed(self, overwrite: bool, resume: bool) -> bool:
-        """Return False if the output is there, made from the same, and ``resume`` allows for it.
+        """Return False if ``resume`` is set and the output of the same description is complete.
 
         Raises:
-            OptionError: it is there, or half of it, and it was not said what to do then.
+            OptionError: an output, complete or not, is in the way and no flag allows for it.
         """
-        if self._folder.exists() and not self._is_of_a_run():
-            raise OptionError(f"{self._folder} is in the way; remove it, or name another --output")
-        if not self.output.exists() and (self._folder / _OLD).exists():
-            os.rename(self._folder / _OLD, self.output)  # the run that replaced it was killed
+        if self._staging.exists() and not self._is_own_staging():
+            raise OptionError(f"{self._staging} is in the way; remove it, or name another --output")
+        if not self.output.exists() and (self._staging / _OLD).exists():
+            os.rename(self._staging / _OLD, self.output)  # the run that replaced it was killed
         self._overwrites = overwrite
-        before = self._before()
+        before = self._note_of_output()
         if self.output.exists() and not overwrite:
             if not resume:
                 raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
-            if before != self._about:
+            if before != self._description:
                 raise OptionError(
-                    f"{self.output} was made with another {difference(before, self._about)}; give "
-                    "--overwrite, or another --output"
+                    f"{self.output} was made with another {difference(before, self._description)}; "
+                    "give --overwrite, or another --output"
                 )
             if not _files(self.output) <= set(os.listdir(self.output)):
-                raise OptionError(f"{self.output} lacks files; give --overwrite to make it anew")
+                raise OptionError(f"{self.output} lacks files; give --overwrite to make it again")
             return False
-        if self._folder.exists() and not (overwrite or resume):
+        if self._staging.exists() and not (overwrite or resume):
             raise OptionError(
-                f"{self._folder} is there, of an earlier run; go on with --resume, or begin anew "
+                f"{self._staging} is left of an earlier run; continue with --resume, or start over "
                 "with --overwrite"
             )
         return True
 
-    def _before(self) -> Any:
-        """Return what an output that is there was made from; None: there is none.
+    def _note_of_output(self) -> Any:
+        """Return the description of an existing output; None if there is none.
 
         Raises:
-            OptionError: it is not of this command, or with it other files would be replaced.
+            OptionError: it is not of this command, or foreign files in it would be replaced.
         """
         if not self.output.exists():
             return None
-        before = note(self.output)
+        before = metadata.note(self.output)
         if before is None:
             raise OptionError(f"{self.output} exists and is not of this command; name another")
-        strangers = sorted(set(os.listdir(self.output)) - _files(self.output))
-        if strangers and self._overwrites:
+        foreign = sorted(set(os.listdir(self.output)) - _files(self.output))
+        if foreign and self._overwrites:
             raise OptionError(
-                f"{self.output} would be replaced, and {', '.join(strangers)} in it lost; move "
+                f"{self.output} would be replaced, and {', '.join(foreign)} in it lost; move "
                 "that away, or name another --output"
             )
         return before
 
-    def _is_of_a_run(self) -> bool:
-        """Whether the folder is what a run that was killed has left."""
-        if not self._folder.is_dir():
+    def _is_own_staging(self) -> bool:
+        """Return whether the staging folder was left by a killed run of this command."""
+        if not self._staging.is_dir():
             return False
-        left = set(os.listdir(self._folder))
-        ours = left <= {_JOURNAL, self.output.name, _OLD}
-        return not left or (ours and is_journal(self._folder / _JOURNAL))
+        left = set(os.listdir(self._staging))
+        is_known = left <= {_LOG, self.output.name, _OLD}
+        return not left or (is_known and is_resume_log(self._staging / _LOG))
 
     @contextmanager
-    def opened(self, anew: bool = False) -> Iterator[ResumeLog]:
-        """Open the journal; after an error only that is left, if there is anything in it.
+    def opened(self, restart: bool = False) -> Iterator[ResumeLog]:
+        """Open the resume log; after an error only the log is left, unless it is empty.
 
         Raises:
-            JournalError: an earlier run was about something else, or goes on still.
+            ResumeLogError: an earlier run had another description, or is still running.
         """
-        was_there = self._folder.exists()
+        was_there = self._staging.exists()
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            journal = ResumeLog(self._folder / _JOURNAL, self._about, anew)
+            self._staging.mkdir(parents=True, exist_ok=True)
+            log = ResumeLog(self._staging / _LOG, self._description, restart)
         except OSError as error:
             if not was_there:
                 self._remove()
             raise BagWriteError(f"{self.output}: cannot be written ({error})") from error
         try:
-            shutil.rmtree(self.bag, ignore_errors=True)  # of a run that was killed
-            yield journal
+            shutil.rmtree(self.bag, ignore_errors=True)  # of a killed run
+            yield log
         except BaseException as error:
             shutil.rmtree(self.bag, ignore_errors=True)
-            if journal.is_empty:
+            if log.is_empty:
                 self._remove()
             if isinstance(error, (OSError, BagWriteError)):
-                hint = "" if journal.is_empty else "; the same with --resume goes on"
+                hint = "" if log.is_empty else "; the same command with --resume continues"
                 raise BagWriteError(f"{self.output}: cannot be written ({error}){hint}") from error
             raise
         finally:
-            journal.close()
+            log.close()
 
     def install(self) -> None:
-        """Put what is whole into its place.
+        """Move the complete bag to its place.
 
         Raises:
-            OptionError: something else came there meanwhile; the work goes on with ``resume``.
+            OptionError: another output appeared there meanwhile; ``resume`` continues.
         """
-        if self._before() is not None:
+        if self._note_of_output() is not None:
             if not self._overwrites:
                 raise OptionError(f"{self.output} was made meanwhile; name another --output")
-            # Into the folder that is removed below.
-            os.rename(self.output, self._folder / _OLD)
+            os.rename(self.output, self._staging / _OLD)  # removed below
         os.rename(self.bag, self.output)
         self._remove()
 
     def _remove(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def note(bag: Path) -> Any:
-    """Return what a bag of this package says it was made from; None if it is not one."""
-    with suppress(OSError, BagMetadataError, LookupError, TypeError, ValueError):
-        found = metadata.read(bag)
-        return json.loads(found.custom[NOTE]) if found else None
-    return None
+        shutil.rmtree(self._staging, ignore_errors=True)
 
 
 def _files(bag: Path) -> Set[str]:
-    """Return the names of a bag's files."""
-    found = metadata.read(bag)
-    return {metadata.NAME, *found.files} if found else set()
+    """Return the names of the files that belong to a bag."""
+    content = metadata.read(bag)
+    return {metadata.NAME, *content.files} if content else set()

@@ -1,4 +1,4 @@
-"""What an unfinished annotation has found so far; a later run goes on from it."""
+"""The resume log: the analyses of an unfinished annotation, from which a later run continues."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,99 +18,100 @@ from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import Prediction
 from esr_core.perception.detection import Detections
 from esr_core.pipeline import FrameAnalysis
-from esr_ros.annotation.worker import AnalysisRecord, Stamp
+from esr_ros.annotation.worker import AnalysisRecord, ImageHeader
 
-#: Length and checksum of what follows.
+#: Length and checksum of the piece that follows.
 _HEAD = struct.Struct("<II")
 _ARRAYS = ("boxes", "scores", "landmarks", "probabilities", "affect", "votes")
 
 
 class ResumeLogError(EsrError):
-    """Another run writes it, or it is about something else."""
+    """A log that another run writes, or that is of another annotation."""
 
 
 class ResumeLog:
-    """Batches of sights, in the order in which a bag has them; each is on the disk once added.
+    """Batches of records in the order of the bag; each is on the disk once it is added.
 
-    The file begins with a description of what it is about. A batch that a killed run left
-    unfinished at its end is dropped.
+    The file begins with the description of the annotation. A batch at its end that a killed run
+    left unfinished is dropped.
     """
 
-    def __init__(self, path: Path, about: Dict[str, Any], anew: bool = False) -> None:
-        """Open the file, or begin it; anew: what an earlier run wrote is dropped.
+    def __init__(self, path: Path, description: Dict[str, Any], restart: bool = False) -> None:
+        """Open or create the file; restart: drop the batches of an earlier run.
 
         Raises:
-            ResumeLogError: another process writes it, or it is about something else.
+            ResumeLogError: another process writes it, or it is of another annotation.
         """
         self._stream = open(path, "a+b")  # noqa: SIM115
         try:
-            self._begin(path, about, anew)
+            self._begin(path, description, restart)
         except BaseException:
             self._stream.close()
             raise
 
-    def _begin(self, path: Path, about: Dict[str, Any], anew: bool) -> None:
+    def _begin(self, path: Path, description: Dict[str, Any], restart: bool) -> None:
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ResumeLogError(f"{path}: another run is writing this annotation") from error
         self._stream.seek(0)
-        before = b"" if anew else self._next()[0]
-        self.is_empty = not self._next()[0]
-        self._stream.seek(0 if not before else _HEAD.size + len(before))
-        began = json.loads(before) if before else {}
-        if not isinstance(began, dict):
-            raise ResumeLogError(f"{path}: is not of this command; give --overwrite to begin anew")
-        if not before:
+        content = b"" if restart else _next_piece(self._stream)
+        if not content:
             self._stream.truncate(0)
-            self._append(json.dumps(about).encode())
-        elif began != about:
-            changed = difference(began, about)
+            self._append(json.dumps(description).encode())
+        elif not isinstance(json.loads(content), dict):
+            raise ResumeLogError(f"{path}: is not of this command; give --overwrite to start over")
+        elif json.loads(content) != description:
+            changed = difference(json.loads(content), description)
             raise ResumeLogError(
-                f"{path.parent}: was begun with another {changed}; go on as it was begun, or give "
-                "--overwrite to begin anew"
+                f"{path.parent}: was started with another {changed}; continue with the same "
+                "options, or give --overwrite to start over"
             )
+        begin = self._stream.tell()
+        self.is_empty = not _next_piece(self._stream)
+        self._stream.seek(begin)
 
-    def read(self) -> Tuple[List[AnalysisRecord], bool]:
-        """Return the next batch of an earlier run, and whether there is one."""
-        content, place = self._next()
+    def read(self) -> Optional[List[AnalysisRecord]]:
+        """Return the next batch of an earlier run; None after the last one."""
+        begin = self._stream.tell()
+        content = _next_piece(self._stream)
         if not content:
-            self._stream.truncate(place)
-            return [], False
-        return _unpacked(content), True
+            self._stream.seek(begin)
+            self._stream.truncate()
+            return None
+        return _unpacked(content)
 
-    def _next(self) -> Tuple[bytes, int]:
-        """Return the next piece, or nothing if it is not whole; and where it begins."""
-        place = self._stream.tell()
-        content = _piece(self._stream)
-        if not content:
-            self._stream.seek(place)
-        return content, place
-
-    def add(self, sights: Sequence[AnalysisRecord]) -> None:
+    def add(self, records: Sequence[AnalysisRecord]) -> None:
         """Append a batch, once all earlier ones have been read."""
-        self.is_empty = self.is_empty and not sights
-        self._append(_packed(sights))
+        self.is_empty = self.is_empty and not records
+        self._append(_packed(records))
 
     def _append(self, content: bytes) -> None:
         self._stream.write(_HEAD.pack(len(content), zlib.crc32(content)) + content)
         self._stream.flush()
 
     def close(self) -> None:
-        """Let another run have the file."""
+        """Close and unlock the file."""
         self._stream.close()
 
 
-def is_journal(path: Path) -> bool:
-    """Whether a file is a journal, or one that was just begun."""
+def is_resume_log(path: Path) -> bool:
+    """Return whether a file is a resume log, or the empty file of a run that just began."""
     with suppress(OSError, ValueError), open(path, "rb") as stream:
-        # Of somebody else's file no more is read than a description is long.
-        return not path.stat().st_size or isinstance(json.loads(_piece(stream, 1 << 20)), dict)
+        # The limit is for files of a user.
+        is_empty = not path.stat().st_size
+        return is_empty or isinstance(json.loads(_next_piece(stream, 1 << 20)), dict)
     return False
 
 
-def _piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
-    """Read the next piece; nothing if it is not whole, or longer than that."""
+def difference(before: Dict[str, Any], now: Dict[str, Any]) -> str:
+    """Return the entries in which two descriptions differ, separated by commas."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(names)
+
+
+def _next_piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
+    """Return the next piece; nothing if it is incomplete or longer than that."""
     head = stream.read(_HEAD.size)
     if len(head) == _HEAD.size:
         length, checksum = _HEAD.unpack(head)
@@ -120,24 +121,15 @@ def _piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
     return b""
 
 
-def difference(before: Dict[str, Any], now: Dict[str, Any]) -> str:
-    """Say in which entries two descriptions differ."""
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(names)
-
-
-def _packed(sights: Sequence[AnalysisRecord]) -> bytes:
-    seen = [sight.seen for sight in sights if sight.seen is not None]
+def _packed(records: Sequence[AnalysisRecord]) -> bytes:
+    analyses = [record.analysis for record in records if record.analysis is not None]
     columns: Dict[str, NDArray[Any]] = {}
-    if seen:
-        parts = zip(*((f.boxes, f.scores, f.landmarks, *prediction) for f, prediction in seen))
+    if analyses:
+        parts = zip(*((f.boxes, f.scores, f.landmarks, *prediction) for f, prediction in analyses))
         columns = {name: np.concatenate(part) for name, part in zip(_ARRAYS, parts)}
     texts = [
-        (
-            *(*sight.header, *sight.shape, sight.error, sight.detected),
-            len(sight.seen.faces) if sight.seen else -1,
-        )
-        for sight in sights
+        (*r.header, *r.shape, r.error, r.detected, len(r.analysis.faces) if r.analysis else -1)
+        for r in records
     ]
     columns["texts"] = np.frombuffer(json.dumps(texts).encode(), np.uint8)
     content = io.BytesIO()
@@ -149,14 +141,13 @@ def _unpacked(content: bytes) -> List[AnalysisRecord]:
     with np.load(io.BytesIO(content), allow_pickle=False) as columns:
         texts = json.loads(columns["texts"].tobytes())
         arrays = [columns[name] for name in _ARRAYS if name in columns]
-    sights, begin = [], 0
+    records, begin = [], 0
     for sec, nanosec, frame_id, height, width, error, detected, count in texts:
-        seen = None
+        analysis = None
         if count >= 0:
             own = [array[begin : begin + count] for array in arrays]
-            seen = FrameAnalysis(Detections(*own[:3]), Prediction(*own[3:]))
+            analysis = FrameAnalysis(Detections(*own[:3]), Prediction(*own[3:]))
             begin += count
-        sights.append(
-            AnalysisRecord(Stamp(sec, nanosec, frame_id), (height, width), seen, error, detected)
-        )
-    return sights
+        header = ImageHeader(sec, nanosec, frame_id)
+        records.append(AnalysisRecord(header, (height, width), analysis, error, detected))
+    return records

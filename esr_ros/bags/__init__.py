@@ -1,1 +1,1 @@
-"""Reading, writing and recovering rosbag2 files."""
+"""Reader, writer and recovery of rosbag2 files."""

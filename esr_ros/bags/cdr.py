@@ -1,7 +1,6 @@
-"""Messages as bytes, and back, the same on every run and whatever the bytes are.
+"""Serialization of messages (CDR) with rosbags: the same bytes on every run.
 
-Not by rclpy: it leaves what was in memory in the gaps between fields, and bytes that are no message
-end the process.
+rclpy leaves uninitialised memory in the padding between fields, and aborts on invalid bytes.
 """
 
 from __future__ import annotations
@@ -20,49 +19,56 @@ from rosbags.typesys.store import Typestore
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
 
-#: What the library raises for bytes that are no message; its reading code is made for each type.
-_NO_MESSAGE = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
+#: The types of image topics.
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+#: Errors of the library for invalid bytes; it generates its reading code for each type.
+_INVALID = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError, ValueError)
 
 
 class MessageError(EsrError):
-    """Bytes that are no message of that type."""
+    """Bytes that are not a message of the type."""
 
 
 class DefinitionError(EsrError):
-    """A type of message that is not known."""
+    """A message type without a valid definition."""
 
 
 def read(data: bytes, kind: str, carried: Optional[MessageDefinition] = None) -> Any:
-    """Return a message of a type, such as ``std_msgs/msg/Header``, by its fields.
+    """Return a message of a type, such as ``std_msgs/msg/Header``, with its fields.
 
-    carried: the definition to go by, where it is not the one that is installed.
+    carried: the definition to use in place of the installed one.
 
     Raises:
-        MessageError: the bytes are none.
+        MessageError: invalid bytes.
         DefinitionError: the type's definition is not installed, or cannot be read.
     """
     try:
         return _store(kind, carried).deserialize_cdr(data, kind)
-    except _NO_MESSAGE as error:
+    except _INVALID as error:
         raise MessageError(f"{len(data)} bytes are no {kind} ({error})") from error
 
 
 def write(message: Any, kind: str) -> bytes:
-    """Return a message of ROS's as bytes."""
-    if hasattr(message, "data"):  # the library wants NumPy's arrays
+    """Return the bytes of a ROS message."""
+    if hasattr(message, "data"):  # the library takes NumPy arrays
         fields = {name: getattr(message, name) for name in message.get_fields_and_field_types()}
         message = SimpleNamespace(**{**fields, "data": np.frombuffer(message.data, np.uint8)})
     return bytes(_store(kind).serialize_cdr(message, kind))
 
 
+def stamp_s(sec: int, nanosec: int, recorded_ns: int) -> float:
+    """Return a stamp in seconds; an image without one has the time of its recording."""
+    return float(sec + nanosec * 1e-9) if sec or nanosec else recorded_ns * 1e-9
+
+
 @lru_cache(maxsize=None)
 def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:
-    found = carried or message_definitions.installed(kind)
-    if found is None:
+    definition = carried or message_definitions.installed(kind)
+    if definition is None:
         raise DefinitionError(f"the definition of {kind} is not installed")
     store = get_typestore(Stores.EMPTY)
     try:
-        store.register(message_definitions.parsed(kind, found))
+        store.register(message_definitions.parsed(kind, definition))
     except message_definitions.UNREADABLE as error:
         raise DefinitionError(f"the definition of {kind} cannot be read ({error})") from error
     return store

@@ -1,9 +1,11 @@
-"""What the ``metadata.yaml`` of a bag says."""
+"""The ``metadata.yaml`` of a bag."""
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -11,51 +13,51 @@ from ruamel.yaml.error import YAMLError
 from esr_core.errors import EsrError
 
 NAME = "metadata.yaml"
+#: Key of the custom data under which ``esr annotate`` notes what a bag was made from.
+NOTE = "esr_ros"
 
 
 class BagMetadataError(EsrError):
-    """It cannot be read."""
-
-
-class Topic(NamedTuple):
-    """A topic, as the recorder told of it."""
-
-    name: str
-    type: str
-    digest: str  # empty: not told
-    messages: int
+    """A file that cannot be read."""
 
 
 class BagMetadata(NamedTuple):
-    """What is used of it."""
+    """The fields that this package uses."""
 
     files: List[str]  # names, in their order
-    topics: List[Topic]
+    topics: List[Tuple[str, str, str, int]]  # name, type, hash or "", number of messages
     custom: Dict[str, str]
 
 
 def read(bag: Path) -> Optional[BagMetadata]:
-    """Return what is told of a bag, None if nothing is.
+    """Return the metadata of a bag; None if there is no file.
 
     Raises:
-        BagMetadataError: there is something, which cannot be read.
+        BagMetadataError: the file cannot be read.
     """
     try:
         text = (bag / NAME).read_text(encoding="utf-8")
-        told = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
+        content = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
         return BagMetadata(
-            [Path(name).name for name in told["relative_file_paths"]],
-            [_topic(each) for each in told["topics_with_message_count"]],
-            dict(told.get("custom_data") or {}),
+            [Path(name).name for name in content["relative_file_paths"]],
+            [_topic(each) for each in content["topics_with_message_count"]],
+            dict(content.get("custom_data") or {}),
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise BagMetadataError(f"{NAME} cannot be read ({said})") from error
+        raise BagMetadataError(f"{NAME} cannot be read ({' '.join(str(error).split())})") from error
 
 
-def _topic(told: Any) -> Topic:
-    about = told["topic_metadata"]
-    digest = about.get("type_description_hash") or ""
-    return Topic(str(about["name"]), str(about["type"]), str(digest), int(told["message_count"]))
+def _topic(entry: Any) -> Tuple[str, str, str, int]:
+    topic = entry["topic_metadata"]
+    digest = topic.get("type_description_hash") or ""
+    return str(topic["name"]), str(topic["type"]), str(digest), int(entry["message_count"])
+
+
+def note(bag: Path) -> Any:
+    """Return the note of ``esr annotate`` in a bag's metadata; None for any other bag."""
+    with suppress(OSError, BagMetadataError, LookupError, TypeError, ValueError):
+        metadata = read(bag)
+        return json.loads(metadata.custom[NOTE]) if metadata else None
+    return None

@@ -1,4 +1,4 @@
-"""What can still be read of a damaged file of a bag, in the order in which it was written."""
+"""Recovery of damaged bag files: a sequential scan, in the order in which they were written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import sqlite3
 import struct
 from collections import Counter
 from contextlib import closing, suppress
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import zstandard
 from mcap.exceptions import McapError
@@ -18,13 +19,12 @@ from rosbags.interfaces import (
     ConnectionExtRosbag2,
     MessageDefinition,
     MessageDefinitionFormat,
-    Qos,
 )
 from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 
-#: What the two libraries raise for content that cannot be: besides their own errors, those of
-#: Python that wrong lengths and bytes lead to, and those of the decompressors.
+#: Errors of the two libraries for invalid content: their own, those of Python that wrong lengths
+#: and bytes lead to, and those of the decompressors.
 UNREADABLE = (
     McapError,
     sqlite3.Error,
@@ -33,55 +33,33 @@ UNREADABLE = (
     ValueError,
     zstandard.ZstdError,
 )
-
-#: A record that claims to be longer is not one.
+#: Longer records are invalid.
 LONGEST_BYTES = 2**31
-#: So many rows in a row that cannot be read are the end.
+#: After that many unreadable rows the scan of a database ends.
 MOST_ROWS_SKIPPED = 10_000
-_MESSAGES = "SELECT id, topic_id, timestamp, data FROM messages"
-
+_ROWS = "SELECT id, topic_id, timestamp, data FROM messages"
+_LOST_ROW = (0, None, None, None)
 _FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 
 #: Number of the connection, time in ns, content.
 Item = Tuple[int, int, bytes]
 
 
-class _Kind(NamedTuple):
-    """A connection, before its messages are counted."""
-
-    topic: str
-    type: str
-    definition: MessageDefinition
-    digest: str
-    qos: str
-    serialization: str
-
-
 class BagRecovery:
-    """Reads one file from its beginning; ``damage`` says what could not be read."""
+    """A sequential reader of one file; ``damage`` describes the parts that cannot be read."""
 
     def __init__(self, path: Path) -> None:
-        """Look through the whole file, for what is in it."""
+        """Scan the whole file."""
         self.path = path
         self.damage: List[str] = []
-        self._kinds: Dict[int, _Kind] = {}
+        self._found: Dict[int, Connection] = {}
         counts = Counter(number for number, _, _ in self._items())
         self.connections = [
-            Connection(
-                number,
-                kind.topic,
-                kind.type,
-                kind.definition,
-                kind.digest,
-                counts[number],
-                ConnectionExtRosbag2(kind.serialization, _qos(kind.qos)),
-                self,
-            )
-            for number, kind in self._kinds.items()
+            each._replace(msgcount=counts[number]) for number, each in self._found.items()
         ]
 
     def messages(self) -> Iterator[Item]:
-        """Yield what can be read."""
+        """Yield the readable messages."""
         damage, self.damage = self.damage, []
         yield from self._items()
         self.damage = damage
@@ -89,13 +67,30 @@ class BagRecovery:
     def _items(self) -> Iterator[Item]:
         return self._rows() if self.path.suffix == ".db3" else self._records()
 
+    def _add(
+        self,
+        number: int,
+        topic: str,
+        kind: str,
+        definition: MessageDefinition,
+        serialization: str,
+        qos: Any,
+        digest: str = "",
+    ) -> None:
+        profiles = []
+        with suppress(*UNREADABLE, ReaderError):  # messages are readable without their QoS
+            profiles = parse_qos(qos)
+        ext = ConnectionExtRosbag2(serialization, profiles)
+        self._found[number] = Connection(number, topic, kind, definition, digest, 0, ext, self)
+
     # --- mcap ----------------------------------------------------------------------------------
 
     def _records(self) -> Iterator[Item]:
         schemas: Dict[int, Schema] = {}
         with open(self.path, "rb") as stream:
-            reader = StreamReader(stream, emit_chunks=True, record_size_limit=LONGEST_BYTES)
-            records = reader.records
+            records = StreamReader(
+                stream, emit_chunks=True, record_size_limit=LONGEST_BYTES
+            ).records
             while True:
                 begin = stream.tell()
                 try:
@@ -107,11 +102,11 @@ class BagRecovery:
                     self.damage.append(f"it ends at byte {begin} of {size}, in the middle")
                     return
                 if isinstance(record, DataEnd):
-                    return  # what follows tells the same once more
+                    return  # the summary after it repeats the records
                 yield from self._known(self._of_chunk(record, begin), schemas)
 
     def _of_chunk(self, record: Any, begin: int) -> List[Any]:
-        """Return the records of a chunk, by time, or the record itself."""
+        """Return the records of a chunk with its messages by time, or the record itself."""
         if not isinstance(record, Chunk):
             return [record]
         try:
@@ -120,110 +115,103 @@ class BagRecovery:
             seconds = (record.message_end_time - record.message_start_time) * 1e-9
             self.damage.append(f"{seconds:.2f} s of it, at byte {begin}, are not as written")
             return []
-        messages = [each for each in inside if isinstance(each, Message)]
-        others = [each for each in inside if not isinstance(each, Message)]
-        return [*others, *sorted(messages, key=lambda each: each.log_time)]
+        return sorted(inside, key=lambda each: getattr(each, "log_time", -1))
 
     def _known(self, records: List[Any], schemas: Dict[int, Schema]) -> Iterator[Item]:
         for record in records:
             if isinstance(record, Schema):
                 schemas[record.id] = record
             elif isinstance(record, Channel) and record.schema_id in schemas:
-                self._kinds.setdefault(record.id, _kind(record, schemas[record.schema_id]))
-            elif isinstance(record, Message) and record.channel_id in self._kinds:
+                if record.id not in self._found:
+                    schema = schemas[record.schema_id]
+                    self._add(
+                        record.id,
+                        record.topic,
+                        schema.name,
+                        _definition(schema.encoding, schema.data.decode(errors="replace")),
+                        qos=record.metadata.get("offered_qos_profiles", ""),
+                        serialization=record.message_encoding,
+                    )
+            elif isinstance(record, Message) and record.channel_id in self._found:
                 yield record.channel_id, record.log_time, record.data
 
     # --- sqlite3 -------------------------------------------------------------------------------
 
     def _rows(self) -> Iterator[Item]:
         address = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        lost = 0
         try:
             with closing(sqlite3.connect(address, uri=True)) as database:
-                # Else SQLite refuses a file that is shorter than it was; nothing is written here.
+                # SQLite refuses a truncated file otherwise; nothing is written here.
                 database.execute("PRAGMA writable_schema = ON")
-                self._kinds.update(_topics(database))
-                yield from self._messages(database)
+                self._read_topics(database)
+                for _, topic, time_ns, data in self._readable_rows(database):
+                    is_valid = isinstance(time_ns, int) and isinstance(data, bytes)
+                    if is_valid and isinstance(topic, int) and topic in self._found:
+                        yield topic, time_ns, data
+                    else:
+                        lost += 1
         except sqlite3.Error as error:
             self.damage.append(f"it is no database of messages ({error})")
+        if lost:
+            self.damage.append(f"{lost} messages cannot be read")
 
-    def _messages(self, database: sqlite3.Connection) -> Iterator[Item]:
-        last, lost = 0, 0
+    def _readable_rows(self, database: sqlite3.Connection) -> Iterator[Any]:
+        """Yield the rows by id, and _LOST_ROW for each that cannot be read."""
+        last = 0
         while True:
             try:
-                for row in database.execute(f"{_MESSAGES} WHERE id > ? ORDER BY id", (last,)):
+                for row in database.execute(f"{_ROWS} WHERE id > ? ORDER BY id", (last,)):
                     if row[0] <= last:
                         raise sqlite3.DatabaseError("out of order")
                     last = row[0]
-                    if self._is_message(row):
-                        yield row[1:]
-                    else:
-                        lost += 1
-                break
+                    yield row
+                return
             except sqlite3.DatabaseError:
                 row = _next_readable(database, last)
                 if row is None:
                     self.damage.append(f"after message {last} nothing can be read")
-                    break
-                lost += row[0] - last - 1
-                last = row[0]  # so that it goes on, whatever the next query says
-                if self._is_message(row):
-                    yield row[1:]
-                else:
-                    lost += 1
-        if lost:
-            self.damage.append(f"{lost} messages cannot be read")
+                    return
+                yield from repeat(_LOST_ROW, row[0] - last - 1)
+                last = row[0]  # to get on, whatever the next query returns
+                yield row
 
-    def _is_message(self, row: Any) -> bool:
-        _, topic, time_ns, data = row
-        is_of_topic = isinstance(topic, int) and topic in self._kinds
-        return is_of_topic and isinstance(time_ns, int) and isinstance(data, bytes)
-
-
-def _qos(text: Any) -> List[Qos]:
-    """Return how a topic was offered; nothing if that cannot be read, as its messages still can."""
-    try:
-        return parse_qos(text)
-    except (*UNREADABLE, ReaderError):
-        return []
-
-
-def _kind(channel: Channel, schema: Schema) -> _Kind:
-    form = _FORMATS.get(schema.encoding, MessageDefinitionFormat.NONE)
-    definition = MessageDefinition(form, schema.data.decode(errors="replace"))
-    qos = channel.metadata.get("offered_qos_profiles", "")
-    return _Kind(channel.topic, schema.name, definition, "", qos, channel.message_encoding)
-
-
-def _topics(database: sqlite3.Connection) -> Dict[int, _Kind]:
-    """Return the connections of a database, of any version of ROS."""
-    database.row_factory = sqlite3.Row
-    try:
-        rows = database.execute("SELECT * FROM message_definitions").fetchall()
-        definitions = {row["topic_type"]: row for row in rows}
-    except sqlite3.Error:  # up to Humble there are none
+    def _read_topics(self, database: sqlite3.Connection) -> None:
+        """Read the connections of a database of any version of ROS."""
+        database.row_factory = _as_dict
         definitions = {}
-    kinds = {}
-    for row in database.execute("SELECT * FROM topics"):
-        definition = MessageDefinition(MessageDefinitionFormat.NONE, "")
-        if row["type"] in definitions:
-            found = definitions[row["type"]]
-            form = _FORMATS.get(found["encoding"], MessageDefinitionFormat.NONE)
-            definition = MessageDefinition(form, found["encoded_message_definition"])
-        known = row.keys()
-        qos = row["offered_qos_profiles"] if "offered_qos_profiles" in known else ""
-        digest = row["type_description_hash"] if "type_description_hash" in known else ""
-        form = row["serialization_format"]
-        if all(isinstance(text, str) for text in (row["name"], row["type"], form)):
-            kinds[row["id"]] = _Kind(row["name"], row["type"], definition, digest, qos, form)
-    database.row_factory = None
-    return kinds
+        with suppress(sqlite3.Error):  # up to Humble there is no such table
+            for row in database.execute("SELECT * FROM message_definitions"):
+                text = row["encoded_message_definition"]
+                definitions[row["topic_type"]] = _definition(row["encoding"], text)
+        for row in database.execute("SELECT * FROM topics"):
+            name, kind, form = row["name"], row["type"], row["serialization_format"]
+            if all(isinstance(text, str) for text in (name, kind, form)):
+                self._add(
+                    row["id"],
+                    name,
+                    kind,
+                    definitions.get(kind, _definition("", "")),
+                    qos=row.get("offered_qos_profiles", ""),
+                    serialization=form,
+                    digest=row.get("type_description_hash", ""),
+                )
+        database.row_factory = None
+
+
+def _as_dict(cursor: sqlite3.Cursor, row: Tuple[Any, ...]) -> Dict[str, Any]:
+    return dict(zip((column[0] for column in cursor.description), row))
+
+
+def _definition(encoding: str, text: str) -> MessageDefinition:
+    return MessageDefinition(_FORMATS.get(encoding, MessageDefinitionFormat.NONE), text)
 
 
 def _next_readable(database: sqlite3.Connection, last: int) -> Any:
-    """Return the next row after message ``last`` that can be read."""
+    """Return the next readable row after message ``last``."""
     for number in range(last + 1, last + 1 + MOST_ROWS_SKIPPED):
         with suppress(sqlite3.DatabaseError):
-            row = database.execute(f"{_MESSAGES} WHERE id = ?", (number,)).fetchone()
+            row = database.execute(f"{_ROWS} WHERE id = ?", (number,)).fetchone()
             if row is not None and row[0] == number:
                 return row
     return None

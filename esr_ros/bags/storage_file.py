@@ -1,4 +1,4 @@
-"""One file of a bag: read by its index, or where that fails, from its beginning."""
+"""One file of a bag: read by its index, or sequentially where the index is damaged."""
 
 from __future__ import annotations
 
@@ -20,36 +20,34 @@ if sys.version_info >= (3, 14):
 else:
     from backports.zstd import ZstdError
 
-#: What rosbags raises for a file that is not as it should be.
+#: Errors of rosbags for damaged files.
 _DAMAGED = (*UNREADABLE, ReaderError, ZstdError, apsw.Error)
-#: In an SQLite database's path rosbags takes them for the syntax of a URI.
+#: Characters that rosbags takes for the syntax of a URI in the path of an SQLite database.
 ODD_IN_PATHS = "#?%"
 
 
 def is_odd(path: Path) -> bool:
-    """Whether rosbags would take a part of an SQLite database's path for something else."""
+    """Return whether rosbags cannot open an SQLite database at a path."""
     return bool(set(ODD_IN_PATHS) & set(str(path)))
 
 
 class StorageFile:
     """An ``.mcap`` or ``.db3`` file.
 
-    ``connections`` are its topics, with the number of their messages. ``damage`` is what could not
-    be read so far, in words.
+    ``connections`` are its topics with the number of their messages. ``damage`` describes the
+    parts that could not be read so far.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises OSError if it cannot be opened."""
         self.path = path
         self.damage: List[str] = []
-        self._salvage: Optional[BagRecovery] = None
-        with open(path, "rb"):
-            pass  # else it would be said to be damaged
-        # Closed until it is read: a bag may have more files than may be open.
+        self._recovery: Optional[BagRecovery] = None
+        open(path, "rb").close()  # rosbags would report damage
+        # Closed until it is read: a bag may have more files than a process may open.
         with self._index() as reader:
             self._has_index = reader is not None
-            found = reader or self._begin_salvage()
-            self.connections: List[Connection] = list(found.connections)
+            self.connections: List[Connection] = list((reader or self._recover()).connections)
         wal = path.with_name(path.name + "-wal")
         if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
             self._note(
@@ -59,7 +57,7 @@ class StorageFile:
 
     @contextmanager
     def _index(self) -> Iterator[Optional[Reader]]:
-        """Open what reads it by its index; None if that does not tell of all that is in it."""
+        """Open the indexed reader; None if the index is damaged or incomplete."""
         reader = Reader(self.path)
         is_open = False
         if not (self.path.suffix == ".db3" and is_odd(self.path)):
@@ -67,90 +65,71 @@ class StorageFile:
                 reader.open()
                 is_open = True
         try:
-            yield reader if is_open and _tells_all(reader) else None
+            yield reader if is_open and _is_complete(reader) else None
         finally:
             if is_open:
                 with suppress(*_DAMAGED):
                     reader.close()
 
-    def _begin_salvage(self) -> BagRecovery:
-        """Look through all of it, for what can be read."""
-        if self._salvage is None:
-            self._salvage = BagRecovery(self.path)
-            for said in self._salvage.damage:
-                self._note(said)
-        return self._salvage
+    def _recover(self) -> BagRecovery:
+        """Return the sequential reader; the first call scans the file."""
+        if self._recovery is None:
+            self._recovery = BagRecovery(self.path)
+            for text in self._recovery.damage:
+                self._note(text)
+        return self._recovery
 
-    def _note(self, said: str) -> None:
-        if said not in self.damage:
-            self.damage.append(said)
+    def _note(self, text: str) -> None:
+        if text not in self.damage:
+            self.damage.append(text)
 
     def messages(self, numbers: Collection[int]) -> Iterator[Item]:
         """Yield the messages of the connections with these ids, once each.
 
-        By time where there is an index. What is damaged is left out, and noted.
+        By time where there is an index. Damaged messages are left out and noted.
         """
-        told = _Told()
+        counts: Counter[int] = Counter()  # by number of the connection
+        at_last: Counter[int] = Counter()  # those at the time of the last one
+        last_ns = -(2**63) - 1  # before all times
         if self._has_index:
             with self._index() as reader, suppress(*_DAMAGED):
-                yield from self._by_index(reader, numbers, told)
+                if reader is None:
+                    raise ReaderError("the index has gone")
+                wanted = [each for each in reader.connections if each.id in numbers]
+                for connection, time_ns, data in reader.messages(wanted) if wanted else ():
+                    if time_ns != last_ns:
+                        last_ns = time_ns
+                        at_last.clear()
+                    at_last[connection.id] += 1
+                    counts[connection.id] += 1
+                    yield connection.id, time_ns, data
+                self._note_missing(numbers, counts)
                 return
-        for item in self._begin_salvage().messages():
-            if item[0] in numbers and not told.has(item):
-                told.counts[item[0]] += 1
-                yield item
-        self._compare(numbers, told)
+        # In the order of the file, without those that the index yielded before it failed.
+        for number, time_ns, data in self._recover().messages():
+            is_new = time_ns > last_ns
+            if time_ns == last_ns:
+                at_last[number] -= 1
+                is_new = at_last[number] < 0
+            if is_new and number in numbers:
+                counts[number] += 1
+                yield number, time_ns, data
+        self._note_missing(numbers, counts)
 
-    def _by_index(
-        self, reader: Optional[Reader], numbers: Collection[int], told: _Told
-    ) -> Iterator[Item]:
-        if reader is None:
-            raise ReaderError("the index has gone")
-        wanted = [each for each in reader.connections if each.id in numbers]
-        for connection, time_ns, data in reader.messages(wanted) if wanted else ():
-            told.add(connection.id, time_ns)
-            yield connection.id, time_ns, data
-        self._compare(numbers, told)
-
-    def _compare(self, numbers: Collection[int], told: _Told) -> None:
+    def _note_missing(self, numbers: Collection[int], counts: Counter[int]) -> None:
         for each in self.connections:
-            missing = each.msgcount - told.counts[each.id]
+            missing = each.msgcount - counts[each.id]
             if each.id in numbers and missing > 0:
                 self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
 
 
-class _Told:
-    """Which messages were told by an index, before it failed."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[int] = Counter()  # by number of the connection
-        self._last_ns = -(2**63) - 1  # before all times
-        self._at_last: Counter[int] = Counter()
-
-    def add(self, number: int, time_ns: int) -> None:
-        """Note a message."""
-        self.counts[number] += 1
-        if time_ns != self._last_ns:
-            self._last_ns = time_ns
-            self._at_last.clear()
-        self._at_last[number] += 1
-
-    def has(self, item: Item) -> bool:
-        """Whether a message, of those that come in the order of the file, was told; ask once."""
-        number, time_ns, _ = item
-        if time_ns != self._last_ns:
-            return time_ns < self._last_ns
-        self._at_last[number] -= 1
-        return self._at_last[number] >= 0
-
-
-def _tells_all(reader: Reader) -> bool:
-    """Whether an index has all the messages that the file says it has, and what they are."""
+def _is_complete(reader: Reader) -> bool:
+    """Return whether an index has all messages that the file counts, with their types."""
     storage = reader.storage
     if not reader.connections:
         return False
     if isinstance(storage, McapReader):
-        # Without an index rosbags would go through the file as well, but want it to be by time.
+        # Without an index rosbags would scan the file as well, but expect it to be by time.
         indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
         known = (each.msgdef.format != MessageDefinitionFormat.NONE for each in reader.connections)
         return indexed == reader.message_count > 0 and all(known)

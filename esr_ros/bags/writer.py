@@ -1,12 +1,11 @@
-"""Writing a bag that ``ros2 bag`` and Foxglove open: definitions, hashes and QoS inside."""
+"""A writer of bags for ``ros2 bag`` and Foxglove: with definitions, hashes and QoS inside."""
 
 from __future__ import annotations
 
 import sqlite3
 import struct
 from pathlib import Path
-from types import TracebackType
-from typing import Dict, List, Literal, Optional, Type
+from typing import Any, Dict, List, Literal, Optional
 
 from rosbags.interfaces import (
     Connection,
@@ -22,15 +21,24 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
+from esr_ros.bags.metadata import NOTE
 from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
-#: Where a bag notes what it was made from.
-NOTE = "esr_ros"
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
 _FOREVER = QosTime(9223372036, 854775807)  # of rmw/time.h
-
-#: What the library raises: its own, SQLite's, and Python's for times that no field holds.
+_RELIABLE = Qos(
+    QosHistory.KEEP_LAST,
+    10,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    _FOREVER,
+    _FOREVER,
+    QosLiveliness.AUTOMATIC,
+    _FOREVER,
+    False,
+)
+#: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)
 
 
@@ -41,7 +49,7 @@ class BagWriteError(EsrError):
 class BagWriter:
     """A new bag, a folder; use it in ``with``. It is whole only when that ends without an error.
 
-    ``left_out`` names topics that could not be written, with the reason.
+    ``left_out`` names the topics that could not be written, with the reason.
     """
 
     def __init__(self, path: Path, storage: str) -> None:
@@ -58,53 +66,37 @@ class BagWriter:
         self.path = path
         self.left_out: List[str] = []
         self._writer = Writer(path, version=VERSION, storage_plugin=StoragePlugin[storage.upper()])
-        self._topics: Dict[int, Optional[Connection]] = {}  # by the id() of what they copy
-        self._sources: List[Connection] = []  # keeps those ids from being given again
+        self._copies: Dict[int, Optional[Connection]] = {}  # by the number of the source
 
     def __enter__(self) -> BagWriter:
         self._writer.open()
         return self
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Raises BagWriteError if the writing failed."""
         try:
-            self._writer.__exit__(kind, error, trace)
+            self._writer.__exit__(*error)
         except _UNWRITABLE as failure:
             raise BagWriteError(f"{self.path}: cannot be written ({failure})") from failure
 
     def note(self, text: str) -> None:
-        """Say what the bag was made from, in its metadata."""
+        """Write a note into the metadata, as :func:`esr_ros.bags.metadata.note` returns it."""
         self._writer.set_custom_data(NOTE, text)
 
     def offer(self, topic: str, kind: str, depth: int = 10, latched: bool = False) -> Connection:
-        """Add a topic of an installed type, reliable, as the node offers it."""
-        found = message_definitions.installed(kind)
-        digest = found and message_definitions.type_hash(kind, found)
-        if found is None or digest is None:
+        """Add a topic of an installed type with the node's QoS: reliable."""
+        definition = message_definitions.installed(kind)
+        digest = definition and message_definitions.type_hash(kind, definition)
+        if definition is None or digest is None:
             raise BagWriteError(f"the definition of {kind} is not installed")
         durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
-        qos = Qos(
-            QosHistory.KEEP_LAST,
-            depth,
-            QosReliability.RELIABLE,
-            durability,
-            _FOREVER,
-            _FOREVER,
-            QosLiveliness.AUTOMATIC,
-            _FOREVER,
-            False,
-        )
+        qos = _RELIABLE._replace(depth=depth, durability=durability)
         return self._writer.add_connection(
-            topic, kind, msgdef=found.data, rihs01=digest, offered_qos_profiles=[qos]
+            topic, kind, msgdef=definition.data, rihs01=digest, offered_qos_profiles=[qos]
         )
 
     def put(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """Write a message to a topic that was offered.
+        """Write a message to a topic that was added.
 
         Raises:
             BagWriteError: it cannot be written.
@@ -117,17 +109,16 @@ class BagWriter:
             ) from error
 
     def write(self, source: Connection, time_ns: int, data: bytes) -> None:
-        """Write a message of another bag's topic, which is added when its first message comes."""
-        if id(source) not in self._topics:
-            self._sources.append(source)
-            self._topics[id(source)] = self._copied(source)
-        connection = self._topics[id(source)]
+        """Write a message of the bag that is copied; its topic is added with the first message."""
+        if source.id not in self._copies:
+            self._copies[source.id] = self._copy(source)
+        connection = self._copies[source.id]
         if connection is not None:
             self.put(connection, time_ns, data)
 
-    def _copied(self, source: Connection) -> Optional[Connection]:
-        found = message_definitions.of(source)
-        if found is None:
+    def _copy(self, source: Connection) -> Optional[Connection]:
+        definition = message_definitions.of(source)
+        if definition is None:
             self.left_out.append(
                 f"{source.topic}: the definition of {source.msgtype} is neither in the bag nor "
                 "installed"
@@ -137,8 +128,8 @@ class BagWriter:
         return self._writer.add_connection(
             source.topic,
             source.msgtype,
-            msgdef=found[0].data,
-            rihs01=found[1],
+            msgdef=definition[0].data,
+            rihs01=definition[1],
             serialization_format=source.ext.serialization_format,
             offered_qos_profiles=source.ext.offered_qos_profiles,
         )

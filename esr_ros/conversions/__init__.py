@@ -1,1 +1,1 @@
-"""Between ROS messages and NumPy arrays."""
+"""Conversions between ROS messages, NumPy arrays and the results of the pipeline."""

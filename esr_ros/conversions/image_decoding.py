@@ -1,6 +1,6 @@
-"""From a ROS image message to RGB pixels.
+"""RGB pixels of ROS image messages.
 
-Not cv_bridge: it breaks on NumPy 2, and the one on PyPI ignores row padding and knows no YUV.
+Not cv_bridge: it breaks on NumPy 2, and its PyPI version ignores row padding and lacks YUV.
 Encodings: sensor_msgs/image_encodings.hpp and the V4L2 pixel formats UYVY, YUYV, NV12, NV21.
 """
 
@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 
 class _Encoding(NamedTuple):
-    """How the pixels of one encoding lie in memory and become RGB."""
+    """Memory layout of an encoding and its conversion to RGB."""
 
     bytes_per_pixel: int
     to_rgb: Callable[[Any], Any]
@@ -36,7 +36,7 @@ def _convert(code: int) -> Callable[[Any], Any]:
 
 
 def _narrow(pixels: Any) -> Any:
-    """16-bit grey to RGB: 65535 becomes 255."""
+    """Convert 16-bit grey to RGB: 65535 becomes 255."""
     grey = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
     return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
 
@@ -73,11 +73,10 @@ ENCODINGS = tuple(_ENCODINGS)
 def decode(message: Union[Image, CompressedImage]) -> Pixels:
     """Return the pixels of an image message as RGB, (h, w, 3) uint8; may share its memory.
 
-    A message of another library's will do, if its fields are those of ROS's.
+    Takes messages of rosbags as well, whose fields are the same.
 
     Raises:
-        ImageError: no pixels, an unknown encoding, sizes that contradict each other, or
-            compressed data that is damaged.
+        ImageError: no pixels, an unknown encoding, inconsistent sizes, or damaged compressed data.
     """
     if hasattr(message, "format"):
         return _decode_compressed(message)
@@ -97,7 +96,7 @@ def decode(message: Union[Image, CompressedImage]) -> Pixels:
 
 
 def _rows(message: Image, encoding: _Encoding) -> Any:
-    """Return the message's bytes as rows without padding, after checking that they fit."""
+    """Return the bytes of a message as rows without padding, after checking the sizes."""
     height, width, step = message.height, message.width, message.step
     what = f"a {width}x{height} {message.encoding} image"
     if height == 0 or width == 0:

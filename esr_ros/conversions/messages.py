@@ -1,4 +1,4 @@
-"""From the pipeline's results to messages."""
+"""Messages of the pipeline's results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esr_core.perception.events import KINDS, Event
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
 
-#: JPEG counts pixels of a side in 16 bits; OpenCV's takes a little less.
+#: JPEG has 16 bits for the length of a side; OpenCV's limit is a little lower.
 JPEG_LONGEST_PX = 65500
 
 
@@ -31,7 +31,7 @@ class Region(NamedTuple):
 
 
 def region(face: FaceEmotion, shape: Tuple[int, ...]) -> Region:
-    """Return where a face is in an image of ``shape`` (h, w, …)."""
+    """Return the box of a face in an image of ``shape`` (h, w, …)."""
     height, width = shape[:2]
     x1, y1, x2, y2 = (round(float(v)) for v in face.box)
     left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
@@ -39,7 +39,7 @@ def region(face: FaceEmotion, shape: Tuple[int, ...]) -> Region:
 
 
 def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
-    """Return one message for one image of ``shape`` (h, w, …), with the image's own header."""
+    """Return the message of one image of ``shape`` (h, w, …), with the image's own header."""
     return EmotionArray(header=header, emotions=[_emotion(face, shape) for face in faces])
 
 
@@ -58,11 +58,12 @@ def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
         valence=face.valence,
         arousal=face.arousal,
         agreement=face.agreement,
+        branches_evaluated=face.branches_evaluated,
     )
 
 
 def emotion_event(header: Header, event: Event) -> EmotionEvent:
-    """Return what happened to a face, with the header of the image in which it was noticed."""
+    """Return the message of an event, with the header of the image in which it was detected."""
     face = event.face
     return EmotionEvent(
         header=header,
@@ -82,7 +83,7 @@ def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
     """Return pixels (h, w, 3) uint8 as an ``rgb8`` image."""
     height, width = rgb.shape[:2]
     message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
-    message.data = array.array("B", rgb.tobytes())  # bytes would be checked one by one
+    message.data = array.array("B", rgb.tobytes())  # rclpy checks bytes one by one
     return message
 
 
@@ -90,7 +91,7 @@ def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImag
     """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent.
 
     Raises:
-        ImageError: it is too large for one.
+        ImageError: a side is longer than JPEG_LONGEST_PX.
     """
     height, width = rgb.shape[:2]
     if max(height, width) > JPEG_LONGEST_PX:
@@ -98,7 +99,7 @@ def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImag
             f"no JPEG holds a picture of {width}x{height}; {JPEG_LONGEST_PX} is the longest side"
         )
     bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    made: Tuple[bool, Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    encoded: Tuple[bool, Any] = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     message = CompressedImage(header=header, format="rgb8; jpeg compressed bgr8")
-    message.data = array.array("B", made[1].tobytes())
+    message.data = array.array("B", encoded[1].tobytes())
     return message

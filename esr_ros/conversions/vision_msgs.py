@@ -1,4 +1,4 @@
-"""The same faces as vision_msgs has them, for those who know nothing of this package."""
+"""Faces as messages of vision_msgs, for tools that do not have this package's messages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ try:
 except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
     INSTALLED = False
 
-#: The faces that somebody has found in an image, when its shape is known.
+#: Returns the faces of an external detector, given the shape of the image.
 Found = Callable[[Tuple[int, ...]], Detections]
 
 
 def faces(array: Any) -> Detections:
-    """Return the detections of a Detection2DArray as faces; boxes that are none are left out.
+    """Return the faces of a Detection2DArray; invalid boxes are left out.
 
-    The score is that of the surest hypothesis, 1 where there is none. Landmarks are not known.
+    The score is that of the most probable hypothesis, 1 without one; landmarks are NaN.
     """
     rows = []
     for detection in array.detections:
@@ -42,13 +42,13 @@ def faces(array: Any) -> Detections:
 
 
 def without_landmarks(table: NDArray[np.float32]) -> Detections:
-    """Return faces of x1, y1, x2, y2 in px and score, (n, 5); where eyes are is not known."""
+    """Return faces of x1, y1, x2, y2 in px and score, (n, 5), with landmarks of NaN."""
     unknown = np.full((len(table), 5, 2), np.nan, np.float32)
     return Detections(table[:, :4], table[:, 4].clip(0, 1), unknown)
 
 
 def vision_info(header: Header, method: str) -> Any:
-    """Say what the detections are made by; their labels are words, so nothing is looked up."""
+    """Return the description of the detector; the labels are words and need no database."""
     return VisionInfo(
         header=header,
         method=method,
@@ -58,7 +58,7 @@ def vision_info(header: Header, method: str) -> Any:
 
 
 def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
-    """Return the faces of an image as a Detection2DArray, with a hypothesis for each emotion."""
+    """Return the Detection2DArray of an image, with a hypothesis for each emotion."""
     return vision.Detection2DArray(
         header=header, detections=[_detection(header, face, shape) for face in faces]
     )
@@ -66,23 +66,13 @@ def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, 
 
 def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any:
     place = region(face, shape)
-    centre = vision.Pose2D(
-        position=vision.Point2D(x=place.left + place.width / 2, y=place.top + place.height / 2)
-    )
-    # The emotion that is named comes first, then the others by their probability.
+    detection = vision.Detection2D(header=header, id=str(face.face_id))
+    detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
+    centre = detection.bbox.center.position
+    centre.x, centre.y = place.left + place.width / 2, place.top + place.height / 2
+    # The label of the face first, then the other emotions by probability.
     order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
-    return vision.Detection2D(
-        header=header,
-        id=str(face.face_id),
-        bbox=vision.BoundingBox2D(
-            center=centre, size_x=float(place.width), size_y=float(place.height)
-        ),
-        results=[
-            vision.ObjectHypothesisWithPose(
-                hypothesis=vision.ObjectHypothesis(
-                    class_id=LABELS[i], score=float(face.probabilities[i])
-                )
-            )
-            for i in order
-        ],
-    )
+    for i in order:
+        hypothesis = vision.ObjectHypothesis(class_id=LABELS[i], score=float(face.probabilities[i]))
+        detection.results.append(vision.ObjectHypothesisWithPose(hypothesis=hypothesis))
+    return detection

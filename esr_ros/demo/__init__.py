@@ -1,1 +1,1 @@
-"""A photograph that moves, as a camera or as a bag."""
+"""A moving photograph, as a camera or as a bag."""

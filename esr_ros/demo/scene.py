@@ -1,4 +1,4 @@
-"""The scene that camera, demo and tests show: a photograph that moves, without ROS.
+"""The scene of the simulated camera, demo and tests: a moving photograph, without ROS.
 
 The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain).
 """
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from esr_core.errors import EsrError
 
-#: Where the face is in the photograph: centre and width, in pixels.
+#: The face in the photograph: centre and width, in pixels.
 FACE_X, FACE_Y, FACE_PX = 162.0, 120.0, 89.0
-#: Where faces are in a picture of 640x480, by how many there are: centre and width, in pixels.
+#: Centre and width of each face in pixels of a 640x480 image, by the number of faces.
 PLACES = {
     1: ((320, 210, 110),),
     2: ((165, 200, 85), (475, 230, 85)),
     4: ((150, 105, 60), (470, 105, 60), (150, 345, 60), (470, 345, 60)),
 }
-#: After so long they are back where they began.
+#: Period of the movement.
 PERIOD_S = 2.0
 #: Period of the change of focus.
 FOCUS_S = 4.0
@@ -32,26 +32,26 @@ FOCUS_S = 4.0
 
 @dataclass(frozen=True)
 class Scene:
-    """What the camera shows, in how many pixels, and how often."""
+    """Faces over time, size and rate of the images."""
 
-    scenes: Tuple[Tuple[float, int], ...]  # seconds, and how many faces are in view: 0, 1, 2 or 4
+    scenes: Tuple[Tuple[float, int], ...]  # duration in s, number of faces: 0, 1, 2 or 4
     rate_hz: float = 30.0
     width_px: int = 640
     height_px: int = 480
-    defocus_px: float = 0.0  # how blurred the picture gets, again and again
+    defocus_px: float = 0.0  # largest blur, once in FOCUS_S
 
     @property
     def frames(self) -> int:
-        """How many frames it has."""
+        """Return the number of frames."""
         return round(sum(seconds for seconds, _ in self.scenes) * self.rate_hz)
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Return the duration."""
         return self.frames / self.rate_hz
 
     def faces_at(self, frame: int) -> int:
-        """How many faces the scene of this frame has."""
+        """Return the number of faces in a frame."""
         end_s = 0.0
         for seconds, faces in self.scenes:
             end_s += seconds
@@ -60,15 +60,15 @@ class Scene:
         return 0
 
     def blur_px(self, frame: int) -> float:
-        """How blurred a frame is: standard deviation in px; of FOCUS_S the second half is sharp."""
+        """Return the standard deviation of the blur, px; the second half of FOCUS_S is sharp."""
         turn = 2 * math.pi * frame / self.rate_hz / FOCUS_S
         return self.defocus_px * max(math.sin(turn), 0.0) ** 2
 
     def places(self, frame: int) -> NDArray[np.float32]:
-        """Where the faces of this frame are: (n, 3) centre x and y, and width, in pixels."""
+        """Return the faces of a frame, (n, 3): centre x and y, and width, in pixels."""
         places = np.array(PLACES.get(self.faces_at(frame), ()), np.float32).reshape(-1, 3)
         turn = 2 * math.pi * frame / self.rate_hz / PERIOD_S
-        # Every second one goes the other way: from left to right, nearer and farther.
+        # Every second face moves the opposite way.
         signs = np.where(np.arange(len(places)) % 2, -1.0, 1.0)
         reach = signs * math.sin(turn) * places[:, 2]
         places += reach[:, None] * (0.4, 0.1, 0.15)
@@ -77,11 +77,11 @@ class Scene:
 
 
 class SceneError(EsrError):
-    """There is no photograph to show."""
+    """The photograph is not installed."""
 
 
 def check_photograph() -> None:
-    """Raise SceneError unless scikit-image is installed; the node of a robot does without it."""
+    """Raise SceneError unless scikit-image is installed, which the node does not need."""
     if importlib.util.find_spec("skimage") is None:
         raise SceneError(
             "the camera shows a photograph of scikit-image, which is not installed; run 'make "
@@ -90,30 +90,30 @@ def check_photograph() -> None:
 
 
 class SceneRenderer:
-    """Draws frame after frame; the same number always gives the same picture."""
+    """Renders the frames of a scene deterministically."""
 
-    def __init__(self, play: Scene) -> None:
+    def __init__(self, scene: Scene) -> None:
         check_photograph()
         from skimage import data
 
-        self.play = play
+        self.scene = scene
         # The upper left part: head and shoulders, without the flag's hard edge.
         self._photograph = data.astronaut()[:330, 60:400]
-        size = (play.height_px, play.width_px, 3)
-        ramp = np.linspace(90, 130, play.height_px, dtype=np.float32)[:, None, None]
+        size = (scene.height_px, scene.width_px, 3)
+        ramp = np.linspace(90, 130, scene.height_px, dtype=np.float32)[:, None, None]
         self.room = np.broadcast_to(ramp, size).astype(np.uint8)
 
     def draw(self, frame: int) -> NDArray[np.uint8]:
         """Return a frame, RGB (height, width, 3) uint8."""
         rgb = self.room.copy()
-        for number, (x, y, face_px) in enumerate(self.play.places(frame).tolist()):
+        for number, (x, y, face_px) in enumerate(self.scene.places(frame).tolist()):
             scale = face_px / FACE_PX
             across = -scale if number % 2 else scale  # mirrored, for another face
             matrix = np.array([[across, 0, x - across * FACE_X], [0, scale, y - scale * FACE_Y]])
-            size = self.play.width_px, self.play.height_px
+            size = self.scene.width_px, self.scene.height_px
             border = cv2.BORDER_TRANSPARENT
             cv2.warpAffine(self._photograph, matrix, size, dst=rgb, borderMode=border)
-        blur_px = self.play.blur_px(frame)
+        blur_px = self.scene.blur_px(frame)
         if blur_px >= 0.5:
             cv2.GaussianBlur(rgb, (0, 0), blur_px, dst=rgb)
         return rgb

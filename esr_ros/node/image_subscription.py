@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import time
 from math import inf
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, Union
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -247,28 +246,3 @@ class ImageSubscription:
                 f"{LARGE_IMAGES}",
                 once=True,
             )
-
-
-def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
-    """Return the emotion topic of each image topic.
-
-    names: values of the parameter. topics: the same, resolved.
-
-    Raises:
-        OptionError: two image topics, or their emotion topics, are the same.
-    """
-    if len(names) == 1:
-        return ["emotion"]
-    chosen: List[str] = []
-    for i, (name, topic) in enumerate(zip(names, topics)):
-        plain = name[: -len(_COMPRESSED)] if name.endswith(_COMPRESSED) else name
-        base = posixpath.join(posixpath.dirname(plain), "emotion")
-        if topic in topics[:i]:
-            raise OptionError(f"image_topics has {topic} twice")
-        if base in chosen:
-            raise OptionError(
-                f"the emotions of image_topics {names[chosen.index(base)]} and {name} would both "
-                f"be published on {base}; each needs a namespace of its own, such as left/image_raw"
-            )
-        chosen.append(base)
-    return chosen

@@ -1,1 +1,1 @@
-"""`bag_player`: publish a bag in the time of its messages."""
+"""``bag_player``: publish a bag at the pace of the recording."""

@@ -1,4 +1,4 @@
-"""Publishing what a bag holds, as it was published when it was recorded."""
+"""The publication of a bag's messages with the topics, QoS and times of the recording."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from esr_ros.playback import qos
 
 CLOCK = "/clock"
 CLOCK_S = 1 / 40
-#: How long nothing looks whether it was told to stop.
+#: Period of the checks for a signal.
 WAKE_S = 0.05
-#: Who was found just now may not yet have found this publisher.
+#: A subscriber that was just discovered may not have discovered the publisher yet.
 SETTLE_S = 0.3
-#: So long a message is tried again, and the last ones are waited for.
+#: Longest time for repeated attempts at a message, and for acknowledgements at the end.
 PATIENCE_S = 10.0
 
 
@@ -37,15 +37,15 @@ class PlaybackError(EsrError):
 class Playback:
     """Publishers of a bag's topics, under ``node``.
 
-    ``count`` is how many messages there are, ``left_out`` names topics that cannot be played, with
-    the reason.
+    ``count`` is the number of messages; ``left_out`` names topics that cannot be played, with the
+    reason.
     """
 
     def __init__(self, node: Node, bag: BagReader, topics: Sequence[str], with_clock: bool) -> None:
         """topics: none: all of the bag.
 
         Raises:
-            BagError: none of them is there, or can be played.
+            BagError: a topic is not in the bag, or none can be played.
         """
         self._bag = bag
         self._node = node
@@ -53,7 +53,7 @@ class Playback:
         self._publishers: Dict[Tuple[str, str], Any] = {}
         self.left_out: List[str] = []
         wanted = _chosen(bag, topics)
-        if with_clock:  # two clocks would be none
+        if with_clock:  # there must be one clock
             wanted = [each for each in wanted if each.topic != CLOCK]
         for topic, kind in dict.fromkeys(map(_key, wanted)):
             self._offer([each for each in wanted if _key(each) == (topic, kind)])
@@ -63,7 +63,7 @@ class Playback:
         self.count = sum(each.msgcount for each in self._connections)
 
     def _offer(self, connections: Sequence[Connection]) -> None:
-        """Make the publisher of a topic, on which several nodes may have published."""
+        """Create the publisher of a topic, on which several nodes may have published."""
         first = connections[0]
         profiles = []
         for each in connections:
@@ -75,26 +75,26 @@ class Playback:
             self._publishers[_key(first)] = self._node.create_publisher(kind, first.topic, offered)
         except PlaybackError as error:
             self.left_out.append(f"{first.topic}: {error}")
-        except (RuntimeError, ValueError) as error:  # what is left of a topic with another type
+        except (RuntimeError, ValueError) as error:  # the topic has another type
             if not rclpy.ok():
                 raise ExternalShutdownException from error
             self.left_out.append(f"{first.topic}: {' '.join(str(error).split())}")
 
     @property
     def topics(self) -> List[str]:
-        """Where it is published, remapped."""
+        """Return the names of the topics, remapped."""
         return sorted({each.topic_name for each in self._publishers.values()})
 
-    def lonely(self) -> List[str]:
-        """Return the topics of images, or all if there are none of these, that nobody hears."""
+    def unmatched(self) -> List[str]:
+        """Return the topics without a subscriber: of those with images, or of all if none has."""
         images = [self._publishers[_key(each)] for each in self._connections if is_image(each)]
         waited_for = images or list(self._publishers.values())
         return sorted({p.topic_name for p in waited_for if not p.get_subscription_count()})
 
     def wait(self, seconds: float) -> None:
-        """Wait until all are heard, but not longer."""
+        """Wait until all have subscribers, for a number of seconds at most."""
         end_s = time.monotonic() + seconds
-        while self.lonely() and time.monotonic() < end_s:
+        while self.unmatched() and time.monotonic() < end_s:
             _sleep(WAKE_S)
         _sleep(min(SETTLE_S, seconds))
 
@@ -104,7 +104,7 @@ class Playback:
         Raises:
             PlaybackError: one cannot be published.
             BagError: the bag can no longer be read.
-            ExternalShutdownException: told to stop.
+            ExternalShutdownException: a signal has arrived.
         """
         begin_ns, begin_s = -1, time.monotonic()
         for connection, time_ns, data in self._bag.messages(self._connections):
@@ -112,12 +112,12 @@ class Playback:
                 begin_ns, begin_s = time_ns, time.monotonic()
             due_s = begin_s + (time_ns - begin_ns) * 1e-9 / rate
             for left_s in _until(due_s, CLOCK_S if self._clock else WAKE_S):
-                self._tell_time(time_ns - round(left_s * rate * 1e9))
-            self._tell_time(time_ns)
+                self._publish_clock(time_ns - round(left_s * rate * 1e9))
+            self._publish_clock(time_ns)
             self._publish(self._publishers[_key(connection)], data)
             on_message()
 
-    def _tell_time(self, time_ns: int) -> None:
+    def _publish_clock(self, time_ns: int) -> None:
         if self._clock:
             now = Time(sec=time_ns // 10**9, nanosec=time_ns % 10**9)
             self._publish(self._clock, Clock(clock=now))
@@ -132,13 +132,15 @@ class Playback:
                 # A reliable writer gives up after 100 ms when a busy machine reads too slowly.
                 _sleep(WAKE_S)
                 if time.monotonic() > end_s:
-                    said = " ".join(str(error).split())
-                    raise PlaybackError(f"{publisher.topic_name}: not published: {said}") from error
+                    reason = " ".join(str(error).split())
+                    raise PlaybackError(
+                        f"{publisher.topic_name}: not published: {reason}"
+                    ) from error
 
     def finish(self) -> bool:
-        """Wait until all who want every message have them; returns False if that takes too long.
+        """Wait for the acknowledgements of reliable subscribers; returns False after PATIENCE_S.
 
-        Up to 3 s is usual: so seldom Fast DDS asks for acknowledgements.
+        Up to 3 s is usual, the period of Fast DDS's heartbeats.
         """
         end_s = time.monotonic() + PATIENCE_S
         for publisher in self._publishers.values():
@@ -159,7 +161,7 @@ def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
     """Return the connections of these topics, or all.
 
     Raises:
-        BagError: one is not there.
+        BagError: one is not in the bag.
     """
     wanted = {f"/{topic.lstrip('/')}" for topic in topics}
     there = {each.topic for each in bag.connections}
@@ -173,7 +175,7 @@ def _installed(connection: Connection) -> Any:
     """Return the class of a topic's messages.
 
     Raises:
-        PlaybackError: it is not installed, or is another than was recorded.
+        PlaybackError: it is not installed, or differs from the recorded definition.
     """
     name = connection.msgtype
     assert isinstance(connection.ext, ConnectionExtRosbag2)
@@ -181,18 +183,18 @@ def _installed(connection: Connection) -> Any:
         raise PlaybackError(f"recorded as {connection.ext.serialization_format}, not as cdr")
     package, _, kind = name.partition("/msg/")
     try:
-        found = getattr(import_module(f"{package}.msg"), kind)
+        message_class = getattr(import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError, ValueError):
         raise PlaybackError(f"{name} is not installed") from None
     here, recorded = message_definitions.installed(name), message_definitions.of(connection)
-    # Published as what it is not, it would be misread by everyone.
+    # Subscribers would misread messages of another definition.
     if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
         raise PlaybackError(f"recorded with another definition of {name} than is installed")
-    return found
+    return message_class
 
 
 def _until(due_s: float, step_s: float) -> Iterator[float]:
-    """Wait until a time of the steady clock; yields now and then how much is left, in seconds."""
+    """Wait until a time of the steady clock; yields the remaining seconds in each step."""
     while True:
         left_s = due_s - time.monotonic()
         if left_s <= 0:
@@ -204,7 +206,7 @@ def _until(due_s: float, step_s: float) -> Iterator[float]:
 
 
 def _sleep(seconds: float) -> None:
-    """Raises ExternalShutdownException if told to stop meanwhile."""
+    """Sleep; raises ExternalShutdownException if a signal has arrived."""
     time.sleep(seconds)
     if not rclpy.ok():
         raise ExternalShutdownException

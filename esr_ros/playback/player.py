@@ -1,85 +1,70 @@
-"""A robot that needs no robot: publishes what a bag holds, at the pace of the recording."""
+"""The program ``bag_player``: publish a bag at the pace of the recording."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import importlib.util
-import sys
 from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
 import rclpy
-from rclpy.executors import ExternalShutdownException
 
-from esr_core.errors import EsrError, OptionError
+from esr_core.errors import OptionError
 from esr_core.progress import bar
-from esr_ros.runtime.entry_point import begin, leave_soon
+from esr_ros.runtime.entry_point import begin, call
 
-#: What --loop without a number means.
+#: Value of --loop without a number.
 FOREVER = 0
-#: By how much a recording may be slowed down and sped up.
+#: Bounds of --rate.
 RATES = (0.001, 1000.0)
 
 
 def main() -> int:
-    """Play a bag until it is over, or until told to stop; returns the exit code."""
-    try:
-        return _run()
-    except (EsrError, OSError) as error:
-        print(f"bag_player: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    except RuntimeError:
-        if rclpy.ok():
-            raise
-        return 0  # told to stop in the middle of it
-    finally:
-        leave_soon(0)
-        rclpy.try_shutdown()
+    """Play a bag to its end, or until a signal; returns the exit code."""
+    return call("bag_player", _run)
 
 
-def _run() -> int:
+def _run() -> None:
     arguments = begin(_parser())
     _check(arguments)
-    # By name: without rosbags it cannot be imported, which is said in words above.
+    # By name, after the check: without rosbags they cannot be imported.
     playback = importlib.import_module("esr_ros.playback.playback")
-    bags = importlib.import_module("esr_ros.bags.reader")
-    with bags.Bag(arguments.bag) as bag:
+    reader = importlib.import_module("esr_ros.bags.reader")
+    with reader.BagReader(arguments.bag) as bag:
         node = rclpy.create_node("bag_player", start_parameter_services=False)
         playing = playback.Playback(node, bag, arguments.topics, arguments.clock)
         log = node.get_logger()
-        for said in playing.left_out:
-            log.warning(f"left out: {said}")
+        for text in playing.left_out:
+            log.warning(f"left out: {text}")
         log.info(f"{bag.path}: {playing.count} messages for {', '.join(playing.topics)}")
         playing.wait(arguments.wait)
-        if playing.lonely():
-            log.warning(f"nobody listens to {', '.join(playing.lonely())}; playing all the same")
+        if playing.unmatched():
+            topics = ", ".join(playing.unmatched())
+            log.warning(f"no subscribers on {topics}; playing nevertheless")
         _play(playing, arguments)
         if not playing.finish():
             log.warning("not all subscribers have acknowledged the last messages")
-        for said in dict.fromkeys(bag.damage):
-            log.warning(f"damaged: {said}")
+        for text in dict.fromkeys(bag.damage):
+            log.warning(f"damaged: {text}")
         log.info("done")
-    return 0
 
 
 def _play(playing: Any, arguments: argparse.Namespace) -> None:
-    """Play round after round, and show how far it is."""
+    """Play all rounds with a progress bar."""
     rounds = count() if arguments.loop == FOREVER else range(arguments.loop)
     with bar("messages") as progress:
         for number in rounds:
             of = "" if arguments.loop == FOREVER else f" of {arguments.loop}"
-            said = arguments.bag.name + (f", round {number + 1}{of}" if arguments.loop != 1 else "")
-            task = progress.add_task(said, total=playing.count)
+            suffix = f", round {number + 1}{of}" if arguments.loop != 1 else ""
+            task = progress.add_task(arguments.bag.name + suffix, total=playing.count)
             playing.play(arguments.rate, lambda task=task: progress.advance(task))
             progress.remove_task(task)
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise OptionError for what the parser cannot know."""
+    """Raise OptionError for values that the parser does not check."""
     if not RATES[0] <= arguments.rate <= RATES[1]:
         raise OptionError(
             f"--rate must be from {RATES[0]} to {RATES[1]:g}, but got {arguments.rate}"
@@ -99,7 +84,7 @@ def _rounds(text: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One whose errors are a line, without the usage."""
+    """A parser that raises its errors, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         hint = "; it stands before --topics" if message.endswith(" BAG") else ""
@@ -111,23 +96,20 @@ def _parser() -> argparse.ArgumentParser:
         prog="bag_player",
         usage="%(prog)s BAG [-h] [--rate X] [--loop [N]] [--clock] [--topics T ...] [--wait S]\n"
         "                  [--ros-args ...]",
-        description="Publish what a bag holds, at the pace and with the QoS of the recording.",
+        description="Publish a bag at the pace and with the QoS of the recording.",
         epilog="examples:\n"
         "  bag_player walk/\n"
         "  bag_player walk.mcap --rate 0.5 --loop --topics /head/image_raw\n"
         "  bag_player walk/ --clock --ros-args -r /head/image_raw:=/image_raw\n\n"
-        "With --clock, start nodes with '-p use_sim_time:=true'. For an answer to every image:\n"
+        "With --clock, start nodes with '-p use_sim_time:=true'. To have every image processed:\n"
         "  emotion_node --ros-args -p reliability:=reliable \\\n"
         "    -p qos_overrides./image_raw.subscription.depth:=1000",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "bag", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3"
-    )
-    parser.add_argument(
-        "--rate", type=float, default=1.0, metavar="X", help="so many times as fast (default: 1)"
-    )
-    parser.add_argument(
+    flag = parser.add_argument
+    flag("bag", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3")
+    flag("--rate", type=float, default=1.0, metavar="X", help="speed factor (default: 1)")
+    flag(
         "--loop",
         type=_rounds,
         nargs="?",
@@ -136,17 +118,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="play it N times; without N: until stopped",
     )
-    parser.add_argument(
-        "--clock", action="store_true", help="publish the recording's time on /clock"
-    )
-    parser.add_argument(
-        "--topics", nargs="+", default=[], metavar="T", help="play these only (default: all)"
-    )
-    parser.add_argument(
+    flag("--clock", action="store_true", help="publish the recording's time on /clock")
+    flag("--topics", nargs="+", default=[], metavar="T", help="play only these (default: all)")
+    flag(
         "--wait",
         type=float,
         default=10.0,
         metavar="S",
-        help="wait so many seconds at most until someone listens to the images (default: 10)",
+        help="longest time to wait for subscribers to the images, in s (default: 10)",
     )
     return parser

@@ -1,4 +1,4 @@
-"""From the QoS that a bag noted to that of a publisher."""
+"""The QoS of a publisher from the QoS that a bag noted."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from rosbags.interfaces import Qos, QosDurability, QosLiveliness, QosReliability, QosTime
 
-#: A reader that is slower for a while loses nothing as long as no more than so many are on the way.
+#: Bounds of the depth: the number of messages that a slow reader may be behind without a loss.
 LEAST_DEPTH, MOST_DEPTH = 100, 1000
-#: Of rmw/time.h; what is longer cannot be told from it.
+#: Infinite, of rmw/time.h.
 FOREVER_S = 9223372036
 
 
 def offered(profiles: Sequence[Qos]) -> QoSProfile:
-    """Return what matches everyone who listened to publishers with these profiles.
+    """Return the QoS that matches all subscribers of publishers with these profiles.
 
-    None were noted: reliable, volatile.
+    Without profiles: reliable, volatile.
     """
     depth = max([LEAST_DEPTH, *(each.depth for each in profiles)])
     qos = QoSProfile(depth=min(depth, MOST_DEPTH))
@@ -25,13 +25,13 @@ def offered(profiles: Sequence[Qos]) -> QoSProfile:
         qos.reliability = ReliabilityPolicy.BEST_EFFORT
     if any(each.durability == QosDurability.TRANSIENT_LOCAL for each in profiles):
         qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-    if len(profiles) == 1:  # what several promise is not what each of them does
+    if len(profiles) == 1:  # several publishers have no common deadline
         _promise(qos, profiles[0])
     return qos
 
 
 def _promise(qos: QoSProfile, noted: Qos) -> None:
-    """Take over how often messages come, how long they last, and how one is known to be alive."""
+    """Copy deadline, lifespan and liveliness."""
     for name in ("deadline", "lifespan", "liveliness_lease_duration"):
         time: QosTime = getattr(noted, name)
         if (time.sec or time.nsec) and time.sec < FOREVER_S:

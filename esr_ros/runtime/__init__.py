@@ -1,1 +1,1 @@
-"""Start and end of a program, and the Fast DDS environment."""
+"""Start, stop and environment of the programs."""

@@ -1,4 +1,4 @@
-"""How the programs of this package begin and end, whenever they are told to stop."""
+"""Start and stop of the programs of this package, whenever a signal arrives."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Callable, NoReturn
 
-from esr_core.errors import OptionError
+from esr_core.errors import EsrError, OptionError
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
-#: After so long what hangs in ROS's own cleaning up is left to the system.
+#: Time after which a clean-up of ROS that hangs is left to the system.
 PATIENCE_S = 1.5
-#: The highest that UDP ports allow for.
+#: The highest domain that UDP ports allow for.
 LAST_DOMAIN = 232
 
 
 def run(module: str, name: str) -> NoReturn:
-    """Call a function of a module that takes long to import; end with the exit code it returns.
+    """Call a function of a module that takes long to import; exit with the code it returns.
 
-    Told to stop, by SIGINT or SIGTERM, it is 0 at any time: also where SIGINT was switched off, as
-    shells do for what they start in the background.
+    SIGINT and SIGTERM end the program with 0 at any time, also where SIGINT was ignored, as shells
+    do for background processes.
     """
-    # A KeyboardInterrupt in the middle of imports may get lost, or come out as an error of the
-    # module; so until they are done, to be told to stop is to leave.
+    # In the middle of an import a KeyboardInterrupt could get lost, or become an error of the
+    # module; until imports are done, the program exits at once.
     for stop in STOPS:
         signal.signal(stop, lambda number, frame: os._exit(0))
     main: Any = getattr(import_module(module), name)
@@ -36,22 +36,22 @@ def run(module: str, name: str) -> NoReturn:
         for stop in STOPS:
             signal.signal(stop, _interrupt)
         code = _exit_code(main)
-        # Not sys.exit(): while Python takes itself apart, another signal would kill it, and threads
-        # of ROS that are still there could abort it.
+        # Not sys.exit(): during Python's shutdown another signal would kill it, and remaining
+        # threads of ROS could abort it.
         leave(code)
     except KeyboardInterrupt:
         leave(0)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
-    """Once is enough: a second KeyboardInterrupt would fall into what the first has set off."""
+    """Raise KeyboardInterrupt once: a second one would interrupt the handling of the first."""
     _ignore_stops()
     raise KeyboardInterrupt
 
 
 def _ignore_stops() -> None:
     for stop in STOPS:
-        # Not SIG_IGN: of a signal that has come already Python would say that it lost it.
+        # Not SIG_IGN: Python would report a pending signal as lost.
         signal.signal(stop, lambda number, frame: None)
 
 
@@ -63,7 +63,7 @@ def _exit_code(main: Callable[[], int]) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """End at once; what was printed is not lost."""
+    """Exit at once, after flushing the output."""
     _ignore_stops()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a full disk, a closed pipe
@@ -72,17 +72,43 @@ def leave(code: int) -> NoReturn:
 
 
 def leave_soon(code: int) -> None:
-    """End in a while if what is going on then has not. (Fast DDS's TCP now and then hangs.)"""
+    """Exit after PATIENCE_S unless the program ends before. (Fast DDS's TCP sometimes hangs.)"""
     timer = threading.Timer(PATIENCE_S, leave, [code])
     timer.daemon = True
     timer.start()
 
 
+def call(program: str, main: Callable[[], None]) -> int:
+    """Call a function that uses ROS, shut ROS down, and return the exit code.
+
+    0 after SIGINT or SIGTERM; 2 after one line on stderr for an error of the user.
+    """
+    import rclpy
+    from rclpy.exceptions import NotInitializedException
+    from rclpy.executors import ExternalShutdownException
+
+    try:
+        main()
+    except (EsrError, OSError) as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (RuntimeError, NotInitializedException):  # RCLError has no public name in all releases
+        # A signal invalidates the context in another thread; then any call of rclpy may fail.
+        if rclpy.ok():
+            raise
+    finally:
+        leave_soon(0)
+        rclpy.try_shutdown()
+    return 0
+
+
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Initialise ROS from the command line; the parser takes what is not ROS's, which is returned.
+    """Initialise ROS from the command line, and parse the arguments that are not ROS's.
 
     Raises:
-        OptionError: ROS_DOMAIN_ID or an argument after ``--ros-args`` is wrong.
+        OptionError: ROS_DOMAIN_ID or an argument is wrong.
     """
     import rclpy
     from rclpy.utilities import remove_ros_args
@@ -91,7 +117,7 @@ def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
     try:
         rclpy.init()
     except RuntimeError as error:
-        raise OptionError(_misread(str(error))) from error
+        raise OptionError(_explained(str(error))) from error
     parsed, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])
     if unknown:
         raise OptionError(f"unknown: {' '.join(unknown)}; ROS's arguments come after --ros-args")
@@ -99,20 +125,20 @@ def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def check_domain() -> None:
-    """Raise OptionError for a ROS_DOMAIN_ID that ends the process, in words of Fast DDS's."""
+    """Raise OptionError for a ROS_DOMAIN_ID with which Fast DDS ends the process."""
     domain = os.environ.get("ROS_DOMAIN_ID", "")
     if domain and not (domain.isdecimal() and int(domain) <= LAST_DOMAIN):
         raise OptionError(f"ROS_DOMAIN_ID must be from 0 to {LAST_DOMAIN}, but is {domain!r}")
 
 
-def _misread(said: str) -> str:
-    """What of an argument rcl did not understand: without its lexemes and its own source lines."""
-    if said.startswith("["):  # that is all it says of these
-        return f"unknown after --ros-args: {said}"
-    said = re.sub(r", at \S+:\d+", "", said.splitlines()[0])
-    said = re.sub(r"\. Error: Expected lexeme.*", "", said)
-    said = said.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
+def _explained(text: str) -> str:
+    """Return an error of rcl for an argument, without lexemes and its source lines."""
+    if text.startswith("["):  # no more than the argument
+        return f"unknown after --ros-args: {text}"
+    text = re.sub(r", at \S+:\d+", "", text.splitlines()[0])
+    text = re.sub(r"\. Error: Expected lexeme.*", "", text)
+    text = text.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
     for flag, wanted in (("-p", "NAME:=VALUE"), ("-r", "FROM:=TO")):
-        if f"{flag} " in said:
-            return f"{said}; wanted is {flag} {wanted}"
-    return said
+        if f"{flag} " in text:
+            return f"{text}; wanted is {flag} {wanted}"
+    return text

@@ -1,4 +1,4 @@
-"""What Fast DDS is told by its environment, so that images arrive and others are found soon."""
+"""Environment variables for Fast DDS, for large images and quick discovery."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from typing import Dict
 
 from ament_index_python.packages import get_package_share_directory
 
-#: Where Fast DDS is older than 3.0, and reads its profiles from a variable with the older name.
+#: Distributions with a Fast DDS before 3.0, whose variable for profiles has the older name.
 OLDER = ("humble", "iron", "jazzy")
-#: Its own transports with shared memory that is large enough for images. Humble does not know it.
+#: Its default transports with shared memory that is large enough for images; not in Humble.
 SHARED_MEMORY = "DEFAULT?sockets_size=8MB"
 #: Images by shared memory, all else by TCP; for images from another machine.
 LARGE_DATA = "LARGE_DATA"
 
 
 def environment() -> Dict[str, str]:
-    """Return the variables to set: those that the user has not. Other middlewares ignore them.
+    """Return the variables to set that the user has not set; other middlewares ignore them.
 
-    By default Fast DDS loses large images, and may take three seconds to find others. The README
+    By default Fast DDS loses large images, and discovery may take three seconds. The README
     compares its transports.
     """
     distribution = os.environ.get("ROS_DISTRO")
     name = "FASTRTPS" if distribution in OLDER else "FASTDDS"
     profile = Path(get_package_share_directory("esr_ros")) / "config" / "fastdds.xml"
-    wanted = {
+    variables = {
         "FASTDDS_BUILTIN_TRANSPORTS": LARGE_DATA if distribution == "humble" else SHARED_MEMORY,
         f"{name}_DEFAULT_PROFILES_FILE": str(profile),
     }
-    return {name: value for name, value in wanted.items() if name not in os.environ}
+    return {name: value for name, value in variables.items() if name not in os.environ}

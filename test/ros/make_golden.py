@@ -15,7 +15,7 @@ from vision_msgs.msg import Detection2DArray
 
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotation.annotate import AnnotationJob, annotate
-from esr_ros.annotation.executors import ThreadExecutor
+from esr_ros.annotation.executors import thread_executor
 from esr_ros.bags.reader import BagReader
 from esr_ros.demo.photo_bag import record
 from esr_ros.demo.scene import Scene
@@ -43,11 +43,8 @@ def answered(bag: Path, output: Path) -> Told:
     """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
     options = PipelineOptions()
     pipeline = EmotionPipeline(options)
-    engine = ThreadExecutor(options, pipeline.model, keep_rgb=False)
-    try:
-        annotate(bag, output, AnnotationJob(options), pipeline, engine)
-    finally:
-        engine.close()
+    with thread_executor(options, pipeline.model, keep_rgb=False) as executor:
+        annotate(bag, output, AnnotationJob(options), pipeline, executor)
     told: Told = {topic: [] for topic in KINDS}
     with BagReader(output) as answers:
         wanted = [each for each in answers.connections if each.topic in KINDS]

@@ -14,10 +14,13 @@ from builtin_interfaces.msg import Time
 from commands import esr, refusal
 from numpy.typing import NDArray
 from rclpy.serialization import serialize_message
+from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2 import StoragePlugin, Writer
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
-from esr_ros.annotation.worker import IMAGE
+from esr_ros.bags import cdr, message_definitions
+from esr_ros.bags.cdr import IMAGE
 from esr_ros.bags.emotion_recording import EMOTIONS
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.messages import image
@@ -31,7 +34,7 @@ BEGIN_S = 1_700_000_000
 
 @pytest.fixture(scope="module")
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bag with nobody, one face, two, nobody, as `esr annotate` answers it."""
+    """A bag with no face, one, two, none, annotated by `esr annotate`."""
     folder = tmp_path_factory.mktemp("bags")
     record(folder / "walk", Scene(SCENES, rate_hz=8.0), compressed=True)
     done = esr(folder, "annotate", "walk")
@@ -46,7 +49,7 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 
 def data_of(path: Path) -> Any:
-    """What the page's JavaScript is told."""
+    """Return the data of the page's JavaScript."""
     text = path.read_text(encoding="ascii")
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     return json.loads(found)
@@ -56,18 +59,18 @@ def test_browser_shows_who_was_there(annotated: Path, tmp_path: Path, browser: A
     done = esr(tmp_path, "report", annotated)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "report.html: 3 faces in 44 images of 5.4 s\n"
-    told = data_of(tmp_path / "report.html")
-    assert (told["title"], told["images"], told["without_face"]) == ("walk_emotions", 44, 12)
-    assert (told["offered"], told["unanswered"], told["latencies_s"]) == (44, 0, None)
-    assert told["feeds"][0]["source"] == "/emotion"
-    assert [face["images"] for face in told["faces"]] == [16, 16, 16]
+    fields = data_of(tmp_path / "report.html")
+    assert (fields["title"], fields["images"], fields["without_face"]) == ("walk_emotions", 44, 12)
+    assert (fields["offered"], fields["unanswered"], fields["latencies_s"]) == (44, 0, None)
+    assert fields["feeds"][0]["source"] == "/emotion"
+    assert [face["images"] for face in fields["faces"]] == [16, 16, 16]
     browser.open(tmp_path / "report.html")
     assert browser.complaints() == []
     widths = browser.run("return [...document.images].map((each) => each.naturalWidth)")
     assert len(widths) == 3
     assert min(widths) > 60
     words = browser.run("return document.body.innerText")
-    assert "made from the bag by esr annotate, so there is no latency to tell" in words
+    assert "made from the bag by esr annotate, so there is no latency to report" in words
     assert "2023-11-14" in words
     assert "NaN" not in words
 
@@ -75,14 +78,14 @@ def test_browser_shows_who_was_there(annotated: Path, tmp_path: Path, browser: A
 def test_a_single_file_and_a_bag_without_its_images(annotated: Path, tmp_path: Path) -> None:
     done = esr(tmp_path, "report", annotated / "walk_emotions.mcap", "--title", "One file")
     assert done.returncode == 0, done.stderr
-    told = data_of(tmp_path / "report.html")
-    assert (told["title"], told["offered"], told["latencies_s"]) == ("One file", 44, None)
+    fields = data_of(tmp_path / "report.html")
+    assert (fields["title"], fields["offered"], fields["latencies_s"]) == ("One file", 44, None)
     esr(tmp_path, "annotate", annotated.parent / "walk", "-o", "bare", "--without-originals")
     done = esr(tmp_path, "report", "bare", "--overwrite")
     assert done.returncode == 0, done.stderr
-    told = data_of(tmp_path / "report.html")
-    assert (told["images"], told["offered"]) == (44, None)
-    assert [face["picture"] for face in told["faces"]] == [None] * 3
+    fields = data_of(tmp_path / "report.html")
+    assert (fields["images"], fields["offered"]) == (44, None)
+    assert [face["picture"] for face in fields["faces"]] == [None] * 3
 
 
 def emotion(label: str = "happy") -> Emotion:
@@ -108,8 +111,8 @@ def live(path: Path, photograph: NDArray[Any], late_ns: int, topics: tuple[str, 
                 writer.put(images[name], time_ns + late_ns, picture)
                 if i % 4:
                     array = EmotionArray(header=header, emotions=[emotion(label)])
-                    said = serialize_message(array)
-                    writer.put(answers[name], time_ns + late_ns + 20_000_000, said)
+                    error = serialize_message(array)
+                    writer.put(answers[name], time_ns + late_ns + 20_000_000, error)
     return path
 
 
@@ -117,9 +120,9 @@ def test_recorded_live_it_has_latency_and_drops(tmp_path: Path, photograph: NDAr
     live(tmp_path / "live", photograph, 5_000_000, ("/emotion",))
     done = esr(tmp_path, "report", "live", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["latencies_s"]["p50"] == pytest.approx(0.025)
-    assert (told["offered"], told["unanswered"], told["notes"]) == (12, 3, [])
+    fields = json.loads(done.stdout)
+    assert fields["latencies_s"]["p50"] == pytest.approx(0.025)
+    assert (fields["offered"], fields["unanswered"], fields["notes"]) == (12, 3, [])
     (change,) = data_of(tmp_path / "report.html")["changes"]
     assert (change["before"], change["after"]) == ("happy", "sad")
     assert change["picture"].startswith("data:image/jpeg")
@@ -127,9 +130,9 @@ def test_recorded_live_it_has_latency_and_drops(tmp_path: Path, photograph: NDAr
 
 def test_another_clock_is_no_latency(tmp_path: Path, photograph: NDArray[Any]) -> None:
     live(tmp_path / "replayed", photograph, 10**16, ("/emotion",))
-    told = json.loads(esr(tmp_path, "report", "replayed", "--json").stdout)
-    assert told["latencies_s"] is None
-    assert "another clock" in told["notes"][0]
+    fields = json.loads(esr(tmp_path, "report", "replayed", "--json").stdout)
+    assert fields["latencies_s"] is None
+    assert "another clock" in fields["notes"][0]
     assert data_of(tmp_path / "report.html")["faces"][0]["picture"]
 
 
@@ -143,22 +146,22 @@ def test_images_without_stamps_have_the_time_of_the_recording(
             writer.put(images, BEGIN_S * 10**9 + i * 10**8, picture)
     assert esr(tmp_path, "annotate", "walk").returncode == 0
     assert esr(tmp_path, "report", "walk_emotions").returncode == 0
-    told = data_of(tmp_path / "report.html")
-    assert told["duration_s"] == pytest.approx(0.3)
-    assert told["faces"][0]["picture"]
+    fields = data_of(tmp_path / "report.html")
+    assert fields["duration_s"] == pytest.approx(0.3)
+    assert fields["faces"][0]["picture"]
 
 
 def test_several_topics_are_chosen_from(tmp_path: Path, photograph: NDArray[Any]) -> None:
     names = ("/left/emotion", "/right/emotion")
     live(tmp_path / "both", photograph, 0, names)
-    said = refusal(esr(tmp_path, "report", "both"))
-    assert "has several emotion topics; give --topic /left/emotion, --topic /right" in said
+    error = refusal(esr(tmp_path, "report", "both"))
+    assert "has several emotion topics; give --topic /left/emotion, --topic /right" in error
     done = esr(tmp_path, "report", "both", "--topic", names[0], "--topic", names[1])
     assert done.returncode == 0, done.stderr
-    told = data_of(tmp_path / "report.html")
-    assert {feed["source"] for feed in told["feeds"]} == set(names)
-    assert (told["offered"], told["images"]) == (24, 18)
-    assert all(face["picture"] for face in told["faces"])
+    fields = data_of(tmp_path / "report.html")
+    assert {feed["source"] for feed in fields["feeds"]} == set(names)
+    assert (fields["offered"], fields["images"]) == (24, 18)
+    assert all(face["picture"] for face in fields["faces"])
 
 
 def test_of_a_damaged_bag_what_can_be_read(annotated: Path, tmp_path: Path) -> None:
@@ -168,19 +171,39 @@ def test_of_a_damaged_bag_what_can_be_read(annotated: Path, tmp_path: Path) -> N
     done = esr(tmp_path, "report", "cut")
     assert done.returncode == 0, done.stderr
     assert done.stderr.startswith("esr report: cut: damaged: ")
-    told = data_of(tmp_path / "report.html")
-    assert 0 < told["images"] < 44
-    assert any("Damaged: " in each for each in told["notes"])
+    fields = data_of(tmp_path / "report.html")
+    assert 0 < fields["images"] < 44
+    assert any("Damaged: " in each for each in fields["notes"])
+
+
+def test_bag_of_a_version_without_branches_evaluated(tmp_path: Path) -> None:
+    """Its own definition counts, which lacks the last field of a face."""
+    installed = message_definitions.installed(EMOTIONS)
+    assert installed is not None
+    assert "uint8 branches_evaluated" in installed.data
+    lines = [line for line in installed.data.splitlines() if "uint8 branches_eval" not in line]
+    older = MessageDefinition(MessageDefinitionFormat.MSG, "\n".join(lines))
+    with Writer(tmp_path / "older", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        digest = message_definitions.type_hash(EMOTIONS, older)
+        topic = writer.add_connection("/emotion", EMOTIONS, msgdef=older.data, rihs01=digest)
+        for i in range(3):
+            header = Header(stamp=Time(sec=BEGIN_S + i))
+            data = cdr.write(EmotionArray(header=header, emotions=[emotion()]), EMOTIONS)
+            writer.write(topic, (BEGIN_S + i) * 10**9, data[:-1])
+    done = esr(tmp_path, "report", "older", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    summary = json.loads(done.stdout)
+    assert (summary["images"], len(summary["faces"])) == (3, 1)
 
 
 def test_messages_that_are_none_are_left_out(tmp_path: Path) -> None:
     with BagWriter(tmp_path / "odd", "mcap") as writer:
-        told = writer.offer("/emotion", EMOTIONS)
+        fields = writer.offer("/emotion", EMOTIONS)
         header = Header(stamp=Time(sec=BEGIN_S))
         good = serialize_message(EmotionArray(header=header, emotions=[emotion()]))
         unknown = EmotionArray(header=header, emotions=[emotion("bored")])
         for i, data in enumerate([good, b"", good[:40], b"\xff" * 90, serialize_message(unknown)]):
-            writer.put(told, BEGIN_S * 10**9 + i, data)
+            writer.put(fields, BEGIN_S * 10**9 + i, data)
     done = esr(tmp_path, "report", "odd")
     assert done.returncode == 0, done.stderr
     assert done.stderr == "esr report: odd: damaged: 4 of the messages on /emotion cannot be read\n"
@@ -200,7 +223,7 @@ def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "no.mcap").write_bytes(b"no bag" * 99)
     (tmp_path / "faces.csv").write_text("")
-    for arguments, said in (
+    for arguments, error in (
         (
             (walk,),
             "no emotions in it, only sensor_msgs/msg/CompressedImage; run 'esr annotate",
@@ -211,5 +234,5 @@ def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
         (("gone.db3",), "gone.db3: there is no such bag"),
         (("faces.csv", "--topic", "/emotion"), "--topic is of bags; faces.csv has none"),
     ):
-        assert said in refusal(esr(tmp_path, "report", *arguments))
+        assert error in refusal(esr(tmp_path, "report", *arguments))
     assert not (tmp_path / "report.html").exists()

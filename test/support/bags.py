@@ -12,15 +12,15 @@ from esr_ros.bags.writer import BagWriter
 from esr_ros.demo.photo_bag import record
 from esr_ros.demo.scene import Scene
 
-#: Nobody, one face, two, nobody; 42 images.
-PLAY = Scene(((0.4, 0), (2.0, 1), (1.0, 2), (0.8, 0)), rate_hz=10.0)
+#: No face, one, two, none; 42 images.
+SCENE = Scene(((0.4, 0), (2.0, 1), (1.0, 2), (0.8, 0)), rate_hz=10.0)
 
 
 def recorded(
-    path: Path, play: Scene = PLAY, compressed: bool = True, storage: str = "mcap"
+    path: Path, scene: Scene = SCENE, compressed: bool = True, storage: str = "mcap"
 ) -> Path:
-    """Record a play, in the form that takes least room."""
-    record(path, play, compressed, storage)
+    """Record a scene, by default in the smallest form."""
+    record(path, scene, compressed, storage)
     return path
 
 
@@ -44,7 +44,7 @@ def emotions(path: Path, topic: str = "/emotion") -> List[Any]:
 
 
 def with_topics(path: Path, source: Path, topics: Dict[str, str]) -> Path:
-    """Write a bag's messages anew: those of each topic on another."""
+    """Copy a bag with each topic renamed."""
     with BagReader(source) as bag, BagWriter(path, bag.storage) as writer:
         made = {
             each.topic: writer.offer(topics[each.topic], each.msgtype) for each in bag.connections

@@ -10,7 +10,7 @@ import subprocess
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import bags
 import numpy as np
@@ -26,8 +26,9 @@ from std_msgs.msg import Header
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.annotation.worker import COMPRESSED, AnalysisRecord, AnalysisWorker, RecordedImage
+from esr_ros.annotation.worker import AnalysisRecord, RecordedImage, analyze
 from esr_ros.bags import cdr
+from esr_ros.bags.cdr import COMPRESSED
 from esr_ros.bags.reader import BagReader
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions import messages
@@ -60,16 +61,16 @@ def long_walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def report(done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:
     assert done.returncode == 0, done.stderr
-    told: Dict[str, Any] = json.loads(done.stdout)
-    return told
+    summary: Dict[str, Any] = json.loads(done.stdout)
+    return summary
 
 
 def test_each_image_is_answered_as_the_pipeline_does(walk: Path, annotated: Path) -> None:
-    told = bags.content(annotated)
-    assert set(told) == {TOPIC, *OWN}
-    assert told[TOPIC] == bags.content(walk)[TOPIC]
+    summary = bags.content(annotated)
+    assert set(summary) == {TOPIC, *OWN}
+    assert summary[TOPIC] == bags.content(walk)[TOPIC]
     pipeline, stream = EmotionPipeline(), StreamState()
-    for (time_ns, data), (answer_ns, answer) in zip(told[TOPIC], told["/emotion"]):
+    for (time_ns, data), (answer_ns, answer) in zip(summary[TOPIC], summary["/emotion"]):
         image = cdr.read(data, "sensor_msgs/msg/CompressedImage")
         stamp = image.header.stamp
         rgb = decode(image)
@@ -79,7 +80,7 @@ def test_each_image_is_answered_as_the_pipeline_does(walk: Path, annotated: Path
         array = messages.emotion_array(header, expected.faces, rgb.shape)
         assert answer == cdr.write(array, "esr_ros/msg/EmotionArray")
         assert answer_ns == time_ns
-    events = [cdr.read(data, "esr_ros/msg/EmotionEvent") for _, data in told["/emotion/events"]]
+    events = [cdr.read(data, "esr_ros/msg/EmotionEvent") for _, data in summary["/emotion/events"]]
     assert [event.face_id for event in events if event.type == 0] == [1, 2, 3]
 
 
@@ -136,7 +137,7 @@ def test_annotated_images(walk: Path, tmp_path: Path) -> None:
 
 
 def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
-    """All that the node understands, and what it does not is counted."""
+    """All encodings of the node are processed, others are counted."""
     rgb = SceneRenderer(Scene(((1.0, 1),))).draw(0)
     good = messages.image(Header(), rgb)
     grey = Image(height=480, width=640, encoding="mono8", step=700)
@@ -150,11 +151,11 @@ def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
         for number, data in enumerate([*contents, b"", b"\0\1\0\0no message", contents[0][:5000]]):
             writer.put(topic, 10**18 + number * 10**8, data)
     done = esr(tmp_path, "annotate", "mixed", "--json")
-    told = report(done)
-    assert (told["images"], told["answered"], told["undecodable"]) == (6, 2, 4)
-    assert "encoding 'strange' is unknown" in told["first_error"]
+    summary = report(done)
+    assert (summary["images"], summary["answered"], summary["undecodable"]) == (6, 2, 4)
+    assert "encoding 'strange' is unknown" in summary["first_error"]
     assert "4 of 6 images cannot be decoded; the first: encoding 'strange'" in done.stderr
-    # Without a stamp an image is of the time of its recording: it is one face, seen twice.
+    # Without a stamp an image is of the time of its recording: it is one face in two images.
     faces = [
         [face.face_id for face in each.emotions]
         for each in bags.emotions(tmp_path / "mixed_emotions")
@@ -162,7 +163,7 @@ def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
     assert faces == [[1], [1]]
 
 
-#: Two cameras that see the same.
+#: Two cameras with the same images.
 SIDES = ("/left/image_raw/compressed", "/right/image_raw/compressed")
 
 
@@ -180,14 +181,14 @@ def both(walk: Path) -> Path:
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_two_cameras(both: Path, tmp_path: Path, detect_every: int) -> None:
     """Each is answered as it would be alone."""
-    said = refusal(esr(tmp_path, "annotate", both))
-    assert said == (
+    error = refusal(esr(tmp_path, "annotate", both))
+    assert error == (
         f"esr annotate: {both}: has several image topics; give --topic /left/image_raw/compressed, "
         "--topic /right/image_raw/compressed"
     )
     own = ["--detect-every", detect_every, "--json", "--topic", SIDES[0]]
-    told = report(esr(tmp_path, "annotate", both, "-o", "out", *own, "--topic", SIDES[1]))
-    assert told["answered"] == 84
+    summary = report(esr(tmp_path, "annotate", both, "-o", "out", *own, "--topic", SIDES[1]))
+    assert summary["answered"] == 84
     content = bags.content(tmp_path / "out")
     assert content["/left/emotion"] == content["/right/emotion"]
     one = report(esr(tmp_path, "annotate", both, "-o", "one", *own))
@@ -196,7 +197,7 @@ def test_two_cameras(both: Path, tmp_path: Path, detect_every: int) -> None:
 
 
 def test_a_bag_is_answered_as_if_there_were_no_other(tmp_path: Path) -> None:
-    """Nobody is followed from the end of a bag into the next one."""
+    """No face is tracked from the end of a bag into the next one."""
     for name in ("first", "second"):
         bags.recorded(tmp_path / name, Scene(((1.2, 1),), rate_hz=10.0))
     words = ("--detect-every", "10", "--json")
@@ -207,30 +208,25 @@ def test_a_bag_is_answered_as_if_there_were_no_other(tmp_path: Path) -> None:
 
 
 class Stopping:
-    """An engine that is stopped at a batch, and knows what it was given."""
+    """An executor that is interrupted at a batch, and keeps its input."""
 
     workers = 1
 
     def __init__(self, pipeline: EmotionPipeline, batches: int = 10**6) -> None:
         self.given: List[Sequence[RecordedImage]] = []
-        self._watcher = AnalysisWorker(pipeline.options, pipeline.model)
+        self._pipeline = EmotionPipeline(pipeline.options, pipeline.model)
         self._batches = batches
 
-    def submit(self, images: Sequence[RecordedImage]) -> List[AnalysisRecord]:
+    def submit(self, images: Sequence[RecordedImage]) -> Callable[[], List[AnalysisRecord]]:
         if len(self.given) == self._batches:
             raise KeyboardInterrupt
         self.given.append(images)
-        return self._watcher.look(images)
-
-    def result(self, ticket: List[AnalysisRecord]) -> List[AnalysisRecord]:
-        return ticket
-
-    def close(self) -> None:
-        pass
+        records = analyze(self._pipeline, images)
+        return lambda: records
 
 
 def test_going_on_with_two_cameras(both: Path, tmp_path: Path) -> None:
-    """Of each camera only the images since a detection are looked at again."""
+    """Only the images of each camera since its last detection are analyzed again."""
     with BagReader(both) as bag, BagWriter(tmp_path / "bag", "mcap") as writer:
         made = {each.topic: writer.offer(each.topic, COMPRESSED) for each in bag.connections}
         for number, (connection, time_ns, data) in enumerate(bag.messages(bag.connections)):
@@ -238,17 +234,17 @@ def test_going_on_with_two_cameras(both: Path, tmp_path: Path) -> None:
                 writer.put(made[connection.topic], time_ns, b"" if spoilt else data)
     options = PipelineOptions(detect_every=4)
     pipeline = EmotionPipeline(options)
-    order = AnnotationJob(options, SIDES, resume=True)
+    job = AnnotationJob(options, SIDES, resume=True)
 
-    def run(output: str, engine: Stopping) -> AnnotationReport:
-        return annotate(tmp_path / "bag", tmp_path / output, order, pipeline, engine)
+    def run(output: str, executor: Stopping) -> AnnotationReport:
+        return annotate(tmp_path / "bag", tmp_path / output, job, pipeline, executor)
 
     run("whole", Stopping(pipeline))
     with pytest.raises(KeyboardInterrupt):
         run("out", Stopping(pipeline, 9))
-    told = run("out", engine := Stopping(pipeline))
-    assert (told.resumed, told.images, told.undecodable) == (7 * 8, 124, 40)
-    again = engine.given[0]
+    summary = run("out", executor := Stopping(pipeline))
+    assert (summary.resumed, summary.images, summary.undecodable) == (7 * 8, 124, 40)
+    again = executor.given[0]
     assert 2 <= len(again) <= 2 * 4
     assert all(image.data for image in again)
     assert bags.content(tmp_path / "out") == bags.content(tmp_path / "whole")
@@ -261,10 +257,10 @@ def test_images_of_an_earlier_run_are_not_kept(tmp_path: Path) -> None:
         for number in range(14 * 8):
             writer.put(topic, 10**18 + number * 10**8, bytes(10**6))
     pipeline = EmotionPipeline()
-    order = AnnotationJob(pipeline.options, originals=False, resume=True)
+    job = AnnotationJob(pipeline.options, originals=False, resume=True)
 
-    def run(engine: Stopping) -> AnnotationReport:
-        return annotate(tmp_path / "bag", tmp_path / "out", order, pipeline, engine)
+    def run(executor: Stopping) -> AnnotationReport:
+        return annotate(tmp_path / "bag", tmp_path / "out", job, pipeline, executor)
 
     with pytest.raises(KeyboardInterrupt):
         run(Stopping(pipeline, 13))
@@ -284,9 +280,11 @@ def test_many_small_messages_between_images(walk: Path, annotated: Path, tmp_pat
             for tick in range(25_000 * (image == 9)):
                 writer.put(ticks, time_ns + tick, b"\0\1\0\0\0")
     pipeline = EmotionPipeline()
-    engine = Stopping(pipeline)
-    annotate(tmp_path / "bag", tmp_path / "out", AnnotationJob(pipeline.options), pipeline, engine)
-    assert [len(images) for images in engine.given] == [8, 2, 0, 8, 8, 8, 8]
+    executor = Stopping(pipeline)
+    annotate(
+        tmp_path / "bag", tmp_path / "out", AnnotationJob(pipeline.options), pipeline, executor
+    )
+    assert [len(images) for images in executor.given] == [8, 2, 0, 8, 8, 8, 8]
     made, given = (bags.content(tmp_path / name) for name in ("out", "bag"))
     assert (made[TOPIC], made["/tick"]) == (given[TOPIC], given["/tick"])
     assert made["/emotion"] == bags.answers(annotated)["/emotion"]
@@ -298,9 +296,9 @@ def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: 
     bags.damaged(whole, tmp_path / "cut", keep=0.5)
     esr(tmp_path, "annotate", "whole")
     done = esr(tmp_path, "annotate", "cut", "--json")
-    told = report(done)
-    assert 15 < told["answered"] < 60
-    assert len(told["damage"]) >= 1
+    summary = report(done)
+    assert 15 < summary["answered"] < 60
+    assert len(summary["damage"]) >= 1
     assert done.stderr.startswith("esr annotate: cut: damaged: whole.")
     cut, full = (
         bags.content(tmp_path / f"{name}_emotions")["/emotion"] for name in ("cut", "whole")
@@ -326,8 +324,8 @@ def test_images_that_a_bag_counts_but_lacks(walk: Path, annotated: Path, tmp_pat
     }.items():
         bag = bags.damaged(walk, tmp_path / f"counts_{count}")
         counted(bag, TOPIC, count)
-        told = report(esr(tmp_path, "annotate", bag, "-o", f"out_{count}", "--json"))
-        assert (told["answered"], told["damage"]) == (42, damage)
+        summary = report(esr(tmp_path, "annotate", bag, "-o", f"out_{count}", "--json"))
+        assert (summary["answered"], summary["damage"]) == (42, damage)
         assert bags.answers(tmp_path / f"out_{count}") == bags.answers(annotated)
 
 
@@ -340,8 +338,8 @@ def test_no_image_can_be_read(tmp_path: Path, ticks: int) -> None:
             writer.put(tick, 10**18 + number, b"\0\1\0\0\0")
     counted(tmp_path / "bag", TOPIC, 60)
     counted(tmp_path / "bag", "/tick", 7)
-    said = refusal(esr(tmp_path, "annotate", "bag"))
-    assert said == (
+    error = refusal(esr(tmp_path, "annotate", "bag"))
+    assert error == (
         f"esr annotate: bag: there are no images on {TOPIC} (metadata.yaml counts 60 messages on "
         f"{TOPIC}, but 0 are there; metadata.yaml counts 7 messages on /tick, but {ticks} are "
         "there)"
@@ -362,10 +360,10 @@ class Run:
             text=True,
         )
 
-    def wait_for_journal(self, size: int = 60_000) -> None:
-        journal = self.folder / "out.part" / "journal"
+    def wait_for_log(self, size: int = 60_000) -> None:
+        log = self.folder / "out.part" / "journal"
         deadline_s = time.monotonic() + 60
-        while not journal.exists() or journal.stat().st_size < size:
+        while not log.exists() or log.stat().st_size < size:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < deadline_s
             time.sleep(0.01)
@@ -384,11 +382,11 @@ class Run:
             below += [child for child, parent in parents.items() if parent == each]
         return below[1:]
 
-    def told(self) -> Dict[str, Any]:
+    def summary(self) -> Dict[str, Any]:
         out, err = self.process.communicate(timeout=120)
         assert self.process.returncode == 0, err
-        told: Dict[str, Any] = json.loads(out)
-        return told
+        summary: Dict[str, Any] = json.loads(out)
+        return summary
 
 
 @pytest.fixture(scope="module")
@@ -404,18 +402,21 @@ def test_a_run_that_was_stopped_goes_on(
 ) -> None:
     words = [long_walk, "-o", "out", "--detect-every", detect_every]
     run = Run(tmp_path, *words)
-    run.wait_for_journal()
+    run.wait_for_log()
     run.process.send_signal(signal_number)
     err = run.process.communicate(timeout=60)[1]
     assert run.process.returncode == (130 if signal_number == signal.SIGINT else -9)
     if signal_number == signal.SIGINT:
-        assert err.splitlines()[-1] == "esr annotate: stopped; the same with --resume goes on"
+        assert (
+            err.splitlines()[-1]
+            == "esr annotate: stopped; the same command with --resume continues"
+        )
         assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
     assert not (tmp_path / "out").exists()
-    said = refusal(esr(tmp_path, "annotate", *words))
-    assert "out.part is there, of an earlier run; go on with --resume" in said
-    said = refusal(esr(tmp_path, "annotate", *words, "--resume", "--min-score", 0.7))
-    assert "was begun with another min_score" in said
+    error = refusal(esr(tmp_path, "annotate", *words))
+    assert "out.part is left of an earlier run; continue with --resume" in error
+    error = refusal(esr(tmp_path, "annotate", *words, "--resume", "--min-score", 0.7))
+    assert "was started with another min_score" in error
     done = report(esr(tmp_path, "annotate", *words, "--resume", "--json"))
     assert 100 < done["resumed"] < 900
     assert [each.name for each in tmp_path.iterdir()] == ["out"]
@@ -426,30 +427,30 @@ def test_a_run_that_was_stopped_goes_on(
         assert bags.answers(tmp_path / "out") == bags.answers(tmp_path / "at_once")
 
 
-@pytest.mark.parametrize("engine", [["--jobs", "2"], ["--engine", "ray"]], ids=["jobs", "ray"])
+@pytest.mark.parametrize("executor", [["--jobs", "2"], ["--engine", "ray"]], ids=["jobs", "ray"])
 def test_a_worker_that_dies_is_replaced(
-    long_walk: Path, tmp_path: Path, long_answers: Any, engine: List[str]
+    long_walk: Path, tmp_path: Path, long_answers: Any, executor: List[str]
 ) -> None:
-    run = Run(tmp_path, long_walk, "-o", "out", "--json", *engine)
-    run.wait_for_journal()
+    run = Run(tmp_path, long_walk, "-o", "out", "--json", *executor)
+    run.wait_for_log()
     killed = 0
     for child in run.children():
         command = Path(f"/proc/{child}/cmdline").read_bytes()
         # Python's own processes, or Ray's workers at this task; not the cluster's servants.
-        is_worker = b"spawn_main" in command or b"ray::look" in command
+        is_worker = b"spawn_main" in command or b"ray::analyze_batch" in command
         if is_worker and killed == 0:
             os.kill(child, signal.SIGKILL)
             killed += 1
     assert killed == 1
-    assert run.told()["answered"] == 900
+    assert run.summary()["answered"] == 900
     assert bags.answers(tmp_path / "out") == long_answers
 
 
 def test_only_one_run_at_a_time(long_walk: Path, tmp_path: Path) -> None:
     run = Run(tmp_path, long_walk, "-o", "out")
-    run.wait_for_journal()
-    said = refusal(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume"))
-    assert "another run is writing this annotation" in said
+    run.wait_for_log()
+    error = refusal(esr(tmp_path, "annotate", long_walk, "-o", "out", "--resume"))
+    assert "another run is writing this annotation" in error
     run.process.send_signal(signal.SIGTERM)
     run.process.communicate(timeout=60)
     assert run.process.returncode == 130
@@ -465,9 +466,9 @@ def test_a_full_disk(long_walk: Path, tmp_path: Path, storage: str) -> None:
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, 20 << 20)),
     )
-    said = refusal(done)
-    assert "out" in said
-    assert "--resume" in said
+    error = refusal(done)
+    assert "out" in error
+    assert "--resume" in error
     assert [each.name for each in (tmp_path / "out.part").iterdir()] == ["journal"]
     words = ("annotate", long_walk, "-o", "out", "--storage", storage, "--resume", "--json")
     assert report(esr(tmp_path, *words))["resumed"] > 100
@@ -478,16 +479,16 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
     report(esr(tmp_path, *words, "--json"))
     assert "out exists; give --overwrite, or another --output" in refusal(esr(tmp_path, *words))
     assert report(esr(tmp_path, *words, "--json", "--resume"))["is_done_before"]
-    said = refusal(esr(tmp_path, *words, "--resume", "--smoothing-s", "0"))
-    assert "out was made with another smoothing_s; give --overwrite" in said
-    told = report(esr(tmp_path, *words, "--json", "--overwrite", "--smoothing-s", "0"))
-    assert told["answered"] == 42
+    error = refusal(esr(tmp_path, *words, "--resume", "--smoothing-s", "0"))
+    assert "out was made with another smoothing_s; give --overwrite" in error
+    summary = report(esr(tmp_path, *words, "--json", "--overwrite", "--smoothing-s", "0"))
+    assert summary["answered"] == 42
     assert bags.answers(tmp_path / "out")["/emotion"] != bags.answers(annotated)["/emotion"]
     (tmp_path / "mine").mkdir()
-    said = refusal(esr(tmp_path, "annotate", walk, "-o", "mine", "--resume"))
-    assert "mine exists and is not of this command" in said
-    said = refusal(esr(tmp_path, "annotate", "out", "-o", "again"))
-    assert "out has /emotion already; give --emotion-topic another, or --without-originals" in said
+    error = refusal(esr(tmp_path, "annotate", walk, "-o", "mine", "--resume"))
+    assert "mine exists and is not of this command" in error
+    error = refusal(esr(tmp_path, "annotate", "out", "-o", "again"))
+    assert "out has /emotion already; give --emotion-topic another, or --without-originals" in error
     words = ("annotate", "out", "-o", "again", "--emotion-topic", "again", "--json")
     assert report(esr(tmp_path, *words))["answered"] == 42
     assert bags.content(tmp_path / "again")["/again"] == bags.answers(annotated)["/emotion"]
@@ -497,14 +498,14 @@ def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> N
 def test_another_bag_of_the_same_name_and_size(walk: Path, tmp_path: Path, flip: float) -> None:
     """Done or half done, nothing of one bag is taken for another's."""
     pipeline = EmotionPipeline()
-    order = AnnotationJob(pipeline.options, resume=True)
-    annotate(walk, tmp_path / "done", order, pipeline, Stopping(pipeline))
+    job = AnnotationJob(pipeline.options, resume=True)
+    annotate(walk, tmp_path / "done", job, pipeline, Stopping(pipeline))
     with pytest.raises(KeyboardInterrupt):
-        annotate(walk, tmp_path / "half", order, pipeline, Stopping(pipeline, 5))
+        annotate(walk, tmp_path / "half", job, pipeline, Stopping(pipeline, 5))
     other = bags.damaged(walk, tmp_path / "other", flip=flip)
-    for output, said in {"done": "done was made", "half": "half.part: was begun"}.items():
+    for output, error in {"done": "done was made", "half": "half.part: was started"}.items():
         words = ("annotate", other, "-o", output, "--resume")
-        assert f"{said} with another bag;" in refusal(esr(tmp_path, *words))
+        assert f"{error} with another bag;" in refusal(esr(tmp_path, *words))
 
 
 def test_nothing_else_is_ever_removed(walk: Path, tmp_path: Path) -> None:
@@ -528,8 +529,8 @@ def test_nothing_else_is_ever_removed(walk: Path, tmp_path: Path) -> None:
         (bag, "-o", folder / "notes.txt"),
         (bag, "-o", folder / "notes.txt" / ".."),
     ):
-        said = refusal(esr(folder, "annotate", *words, "--overwrite"))
-        assert "output" in said or "exists and is not of this command" in said, words
+        error = refusal(esr(folder, "annotate", *words, "--overwrite"))
+        assert "output" in error or "exists and is not of this command" in error, words
     assert {e: e.read_bytes() for e in tmp_path.rglob("*") if e.is_file()} == before
 
 
@@ -555,7 +556,7 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
 
 
 def test_bad_words(walk: Path, tmp_path: Path) -> None:
-    for words, said in {
+    for words, error in {
         ("nowhere",): "nowhere: there is no such bag",
         (walk, "--emotion-topic", "two words"): "'two words' is no name of a topic",
         (walk, "--emotion-topic", "/a//b"): "'/a//b' is no name of a topic",
@@ -563,12 +564,12 @@ def test_bad_words(walk: Path, tmp_path: Path) -> None:
         (walk, "--jobs", "0"): "--jobs must be from 1 to 1024, but got 0",
         (walk, "--jobs", "2", "--engine", "ray"): "--jobs is for this machine",
         (walk, "--jobs", "2", "--detect-every", "3"): "before: leave out --jobs, or give several",
-        (walk, walk): "another bag would be answered in",
+        (walk, walk): "another bag has the same output, ",
         (walk, "-o", walk): "--output would overwrite",
         (walk, "--model", "none.onnx"): "none.onnx: no such model file",
         (walk, "-o", "/proc/nowhere/out"): "/proc/nowhere",
     }.items():
-        assert said in refusal(esr(tmp_path, "annotate", *words)), words
+        assert error in refusal(esr(tmp_path, "annotate", *words)), words
     assert not list(tmp_path.iterdir())
 
 

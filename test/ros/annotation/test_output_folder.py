@@ -1,4 +1,4 @@
-"""Where an output may be made, and what of a user's is never lost there."""
+"""The places of an output, and the files of a user that are never lost there."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import bags
 import pytest
 
 from esr_core.errors import OptionError
-from esr_ros.annotation.output_folder import OutputFolder, note
+from esr_ros.annotation.output_folder import OutputFolder
 from esr_ros.annotation.resume_log import ResumeLog
+from esr_ros.bags.metadata import note
 from esr_ros.bags.writer import BagWriteError, BagWriter
 from esr_ros.demo.scene import Scene
 
@@ -20,13 +21,13 @@ SHORT = Scene(((0.2, 0),), rate_hz=10.0)
 
 def make(output: Path, source: Path, overwrite: bool = False, resume: bool = False) -> bool:
     """Make an empty output; returns whether it was needed."""
-    workshop = OutputFolder(output, source, ABOUT)
-    if not workshop.is_needed(overwrite, resume):
+    folder = OutputFolder(output, source, ABOUT)
+    if not folder.is_needed(overwrite, resume):
         return False
-    with workshop.opened(anew=overwrite and not resume):
-        with BagWriter(workshop.bag, "mcap") as writer:
+    with folder.opened(restart=overwrite and not resume):
+        with BagWriter(folder.bag, "mcap") as writer:
             writer.note('{"bag": "walk"}')
-        workshop.install()
+        folder.install()
     return True
 
 
@@ -77,14 +78,14 @@ def test_what_comes_to_the_place_meanwhile_is_not_lost(
 ) -> None:
     if is_there_before:
         make(tmp_path / "out", tmp_path / "walk")
-    workshop = OutputFolder(tmp_path / "out", tmp_path / "walk", ABOUT)
-    assert workshop.is_needed(overwrite=is_there_before, resume=False)
-    with workshop.opened():
-        with BagWriter(workshop.bag, "mcap"):
+    folder = OutputFolder(tmp_path / "out", tmp_path / "walk", ABOUT)
+    assert folder.is_needed(overwrite=is_there_before, resume=False)
+    with folder.opened():
+        with BagWriter(folder.bag, "mcap"):
             (tmp_path / "out").mkdir(exist_ok=True)
             (tmp_path / "out" / "notes.txt").write_text("mine")
         with pytest.raises(OptionError, match="out"):
-            workshop.install()
+            folder.install()
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
@@ -94,8 +95,8 @@ def test_after_a_kill_between_two_names_the_old_output_is_back(tmp_path: Path) -
     part.mkdir()
     ResumeLog(part / "journal", ABOUT).close()
     (tmp_path / "out").rename(part / "old")
-    workshop = OutputFolder(tmp_path / "out", tmp_path / "walk", ABOUT)
-    assert not workshop.is_needed(overwrite=False, resume=True)
+    folder = OutputFolder(tmp_path / "out", tmp_path / "walk", ABOUT)
+    assert not folder.is_needed(overwrite=False, resume=True)
     assert note(tmp_path / "out") == ABOUT
 
 

@@ -12,8 +12,8 @@ from std_msgs.msg import Header
 
 from esr_core.errors import ImageError
 from esr_core.pipeline import EmotionPipeline
-from esr_ros.annotation.worker import COMPRESSED, IMAGE
 from esr_ros.bags import cdr
+from esr_ros.bags.cdr import COMPRESSED, IMAGE
 from esr_ros.conversions import messages, vision_msgs
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.demo.scene import Scene, SceneRenderer

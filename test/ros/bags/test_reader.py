@@ -111,7 +111,7 @@ def test_a_folder_without_metadata_is_read(whole: Path, tmp_path: Path) -> None:
     assert bags.content(folder) == bags.content(whole / "sqlite3")
 
 
-def test_several_files_without_metadata_are_said_to_be_taken_together(
+def test_several_files_without_metadata_are_reported_as_taken_together(
     whole: Path, tmp_path: Path
 ) -> None:
     for name in ("a.db3", "b.db3"):
@@ -133,7 +133,7 @@ Rewritten = Callable[..., list[tuple[int, bytes]]]
 
 @pytest.fixture
 def rewritten(whole: Path, tmp_path: Path) -> Rewritten:
-    """Write the MCAP anew as Foxglove's library does it; returns what is in it then."""
+    """Write the MCAP again with Foxglove's library; returns its messages."""
 
     def write(
         channels: int = 1,
@@ -263,7 +263,7 @@ def test_a_chunk_that_cannot_be_decompressed_is_damage(
     assert left == [each for each in messages if each in left]
 
 
-def test_what_is_lost_without_a_word_is_said(whole: Path, tmp_path: Path) -> None:
+def test_what_is_lost_without_a_word_is_reported(whole: Path, tmp_path: Path) -> None:
     """A block of zeros in a chunk without a checksum, and a file that is not there."""
     zeroed = bags.damaged(whole / "mcap", tmp_path / "zeroed")
     file = bags.storage_file(zeroed)
@@ -316,7 +316,7 @@ def test_files_that_overlap_in_time_are_read_each_by_itself(
     assert second == [each for each in messages if each in second]
 
 
-def test_a_log_that_was_not_brought_in_is_said(whole: Path, tmp_path: Path) -> None:
+def test_a_log_that_was_not_brought_in_is_reported(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole / "sqlite3", tmp_path / "killed")
     file = bags.storage_file(tmp_path / "killed")
     file.with_name(file.name + "-wal").write_bytes(b"pages")
@@ -392,7 +392,7 @@ def test_no_bags(tmp_path: Path) -> None:
     (tmp_path / "picture.jpg").write_bytes(b"\xff\xd8")
     (tmp_path / "folder").mkdir()
     sqlite3.connect(tmp_path / "other.db3").execute("CREATE TABLE people (name)").connection.close()
-    for name, said in {
+    for name, error in {
         "nowhere": "there is no such bag",
         "text.mcap": "not a bag that can be read",
         "text.db3": "not a bag that can be read",
@@ -402,7 +402,7 @@ def test_no_bags(tmp_path: Path) -> None:
         "picture.jpg": "not a bag",
         "folder": "not a bag",
     }.items():
-        with pytest.raises(BagError, match=said):
+        with pytest.raises(BagError, match=error):
             BagReader(tmp_path / name)
 
 

@@ -77,7 +77,7 @@ CV_BRIDGE_KNOWS = (
     "bayer_gbrg8",
 )
 
-# Where in a 2x2 cell red and blue lie: (row, column).
+# Position of red and blue in a 2x2 cell: (row, column).
 BAYER = {
     "bayer_rggb8": ((0, 0), (1, 1)),
     "bayer_bggr8": ((1, 1), (0, 0)),
@@ -167,15 +167,15 @@ def test_jpeg() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "form", "said"),
+    ("content", "form", "error"),
     [
         (b"", "jpeg", "empty"),
         (b"no picture at all", "jpeg", "cannot be decoded"),
         (b"\x00" * 40, "16UC1; compressedDepth png", "depth"),
     ],
 )
-def test_bad_compressed(content: bytes, form: str, said: str) -> None:
-    with pytest.raises(ImageError, match=said):
+def test_bad_compressed(content: bytes, form: str, error: str) -> None:
+    with pytest.raises(ImageError, match=error):
         decode(compressed(content, form))
 
 
@@ -187,7 +187,7 @@ def lying(**changes: Any) -> Image:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "error"),
     [
         (lying(encoding="rgb9"), "encoding 'rgb9' is unknown; known are bgr8"),
         (lying(encoding=""), "encoding '' is unknown"),
@@ -205,8 +205,8 @@ def lying(**changes: Any) -> Image:
         (lying(encoding="bayer_rggb8", width=1, height=1, step=1), "multiple of 2"),
     ],
 )
-def test_image_that_lies(bad: Image, said: str) -> None:
-    with pytest.raises(ImageError, match=said):
+def test_inconsistent_image(bad: Image, error: str) -> None:
+    with pytest.raises(ImageError, match=error):
         decode(bad)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from std_msgs.msg import Header
@@ -38,6 +40,13 @@ def test_every_field() -> None:
     assert emotion.confidence == pytest.approx(0.6)
     assert emotion.probabilities.sum() == pytest.approx(1.0)
     assert (emotion.valence, emotion.arousal, emotion.agreement) == (0.5, -0.25, 0.75)
+    assert emotion.branches_evaluated == 4
+
+
+def test_branches_that_were_not_evaluated_are_not_counted() -> None:
+    early = replace(face([0, 0, 10, 10]), votes=np.array([1, 0, -1, -1]))
+    (emotion,) = emotion_array(Header(), [early], (48, 64, 3)).emotions
+    assert (emotion.branches_evaluated, emotion.agreement) == (2, 0.5)
 
 
 @pytest.mark.parametrize(

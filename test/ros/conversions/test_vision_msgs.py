@@ -69,7 +69,7 @@ def test_faces_of_another_detector_are_judged_at_their_stamp(
     assert face.detection_score == pytest.approx(0.9)
     assert (face.roi.x_offset, face.roi.width) == (round(286 - 44.5), pytest.approx(89, abs=1))
     number = me.send(message)
-    assert not me.spin_until(lambda: number in me.answers, 0.5), "nobody had found faces in it"
+    assert not me.spin_until(lambda: number in me.answers, 0.5), "it has no external detections"
     publisher.publish(found_in(number))
     assert me.spin_until(lambda: number in me.answers)
 
@@ -114,17 +114,17 @@ def test_images_without_stamps_have_no_counterpart(
     me = robot()
     message = to_image(np.ascontiguousarray(photograph[::8, ::8]))
 
-    def told() -> bool:
+    def is_reported() -> bool:
         me._images.publish(message)
         me.spin_until(lambda: False, 0.1)
         return int(me.diagnostics.get("unpaired", 0)) > 3
 
-    assert me.spin_until(told)
+    assert me.spin_until(is_reported)
     assert me.answers == {}
     assert me.spin_until(lambda: "dropped" in me.diagnostics["message"])
 
 
-def test_stamps_that_never_fit_are_told(
+def test_stamps_that_never_fit_are_reported(
     start: Any, robot: Any, photograph: Photo, to_image: Any
 ) -> None:
     node = start("-p", "reliability:=reliable", "-p", "detections_topic:=faces")

@@ -13,7 +13,7 @@ import pytest
 from programs import wait_until_begun
 from sensor_msgs.msg import Image
 
-from esr_ros.annotation.worker import RecordedImage, pixels
+from esr_ros.annotation.worker import RecordedImage
 from esr_ros.bags.reader import BagReader
 
 
@@ -36,7 +36,7 @@ def test_node_answers_it_and_it_ends_with_0(start: Any, robot: Any, stop: int) -
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_at_any_moment_it_ends_with_0(stop: int) -> None:
+def test_stopped_at_any_moment_it_ends_with_0(stop: int) -> None:
     for delay_s in (0.0, 0.2, 0.4, 0.6):
         camera = subprocess.Popen(["photo_camera"], stderr=subprocess.PIPE, text=True)
         wait_until_begun(camera)
@@ -47,22 +47,22 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(stop: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         (["nonsense"], "photo_camera: unknown: nonsense; ROS's arguments come after"),
         (["--ros-args", "-r", "x"], "photo_camera: cannot read remap rule: '-r x'"),
         (["--seconds", "4"], "photo_camera: --seconds and --compressed are of --bag"),
         (["--bag", "b", "--seconds", "nan"], "--seconds must be from 1 to 60, but got nan"),
         (["--bag", "gone/b"], "--bag: there is no folder "),
-        (["--bag", "."], "--bag: . is there already; remove it, or name another"),
+        (["--bag", "."], "--bag: . exists already; remove it, or name another"),
         (["--bag", "b", "--ros-args", "-r", "a:=b"], "unknown beside --bag: --ros-args -r a:=b"),
     ],
 )
-def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], error: str) -> None:
     command = ["photo_camera", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert error in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -81,21 +81,21 @@ def test_it_writes_a_bag_without_ros(tmp_path: Path, flags: list[str], topic: st
         images = list(bag.messages(bag.connections))
     assert len(images) == 30
     assert images[-1][1] - images[0][1] == pytest.approx(29 / 15 * 1e9, abs=2)
-    first, later = (pixels(RecordedImage(images[i][0].msgtype, images[i][2])) for i in (0, 9))
+    first, later = (RecordedImage(images[i][0].msgtype, images[i][2]).pixels() for i in (0, 9))
     assert first.shape == (480, 640, 3)
-    assert first.std() < 20 < later.std()  # a room, and somebody in it
+    assert first.std() < 20 < later.std()  # an empty room, and one with a face
 
 
 def test_of_a_bag_there_is_something_to_tell(tmp_path: Path) -> None:
     for arguments in (["photo_camera", "--bag", "walk"], ["esr", "annotate", "walk"]):
         subprocess.run(arguments, cwd=tmp_path, capture_output=True, check=True)
-    told = subprocess.run(
+    done = subprocess.run(
         ["esr", "report", "walk_emotions", "--json"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    summary = json.loads(told.stdout)
+    summary = json.loads(done.stdout)
     assert len(summary["faces"]) >= 3
     assert {"happy", "neutral"} <= {each["after"] for each in summary["changes"]}

@@ -10,7 +10,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
-from esr_ros.node.image_subscription import bases
+from esr_ros.conversions.emotion_topics import bases
 
 Photo = NDArray[np.uint8]
 TOPICS = 'image_topics:=["left/image_raw", "right/image_raw"]'

@@ -1,4 +1,4 @@
-"""What of a bag is published."""
+"""The topics of a bag that are published."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def test_topics_that_would_be_misread_are_left_out_with_the_reason(
     bag = BagReader(write(tmp_path / "bag", foreign, other))
     with bag, pytest.raises(BagError, match="nothing to play") as refused:
         Playback(node, bag, (), with_clock=False)
-    said = str(refused.value)
-    assert "/foreign: nowhere_msgs/msg/Odd is not installed" in said
-    assert "/other: recorded with another definition of std_msgs/msg/String" in said
+    error = str(refused.value)
+    assert "/foreign: nowhere_msgs/msg/Odd is not installed" in error
+    assert "/other: recorded with another definition of std_msgs/msg/String" in error
 
 
 def test_recorded_clock_gives_way_to_the_own_one(node: Any, tmp_path: Path) -> None:
     with BagWriter(tmp_path / "bag", "mcap") as writer:
         for topic, kind in (
             ("/clock", "rosgraph_msgs/msg/Clock"),
-            ("/said", "std_msgs/msg/String"),
+            ("/chatter", "std_msgs/msg/String"),
         ):
             writer.put(writer.offer(topic, kind), 1, b"\0\1\0\0" + bytes(8))
     with BagReader(tmp_path / "bag") as bag:
         playback = Playback(node, bag, (), with_clock=True)
-        assert (playback.topics, playback.count) == (["/said"], 1)
-        assert Playback(node, bag, (), with_clock=False).topics == ["/clock", "/said"]
+        assert (playback.topics, playback.count) == (["/chatter"], 1)
+        assert Playback(node, bag, (), with_clock=False).topics == ["/chatter", "/clock"]

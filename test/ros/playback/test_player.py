@@ -17,13 +17,13 @@ from sensor_msgs.msg import Image
 from esr_ros.demo.photo_bag import BEGIN_S, record
 from esr_ros.demo.scene import Scene
 
-PLAY = Scene(((1.0, 1),), 10.0, 64, 48)
+SCENE = Scene(((1.0, 1),), 10.0, 64, 48)
 
 
 @pytest.fixture(scope="module")
 def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("player") / "walk"
-    record(path, PLAY)
+    record(path, SCENE)
     return path
 
 
@@ -63,7 +63,7 @@ def test_who_reads_late_has_all_of_it(bag: Path, robot: Any) -> None:
     me.node.create_subscription(Image, "image_raw", images.append, QoSProfile(depth=100))
     assert play(bag, "--rate", "100").returncode == 0
     assert not images  # nothing was taken while it played
-    me.spin_until(lambda: len(images) == PLAY.frames)
+    me.spin_until(lambda: len(images) == SCENE.frames)
     assert stamps_s(images) == [number / 10 for number in range(10)]
 
 
@@ -71,26 +71,26 @@ def test_without_listeners_it_plays_all_the_same_and_says_so(bag: Path) -> None:
     done = play(bag, "--wait", "0", "--rate", "10", "--topics", "image_raw")
     assert done.returncode == 0
     assert "10 messages for /image_raw" in done.stderr
-    assert "nobody listens to /image_raw; playing all the same" in done.stderr
+    assert "no subscribers on /image_raw; playing nevertheless" in done.stderr
     assert "━" not in done.stderr  # no bars where there is no terminal
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("wait_s", ["0", "60"])  # it plays, or it waits
-def test_told_to_stop_at_any_moment_it_ends_with_0(bag: Path, stop: int, wait_s: str) -> None:
+def test_stopped_at_any_moment_it_ends_with_0(bag: Path, stop: int, wait_s: str) -> None:
     for delay_s in (0.0, 0.2, 0.4, 1.0):
         command = ["bag_player", str(bag), "--clock", "--loop", "--wait", wait_s]
         player = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         wait_until_begun(player)
         time.sleep(delay_s)
         player.send_signal(stop)
-        said = player.communicate(timeout=10)[1]
-        assert "Traceback" not in said
-        assert player.returncode == 0, said
+        error = player.communicate(timeout=10)[1]
+        assert "Traceback" not in error
+        assert player.returncode == 0, error
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "error"),
     [
         ([], "the following arguments are required: BAG"),
         (["--topics", "/a", "walk"], "are required: BAG; it stands before --topics"),
@@ -105,11 +105,11 @@ def test_told_to_stop_at_any_moment_it_ends_with_0(bag: Path, stop: int, wait_s:
     ],
 )
 def test_wrong_arguments_are_refused_in_one_line(
-    bag: Path, arguments: list[str], said: str
+    bag: Path, arguments: list[str], error: str
 ) -> None:
     done = play(*(bag if each == "BAG" else each for each in arguments))
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "[rcl]" not in line]
     assert len(lines) == 1
     assert lines[0].startswith("bag_player: ")
-    assert said in lines[0]
+    assert error in lines[0]

@@ -1,4 +1,4 @@
-"""What Fast DDS is told, and that it takes it."""
+"""The environment of Fast DDS, and its profile."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_older_distributions_know_the_older_name(monkeypatch: pytest.MonkeyPatch
 
 def test_fast_dds_takes_the_profile_without_a_word(tmp_path: Path) -> None:
     code = "import rclpy; rclpy.init(); rclpy.create_node('anybody'); rclpy.shutdown()"
-    said = []
+    outputs = []
     profile = Path(fast_dds.environment()[PROFILES])
     broken = tmp_path / "broken.xml"
     broken.write_text(profile.read_text(encoding="utf-8").replace("leaseAnnouncement", "lease"))
@@ -48,6 +48,6 @@ def test_fast_dds_takes_the_profile_without_a_word(tmp_path: Path) -> None:
             text=True,
             check=True,
         )
-        said.append(done.stdout + done.stderr)
-    assert said[0] == ""
-    assert "lease" in said[1]  # so it reads the file, and would complain
+        outputs.append(done.stdout + done.stderr)
+    assert outputs[0] == ""
+    assert "lease" in outputs[1]  # so it reads the file, and would complain

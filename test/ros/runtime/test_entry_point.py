@@ -1,0 +1,62 @@
+"""The ends of programs that use ROS."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys
+import rclpy
+from esr_core.errors import EsrError
+from esr_ros.runtime.entry_point import call
+
+def main():
+    rclpy.init()
+    {body}
+
+sys.exit(call("program", main))
+"""
+#: A signal invalidates the context in a thread of rclpy, at any moment.
+STOPPED = """
+import sys, threading, time
+import rclpy
+from esr_ros.demo import photo_camera
+
+def stop():
+    while not rclpy.ok():
+        time.sleep(0.001)
+    rclpy.shutdown()
+
+threading.Thread(target=stop, daemon=True).start()
+sys.argv = ["photo_camera"]
+sys.exit(photo_camera.show())
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "error"),
+    [
+        ("pass", 0, ""),
+        ("raise KeyboardInterrupt", 0, ""),
+        ("raise EsrError('no camera')", 2, "program: no camera\n"),
+        ("rclpy.shutdown(); rclpy.create_node('late')", 0, ""),
+        ("raise RuntimeError('a defect')", 1, "RuntimeError: a defect\n"),
+    ],
+)
+def test_exit_codes(body: str, code: int, error: str) -> None:
+    done = run(CODE.format(body=body))
+    assert done.returncode == code, done.stderr
+    assert done.stderr.endswith(error)
+    assert ("Traceback" in done.stderr) == (code == 1)
+
+
+def test_camera_whose_context_becomes_invalid_ends_with_0() -> None:
+    done = run(STOPPED)
+    assert (done.returncode, done.stderr) == (0, "")
