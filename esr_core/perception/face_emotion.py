@@ -1,4 +1,4 @@
-"""One face in one image, and what it shows."""
+"""One face in one image with its emotion and affect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from esr_core.emotions import LABELS
 
 @dataclass(frozen=True)
 class FaceEmotion:
-    """One face and what it shows."""
+    """One detected face with its emotion and affect."""
 
     face_id: int
     box: NDArray[np.float32]  # (4,) x1, y1, x2, y2 in pixels; may reach over the border
@@ -21,20 +21,25 @@ class FaceEmotion:
     probabilities: NDArray[np.float32]  # (8,), sum to 1
     valence: float  # in [-1, 1]
     arousal: float  # in [-1, 1]
-    votes: NDArray[np.int64]  # (branches,) in this image, not smoothed; -1: was not asked
+    votes: NDArray[np.int64]  # (branches,) in this image, not smoothed; -1: not evaluated
     emotion: int  # an index into LABELS: the most probable one, but for ``hysteresis``
 
     @property
     def label(self) -> str:
-        """The name of ``emotion``."""
+        """Return the name of ``emotion``."""
         return LABELS[self.emotion]
 
     @property
     def confidence(self) -> float:
-        """The probability of ``emotion``, in [0, 1]."""
+        """Return the probability of ``emotion``, in [0, 1]."""
         return float(self.probabilities[self.emotion])
 
     @property
+    def branches_evaluated(self) -> int:
+        """Return the number of branches that were evaluated for this face, 1 or more."""
+        return int((self.votes >= 0).sum())
+
+    @property
     def agreement(self) -> float:
-        """Share of the branches that voted for ``emotion``, of those that were asked."""
-        return float((self.votes == self.emotion).sum() / (self.votes >= 0).sum())
+        """Return the share of the evaluated branches that voted for ``emotion``, in [0, 1]."""
+        return float((self.votes == self.emotion).sum() / self.branches_evaluated)
