@@ -58,8 +58,8 @@ class Model:
         size = self.metadata.input.size_px
         if faces.shape[1:] != [3, size, size] or not self._outputs.issuperset(Prediction._fields):
             raise ModelError(
-                f"{path}: must take faces (n, 3, {size}, {size}) and give {Prediction._fields}, "
-                f"but takes {faces.shape[1:]} and gives {sorted(self._outputs)}"
+                f"{path}: input must be (n, 3, {size}, {size}) and outputs {Prediction._fields}, "
+                f"but are {faces.shape} and {sorted(self._outputs)}"
             )
         self.path = path
         self.provider = chosen.name

@@ -14,9 +14,10 @@ METHODS = {
     "ESR*-15": (15, True),
 }
 Layers = Tuple[Tuple[int, int, int, int, int], ...]
-#: Input and output channels, kernel, padding, pooling; as in :mod:`esr_core.network.esr`.
-_BASE = ((3, 64, 5, 0, 1), (64, 128, 3, 0, 2), (128, 128, 3, 0, 1), (128, 128, 3, 0, 2))
-_BRANCH = ((128, 128, 3, 0, 1), (128, 256, 3, 0, 2), (256, 256, 3, 0, 1), (256, 512, 3, 1, 1))
+#: The four convolutions of the base and of a branch: input and output channels, kernel, padding,
+#: and max pooling of their output.
+BASE = ((3, 64, 5, 0, 1), (64, 128, 3, 0, 2), (128, 128, 3, 0, 1), (128, 128, 3, 0, 2))
+BRANCH = ((128, 128, 3, 0, 1), (128, 256, 3, 0, 2), (256, 256, 3, 0, 1), (256, 512, 3, 1, 1))
 _REDUCTION = 16  # of the channel attention of ESR*
 _SPATIAL_KERNEL = 7  # of its spatial attention
 
@@ -34,8 +35,8 @@ class Cost(NamedTuple):
 
 def cost(branches: int, diversified: bool, size_px: int = 96) -> Cost:
     """Return the complexity of an ESR for one face of ``size_px`` by ``size_px``."""
-    base, shared_px = _stack(_BASE, size_px, diversified)
-    branch, _ = _stack(_BRANCH, shared_px, diversified)
+    base, shared_px = _stack(BASE, size_px, diversified)
+    branch, _ = _stack(BRANCH, shared_px, diversified)
     labels = len(LABELS)
     heads = Cost(512 * labels + labels + labels * 2 + 2, 512 * labels + labels * 2)
     return sum([branch + heads] * branches, base)
@@ -43,8 +44,8 @@ def cost(branches: int, diversified: bool, size_px: int = 96) -> Cost:
 
 def convolutions(size_px: int = 96) -> Dict[str, List[int]]:
     """Return the operations of the four layers of the base, and of those of one branch."""
-    base = list(_layers(_BASE, size_px))
-    branch = _layers(_BRANCH, base[-1][1])
+    base = list(_layers(BASE, size_px))
+    branch = _layers(BRANCH, base[-1][1])
     return {"base": [each.macs for each, _ in base], "branch": [each.macs for each, _ in branch]}
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
+from esr_core.network.complexity import BASE, BRANCH, Layers
 
 
 def widened(x: Tensor) -> Tensor:
@@ -99,10 +100,11 @@ class CBAM(nn.Module):
 class ConvStack(nn.Module):
     """Four convolutions, each with batch norm and ReLU: the form of the base and of a branch."""
 
-    def __init__(self, convs: list[nn.Conv2d], pooled: tuple[int, ...], diversified: bool) -> None:
+    def __init__(self, layers: Layers, diversified: bool) -> None:
         super().__init__()
-        self.pooled = pooled
+        self.pooled = [i for i, (*_, pooling) in enumerate(layers, start=1) if pooling > 1]
         self.diversified = diversified
+        convs = [nn.Conv2d(*form, padding=padding) for *form, padding, _ in layers]
         for i, conv in enumerate(convs, start=1):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
@@ -125,13 +127,7 @@ class Base(ConvStack):
     """The shared representations: (n, 3, 96, 96) → (n, 128, 20, 20)."""
 
     def __init__(self, diversified: bool = False) -> None:
-        convs = [
-            nn.Conv2d(3, 64, 5),
-            nn.Conv2d(64, 128, 3),
-            nn.Conv2d(128, 128, 3),
-            nn.Conv2d(128, 128, 3),
-        ]
-        super().__init__(convs, pooled=(2, 4), diversified=diversified)
+        super().__init__(BASE, diversified)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the shared features."""
@@ -142,13 +138,7 @@ class Branch(ConvStack):
     """One branch: (n, 128, 20, 20) → logits (n, 8) and affect (n, 2)."""
 
     def __init__(self, diversified: bool = False) -> None:
-        convs = [
-            nn.Conv2d(128, 128, 3),
-            nn.Conv2d(128, 256, 3),
-            nn.Conv2d(256, 256, 3),
-            nn.Conv2d(256, 512, 3, padding=1),
-        ]
-        super().__init__(convs, pooled=(2,), diversified=diversified)
+        super().__init__(BRANCH, diversified)
         self.fc = nn.Linear(512, len(LABELS))
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
@@ -230,16 +220,6 @@ class ESR(nn.Module):
         return Scores(torch.stack(emotions), torch.stack(affect), attention)
 
 
-class EnsembleOutput(NamedTuple):
-    """The output of an ensemble for n faces, and those of its branches."""
-
-    probabilities: Tensor  # (n, 8), the mean of the branches' softmax
-    affect: Tensor  # (n, 2), the mean of the branches' valence and arousal, clipped to [-1, 1]
-    votes: Tensor  # (n, branches) int64, the most probable emotion of each branch
-    branch_emotions: Tensor  # (n, branches, 8), logits
-    branch_affect: Tensor  # (n, branches, 2), not clipped
-
-
 class Ensemble(nn.Module):
     """An ESR with the mean over its branches, as exported without early exit.
 
@@ -252,13 +232,16 @@ class Ensemble(nn.Module):
         self.esr = esr
         self.temperature = temperature
 
-    def forward(self, x: Tensor) -> EnsembleOutput:
-        """Return the outputs for faces (n, 3, h, w) in [0, 1]."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for faces (n, 3, h, w) in [0, 1].
+
+        These are the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
+        """
         scores = self.esr(x)
         emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
         if self.temperature != 1.0:
             emotions = emotions / self.temperature
-        return EnsembleOutput(
+        return (
             emotions.softmax(dim=2).mean(dim=1),
             affect.mean(dim=1).clamp(-1.0, 1.0),
             emotions.argmax(dim=2),

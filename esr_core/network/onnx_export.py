@@ -66,7 +66,7 @@ def export_int8(
     """Quantize: QDQ, weights signed and per channel, activations unsigned.
 
     faces: (n, 3, size, size) in [0, 1], training crops that calibrate the activations.
-    symmetric: signed activations around 0, the form that TensorRT takes.
+    symmetric: signed activations around 0, the form for TensorRT.
     """
     exits = _can_exit(esr) and not symmetric
     with tempfile.TemporaryDirectory() as folder:
