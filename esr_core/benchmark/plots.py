@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from esr_core.atomic_write import replacing
-from esr_core.inference.metadata import NEVER
+from esr_core.inference.metadata import NO_EARLY_EXIT
 
 _COLOURS = {"PyTorch": "0.6", "fp32": "#4c78a8", "INT8": "#f58518", "adaptive": "#54a24b"}
 
@@ -73,7 +73,7 @@ def _curve(axes: Axes, curve: list[dict[str, Any]]) -> None:
     for i, (point, time, accuracy) in enumerate(zip(curve, times, accuracies)):
         axes.annotate(
             f"asks {point['branches_asked']:g} (lead {point['lead']:g})"
-            if point["lead"] < NEVER
+            if point["lead"] < NO_EARLY_EXIT
             else "asks all",
             (time, accuracy),
             textcoords="offset points",

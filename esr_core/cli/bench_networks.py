@@ -131,7 +131,7 @@ def lanes(entrant: Entrant, count: int, arguments: argparse.Namespace, torch: bo
         Contestant(name, "onnx", str(file.absolute()), **shared)
         for name, file in entrant.files.items()
     ]
-    takes_turns = entrant.model.takes_turns if entrant.model else arguments.provider == "cpu"
+    takes_turns = entrant.model.has_early_exit if entrant.model else arguments.provider == "cpu"
     if entrant.faces and takes_turns:
         onnx.append(replace(onnx[-1], name="adaptive", branches=ADAPTIVE))
     return [Lane(entrant, contestant) for contestant in [*chosen, *onnx]]

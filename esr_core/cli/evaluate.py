@@ -184,7 +184,7 @@ def _card(arguments: argparse.Namespace) -> None:
         unquantized = _answers(*_predictor(arguments.fp32), data, "evaluating")
         exact = measure(unquantized, data.emotions, data.affect)
     adaptive = None
-    if load_model(arguments.model).takes_turns:
+    if load_model(arguments.model).has_early_exit:
         told = _answers(*_predictor(str(arguments.model), ADAPTIVE), data, "evaluating")
         asked = (told[2] >= 0).sum(axis=1)
         right = told[0].argmax(axis=1) == data.emotions.argmax(axis=1)
@@ -260,5 +260,5 @@ def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Mo
     loaded = load_model(model or None)
     if branches:
         return partial(loaded.predict, branches=branches), loaded.metadata
-    predict = loaded.predict_branches if loaded.knows_branches else loaded.predict
+    predict = loaded.predict_branches if loaded.has_branch_outputs else loaded.predict
     return predict, loaded.metadata

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     export = command(
         commands,
         "export",
-        "Turn trained weights into an .onnx file, or into a smaller folder of weights.",
+        "Export trained weights to an .onnx file, or to a smaller folder of weights.",
         "esr export checkpoints/esr-9 esr-9.onnx\n"
         "  esr export checkpoints/esr-9 esr-9-int8.onnx --int8 train.npz.xz\n"
         "  esr export checkpoints/esr-9 esr-9-tensorrt.onnx --int8 train.npz.xz --symmetric\n"
@@ -38,13 +38,13 @@ def add(commands: Any) -> None:
     export.add_argument(
         "--symmetric",
         action="store_true",
-        help="INT8 as TensorRT takes it: signed activations around 0; slower on CPUs",
+        help="INT8 for TensorRT: signed activations around 0; slower on CPUs",
     )
     export.add_argument("--json", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the file, and print what is in it."""
+    """Export the checkpoint and print a summary."""
     from esr_core.network import checkpoint
     from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _calibration(path: Path, metadata: ModelMetadata) -> NDArray[np.float32]:
-    """Some training faces, in the network's form."""
+    """Return training faces as input of the network."""
     from esr_core.data import ferplus
     from esr_core.network.onnx_export import CALIBRATION_FACES
 

@@ -243,7 +243,7 @@ def _explain(lens: Explainer, picture: _Picture, arguments: argparse.Namespace) 
     asked = LABELS.index(arguments.explain) if arguments.explain else None
     emotions = [face.emotion if asked is None else asked for face in picture.faces]
     arguments.saliency.mkdir(parents=True, exist_ok=True)
-    looks = lens.look(picture.rgb, picture.boxes, emotions)
+    looks = lens.explain(picture.rgb, picture.boxes, emotions)
     for i, (look, more) in enumerate(zip(looks, picture.more), start=1):
         target = _why(arguments, picture.path, i)
         draw(target, look, f"{picture.path.name}, face {i}: what speaks for {LABELS[look.emotion]}")

@@ -13,7 +13,7 @@ from typing import Tuple
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.inference.metadata import NEVER
+from esr_core.inference.metadata import NO_EARLY_EXIT
 
 #: Where the temperature is looked for.
 LOWEST, HIGHEST = 0.1, 10.0
@@ -100,7 +100,7 @@ def fit_lead(
     of the accuracy with all branches, as a share of the faces.
     """
     least = (mean_probabilities(logits, temperature).argmax(axis=1) == target).mean() - cost
-    fitted = NEVER
+    fitted = NO_EARLY_EXIT
     for hundredths in range(100, -1, -1):
         told, _ = branches_asked(logits, hundredths / 100, temperature)
         if (told.argmax(axis=1) == target).mean() < least:

@@ -1,4 +1,4 @@
-"""What a model file says about itself, so that nobody has to guess how to feed it."""
+"""Metadata of a network: its form, its input, and its calibration."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from esr_core.emotions import LABELS
 from esr_core.errors import ModelError, OptionError
 from esr_core.perception.preprocessing import InputSpec
 
-#: Raised when a newer version writes something that an older one would misread.
+#: Version of the format; increased when older versions would misread it.
 FORMAT = 1
-#: Input of the published networks: colour faces, framed by the box of AffectNet's annotation.
+#: Input of the published networks: colour faces, cropped to the boxes of AffectNet.
 PUBLISHED_INPUT = InputSpec(size_px=96, grey=False, margin=1.0, detail_px=0)
-#: No probability leads another by so much, so that nothing is decided before the last branch.
-NEVER = 2.0
+#: An exit margin that no face reaches, so that all branches are evaluated.
+NO_EARLY_EXIT = 2.0
 
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """Written beside the weights as JSON, and into the ``.onnx`` under the key ``esr``.
+    """Metadata of a network, stored as JSON beside weights and under the key ``esr`` in ``.onnx``.
 
-    ``record`` holds what is good to know and not needed to run: data, recipe, accuracy.
+    ``record`` holds information that inference does not need: data, training config, accuracy.
     """
 
     name: str
@@ -30,11 +30,11 @@ class ModelMetadata:
     diversified: bool = False
     input: InputSpec = field(default_factory=InputSpec)
     labels: Tuple[str, ...] = LABELS
-    #: The branches' logits are divided by it; see :mod:`esr_core.evaluation.calibration`.
+    #: Divides the logits of the branches; see :mod:`esr_core.evaluation.calibration`.
     temperature: float = 1.0
-    #: By how much the mean probability of a face's likeliest emotion must lead for no more branches
-    #: to be asked about it; 2 never does. See :mod:`esr_core.network.early_exit`.
-    lead: float = NEVER
+    #: The exit margin: minimum difference of a face's two highest probabilities in the first branch
+    #: for which the others are not evaluated. See :mod:`esr_core.network.early_exit`.
+    lead: float = NO_EARLY_EXIT
     record: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -49,17 +49,19 @@ class ModelMetadata:
             raise OptionError(
                 f"temperature must be a number from 0.01 to 100, but got {self.temperature!r}"
             )
-        if not isinstance(self.lead, (int, float)) or not 0 <= self.lead <= NEVER:
-            raise OptionError(f"lead must be a number from 0 to {NEVER:g}, but got {self.lead!r}")
+        if not isinstance(self.lead, (int, float)) or not 0 <= self.lead <= NO_EARLY_EXIT:
+            raise OptionError(
+                f"lead must be a number from 0 to {NO_EARLY_EXIT:g}, but got {self.lead!r}"
+            )
         if self.labels != LABELS:
-            # Results are named by LABELS, so another order would give emotions wrong names.
+            # Results are named by LABELS, so another order would name emotions wrongly.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
 
     def with_branches(self, branches: int) -> ModelMetadata:
-        """The same for an ensemble of only the first ``branches`` branches, name included.
+        """Return the metadata, name included, of the first ``branches`` branches.
 
         Raises:
-            ModelError: there are not so many.
+            ModelError: the network has fewer.
         """
         if branches > self.branches:
             raise ModelError(f"{self.name} has {self.branches} branches, not {branches}")
@@ -69,12 +71,12 @@ class ModelMetadata:
         return replace(self, name=name, branches=branches)
 
     def to_json(self) -> str:
-        """Return it as the text that an .onnx file carries."""
+        """Return the metadata as JSON."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ModelMetadata:
-        """Parse what :meth:`to_json` wrote; ``where`` names the file in errors.
+        """Parse the output of :meth:`to_json`; ``where`` names the file in errors.
 
         Raises:
             ModelError: not JSON, another format, or a field that is unknown or out of range.

@@ -1,4 +1,4 @@
-"""NVIDIA's management library, where its driver is installed; NVML's C interface, no dependency."""
+"""The C interface of NVML, the management library of NVIDIA's driver."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ _NAME_LENGTH = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
 
 
 class Gpu(NamedTuple):
-    """A GPU, and the library that knows about it."""
+    """A GPU and its management library."""
 
     library: ctypes.CDLL
     handle: ctypes.c_void_p
 
     @property
     def name(self) -> str:
-        """As its maker calls it, such as ``NVIDIA H100 80GB HBM3``."""
+        """Return the product name, such as ``NVIDIA H100 80GB HBM3``."""
         text = ctypes.create_string_buffer(_NAME_LENGTH)
         failed = self.library.nvmlDeviceGetName(self.handle, text, _NAME_LENGTH)
         return "unknown GPU" if failed else text.value.decode("utf-8", "replace")
 
 
 def first_gpu() -> Optional[Gpu]:
-    """Return the first GPU; None without one, or without a driver that has this library."""
+    """Return the first GPU, or None without a GPU or without NVIDIA's driver."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1")
         handle = ctypes.c_void_p()

@@ -1,8 +1,9 @@
-"""Running a network: ONNX Runtime, one call for all faces of a frame."""
+"""Inference with ONNX Runtime: one call for all faces of a frame."""
 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
@@ -10,38 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.errors import ImageError, ModelError, OptionError
+from esr_core.inference import tensorrt_cache
 from esr_core.inference.execution_providers import open_session
 from esr_core.inference.metadata import ModelMetadata
-from esr_core.inference.tensorrt_cache import seal
 
-#: The key under which a ``.onnx`` file of this project holds its metadata.
+#: Key of the metadata in a ``.onnx`` file of this project.
 METADATA_KEY = "esr"
-#: The names of an ``.onnx`` file's inputs. Files whose branches take turns know the last two, see
+#: Input names of a ``.onnx`` file. The last two exist in files with early exit, see
 #: :mod:`esr_core.network.early_exit`.
 INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
-#: The weights that ship with the package.
+#: The network that ships with the package.
 DEFAULT_MODEL = "esr-9-ferplus-int8.onnx"
-
-#: What ``branches`` may be besides a number: a face is asked about until it is decided.
+#: Value of ``branches`` for early exit.
 ADAPTIVE = "adaptive"
 
 
 class Prediction(NamedTuple):
-    """What the ensemble says about n faces."""
+    """The output of the ensemble for n faces."""
 
     probabilities: NDArray[np.float32]  # (n, 8), rows sum to 1
     affect: NDArray[np.float32]  # (n, 2) valence, arousal in [-1, 1]
-    votes: NDArray[np.int64]  # (n, branches) what each thinks most likely; -1: was not asked
+    votes: NDArray[np.int64]  # (n, branches) the most probable emotion of each; -1: not evaluated
 
 
 class BranchPrediction(NamedTuple):
-    """A :class:`Prediction`, and what each branch said before they were counted."""
+    """A :class:`Prediction` with the outputs of each branch."""
 
     probabilities: NDArray[np.float32]  # (n, 8)
     affect: NDArray[np.float32]  # (n, 2)
     votes: NDArray[np.int64]  # (n, branches)
     branch_emotions: NDArray[np.float32]  # (n, branches, 8) logits
-    branch_affect: NDArray[np.float32]  # (n, branches, 2) not kept in [-1, 1]
+    branch_affect: NDArray[np.float32]  # (n, branches, 2) not clipped to [-1, 1]
 
 
 class Model:
@@ -53,31 +53,31 @@ class Model:
         if text is None:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
         self.metadata = ModelMetadata.from_json(text, str(path))
-        inputs = self._session.get_inputs()
-        given = [list(i.shape[1:]) for i in inputs[:1]]
-        self._answers = {output.name for output in self._session.get_outputs()}
+        faces, *_ = self._session.get_inputs()
+        self._outputs = {output.name for output in self._session.get_outputs()}
         size = self.metadata.input.size_px
-        if given != [[3, size, size]] or not self._answers.issuperset(Prediction._fields):
+        if faces.shape[1:] != [3, size, size] or not self._outputs.issuperset(Prediction._fields):
             raise ModelError(
-                f"{path}: must take faces (n, 3, {size}, {size}) and give {Prediction._fields}, "
-                f"but takes {given} and gives {sorted(self._answers)}"
+                f"{path}: input must be (n, 3, {size}, {size}) and outputs {Prediction._fields}, "
+                f"but are {faces.shape} and {sorted(self._outputs)}"
             )
         self.path = path
         self.provider = chosen.name
         self._sizes = chosen.sizes
-        self._input = inputs[0].name
+        self._input = faces.name
         optional = {i.name for i in self._session.get_overridable_initializers()}
-        #: Whether branches are asked in turns, so that asking fewer takes less time.
-        self.takes_turns = optional.issuperset((BRANCHES, LEAD))
-        #: By how much the likeliest emotion of a face must lead for ``adaptive`` to ask no more.
+        #: True if the network can stop after its first branch, which then takes less time.
+        self.has_early_exit = optional.issuperset((BRANCHES, LEAD))
+        #: The exit margin of ``adaptive``: minimum lead of a face's most probable emotion.
         self.lead = self.metadata.lead
 
     def predict(self, batch: NDArray[np.float32], branches: Union[int, str] = 0) -> Prediction:
-        """Answer for faces (n, 3, 96, 96) float32 in [0, 1], as ``crop`` makes them; n may be 0.
+        """Return the prediction for n faces, 0 or more.
 
-        branches: at most so many, the first, are asked; 0: all; ``adaptive``: those after which the
-        mean of a face's likeliest emotion leads by the metadata's ``lead`` are not. Files that do
-        not take turns (fp16, for TensorRT) always ask all.
+        batch: (n, 3, 96, 96) float32 in [0, 1], as ``crop`` returns them.
+        branches: maximum number of branches to evaluate, in order; 0: all; ``adaptive``: the first,
+        and all others for faces whose most probable emotion leads by less than ``lead``. Files
+        without early exit (fp16, for TensorRT) always evaluate all.
 
         Raises:
             ImageError: the batch has another shape or type.
@@ -86,20 +86,20 @@ class Model:
         return Prediction(*self._run(batch, Prediction._fields, branches))
 
     def predict_branches(self, batch: NDArray[np.float32]) -> BranchPrediction:
-        """As :meth:`predict`, with what each branch said.
+        """Return the prediction of :meth:`predict` with the outputs of each branch.
 
         Raises:
             ImageError: the batch has another shape or type.
-            ModelError: the file was exported without it.
+            ModelError: the file was exported without these outputs.
         """
-        if not self.knows_branches:
-            raise ModelError(f"{self.path}: does not tell what each branch said; export it anew")
+        if not self.has_branch_outputs:
+            raise ModelError(f"{self.path}: has no outputs of each branch; export it again")
         return BranchPrediction(*self._run(batch, BranchPrediction._fields))
 
     @property
-    def knows_branches(self) -> bool:
-        """Whether :meth:`predict_branches` can be used."""
-        return self._answers.issuperset(BranchPrediction._fields)
+    def has_branch_outputs(self) -> bool:
+        """Return True if :meth:`predict_branches` is available."""
+        return self._outputs.issuperset(BranchPrediction._fields)
 
     def _run(
         self, batch: NDArray[np.float32], names: Tuple[str, ...], branches: Union[int, str] = 0
@@ -109,22 +109,14 @@ class Model:
             raise ImageError(
                 f"batch must be (n, 3, {size}, {size}) float32, but got {batch.shape} {batch.dtype}"
             )
-        if len(batch) == 0:
-            branches, labels = self.metadata.branches, len(self.metadata.labels)
-            empty = BranchPrediction(
-                np.zeros((0, labels), np.float32),
-                np.zeros((0, 2), np.float32),
-                np.zeros((0, branches), np.int64),
-                np.zeros((0, branches, labels), np.float32),
-                np.zeros((0, branches, 2), np.float32),
-            )
-            return list(empty[: len(names)])
         if branches != ADAPTIVE and (not isinstance(branches, (int, np.integer)) or branches < 0):
             raise OptionError(f"branches must be {ADAPTIVE}, or 0 for all, or more: {branches!r}")
+        if len(batch) == 0:
+            return self._empty(len(names))
         inputs: Dict[str, NDArray[Any]] = {}
-        if branches == ADAPTIVE and self.takes_turns:
+        if branches == ADAPTIVE and self.has_early_exit:
             inputs[LEAD] = np.array(self.lead, np.float32)
-        elif branches and self.takes_turns:
+        elif branches and self.has_early_exit:
             inputs[BRANCHES] = np.array(branches, np.int64)
         pieces = [
             self._session.run(list(names), {**inputs, self._input: piece})
@@ -134,21 +126,28 @@ class Model:
             return [output[: len(batch)] for output in pieces[0]]
         return [np.concatenate(parts)[: len(batch)] for parts in zip(*pieces)]
 
-    def warm_up(self, faces: int = 1) -> None:
-        """Run, so that the first real face does not wait for allocations.
+    def _empty(self, outputs: int) -> List[Any]:
+        """Return the first outputs for no faces."""
+        branches, labels = self.metadata.branches, len(self.metadata.labels)
+        shapes = ((labels,), (2,), (branches,), (branches, labels), (branches, 2))
+        kinds = [np.int64 if n == "votes" else np.float32 for n in BranchPrediction._fields]
+        return [np.zeros((0, *s), kind) for s, kind in zip(shapes[:outputs], kinds)]
 
-        faces: as many may come at once; counts where each new size of a batch costs time.
+    def warm_up(self, faces: int = 1) -> None:
+        """Run once, so that the first real face does not wait for allocations.
+
+        faces: expected maximum per call; relevant where each new batch size costs time.
         """
         size = self.metadata.input.size_px
         first, *larger = self._sizes or (1,)
-        for count in [first, *(count for count in larger if count < 2 * faces)]:
-            self.predict(np.zeros((count, 3, size, size), np.float32))
-        if self._engines:  # old versions build them not before a batch of that size has come
-            seal(self._engines.folder, self._engines)
+        # ONNX Runtime before 1.15 builds engines only when a batch of a new size arrives.
+        with tensorrt_cache.locked(self._engines) if self._engines else nullcontext():
+            for count in [first, *(count for count in larger if count < 2 * faces)]:
+                self.predict(np.zeros((count, 3, size, size), np.float32))
 
 
 def _filled(batch: NDArray[np.float32], sizes: Tuple[int, ...]) -> List[NDArray[np.float32]]:
-    """Cut a batch at the largest of ``sizes``; fill the rest up with zeros to one of them."""
+    """Split a batch at the largest of ``sizes``; pad the last piece with zeros to one of them."""
     if not sizes or len(batch) in sizes:
         return [batch]
     pieces = [batch[i : i + sizes[-1]] for i in range(0, len(batch), sizes[-1])]
@@ -160,13 +159,13 @@ def _filled(batch: NDArray[np.float32], sizes: Tuple[int, ...]) -> List[NDArray[
 def load_model(
     path: Optional[Union[str, os.PathLike[str]]] = None, provider: str = "auto", threads: int = 0
 ) -> Model:
-    """Load a ``.onnx`` file that ``esr export`` made, or without a path the model that ships.
+    """Load a ``.onnx`` file of ``esr export``, by default the network that ships.
 
-    ``threads`` 0 lets ONNX Runtime take all cores.
+    threads: number of CPU threads; 0: all cores.
 
     Raises:
-        ModelError: the file is missing, damaged, not of this project, or the provider is not
-            in this build of ONNX Runtime or does not work here.
+        ModelError: the file is missing, damaged or not of this project, or the provider is not in
+            this build of ONNX Runtime or does not work on this machine.
     """
     chosen = Path(path) if path else default_model()
     if not chosen.is_file():
@@ -175,7 +174,7 @@ def load_model(
 
 
 def default_model() -> Path:
-    """Return the path of the shipped network.
+    """Return the path of the network that ships.
 
     Raises:
         ModelError: it is missing.

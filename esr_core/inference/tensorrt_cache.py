@@ -1,86 +1,57 @@
-"""What a provider has compiled for a network, kept for the next start.
+"""The engine cache of TensorRT: a folder per network, version of ONNX Runtime and device.
 
-TensorRT takes minutes to build an engine, which then fits one network, one device and one version
-of its library. A folder of the user's cache holds each, with a note of what it is for and of its
-files' checksums, so that none is used for something else, or after it was damaged.
+Building an engine takes minutes. ONNX Runtime puts the versions of TensorRT and CUDA, the names of
+the nodes and the compute capability into an engine's file name, and builds another one when they
+change. It does not put the weights there; the folder's name has their SHA-256.
 """
 
 from __future__ import annotations
 
-import json
+import fcntl
+import logging
 import os
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict
+from typing import Iterator
 
-from esr_core.atomic_write import replacing
-from esr_core.errors import ModelError
+import onnxruntime
+
 from esr_core.hashing import digest
 
-NOTE = "engine.json"
+#: Marks a folder in which engines are being built, or were when the process ended.
+UNFINISHED = "unfinished"
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EngineKey:
-    """What an engine was built for."""
-
-    model_sha256: str
-    provider: str  # with the version of the runtime
-    device: str
-
-    @property
-    def folder(self) -> Path:
-        """Where it is kept: in ``$XDG_CACHE_HOME``, or ``~/.cache``."""
-        root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-        parts = (self.provider, self.device, self.model_sha256[:16])
-        return root.joinpath("esr_ros", *(re.sub(r"[^\w.-]+", "_", part) for part in parts))
+def engine_folder(model: Path, device: str) -> Path:
+    """Return the folder for a network's engines, in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    parts = (f"tensorrt-{onnxruntime.__version__}", device, digest(model)[:16])
+    return root.joinpath("esr_ros", *(re.sub(r"[^\w.-]+", "_", part) for part in parts))
 
 
-def prepare(folder: Path, key: EngineKey) -> None:
-    """Make the folder ready: what is whole in it stays, what a build left half is removed.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Create an engine folder and lock it while ONNX Runtime loads or builds engines there.
+
+    Other processes wait. If one was killed while it held the lock, or failed, its engines may be
+    incomplete; they are removed and built again.
 
     Raises:
-        ModelError: what lies there is of another network, provider or device, or is damaged.
-        OSError: it cannot be written.
+        OSError: the folder cannot be created or written.
     """
-    note = folder / NOTE
-    if not note.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return
-    known = _read(note)
-    for name, value in asdict(key).items():
-        if known.get(name) != value:
-            raise ModelError(
-                f"{folder}: the engine there is for {name} {known.get(name)}, not {value}; "
-                "remove this folder, and it is built anew"
-            )
-    files = known.get("files")
-    for name, sha256 in files.items() if isinstance(files, dict) else [(NOTE, "")]:
-        if not (folder / name).is_file() or digest(folder / name) != sha256:
-            raise ModelError(
-                f"{folder / name}: damaged; remove its folder, and the engine is built anew"
-            )
-
-
-def seal(folder: Path, key: EngineKey) -> None:
-    """Note what the files of the folder are for, once the provider has written them."""
-    files = {
-        str(path.relative_to(folder)): digest(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != NOTE
-    }
-    with replacing(folder / NOTE) as partial:
-        partial.write_text(json.dumps({**asdict(key), "files": files}, indent=2), encoding="utf-8")
-
-
-def _read(note: Path) -> Dict[str, Any]:
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
-        known = None
-    if not isinstance(known, dict):
-        raise ModelError(f"{note}: damaged; remove its folder, and the engine is built anew")
-    return known
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning("%s: waiting for another process that builds an engine there", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / UNFINISHED).exists():
+            shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+        (folder / UNFINISHED).touch()
+        yield
+        (folder / UNFINISHED).unlink()

@@ -1,8 +1,8 @@
-"""Weights on disk: a folder in the published layout, with metadata that says how to feed them.
+"""Checkpoints: a folder of weights in the published layout, with metadata.
 
 ``Net-Base-Shared_Representations.pt``, ``Net-Branch_1.pt`` … ``Net-Branch_n.pt`` and one JSON
-file. What this project knows more than the published one stands under ``inference_params`` there,
-so each side reads the other's folders.
+file. Metadata beyond the published format is under ``inference_params`` there, so each side reads
+the other's folders.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from esr_core.network.esr import ESR
 
 BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
-#: There only while files of one save take the places of the last one's.
+#: Marks a folder while the files of a save replace those of the previous one.
 UNFINISHED = "unfinished-save"
-#: What torch raises for files that are not the weights of a network, by what is wrong with them.
+#: Exceptions of torch for files that are not the weights of a network.
 _DAMAGED = (
     EOFError,
     LookupError,
@@ -41,7 +41,7 @@ _WHOLE = (torch.int32, torch.int64)
 
 
 def file_name(name: str) -> str:
-    """The name of a network as the name of its files: ``ESR*-9`` becomes ``esr-star-9``."""
+    """Return the file name of a network without ending: ``ESR*-9`` becomes ``esr-star-9``."""
     return name.lower().replace("*", "-star")
 
 
@@ -55,51 +55,57 @@ def save_weights(
 ) -> None:
     """Write the weights of the base and of each branch, and ``<name>.json``.
 
-    All are written beside their places first, so that a full disk or a kill leaves what was there.
+    All files are written before the first replaces an old one, so a full disk leaves the folder as
+    it was. A process that is killed while they are replaced leaves a folder that does not load.
 
     Raises:
         ModelError: these are not the weights of the network that the metadata describes.
     """
-    esr = ESR(metadata.branches, metadata.diversified)
-    parts = [esr.base, *esr.convolutional_branches]
+    parts = ESR(metadata.branches, metadata.diversified).parts()
     if len(state_dicts) != len(parts):
         raise ModelError(
             f"{metadata.name} has {len(parts)} state dicts (base and {metadata.branches} "
             f"branches), but got {len(state_dicts)}"
         )
-    files = [BASE_FILE, *(BRANCH_FILE.format(i + 1) for i in range(metadata.branches))]
-    for file, part, weights in zip(files, parts, state_dicts):
+    names = [BASE_FILE, *(BRANCH_FILE.format(i) for i in range(1, len(parts)))]
+    for file, part, weights in zip(names, parts, state_dicts):
         _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = folder / UNFINISHED
-    with ExitStack() as all_or_none:
-        for file, weights in zip(files, state_dicts):
-            partial = all_or_none.enter_context(replacing(folder / file))
+    name = name or file_name(metadata.name)
+    with ExitStack() as replaced_together:
+        for file, weights in zip(names, state_dicts):
+            partial = replaced_together.enter_context(replacing(folder / file))
             with open(partial, "wb") as target:
                 torch.save({key: value.cpu() for key, value in weights.items()}, target)
-        write_description(folder, metadata, name or file_name(metadata.name))
-        unfinished.touch()  # from here on a kill leaves some files of this save, some of the last
-    _remove_strays(folder, metadata.branches, name or file_name(metadata.name))
-    unfinished.unlink()
+        partial = replaced_together.enter_context(replacing(folder / f"{name}.json"))
+        partial.write_text(_description(metadata), encoding="utf-8")
+        (folder / UNFINISHED).touch()
+    _remove_strays(folder, metadata.branches, name)
+    (folder / UNFINISHED).unlink()
 
 
 def _remove_strays(folder: Path, branches: int, name: str) -> None:
-    """Remove branches and descriptions of a network whose base is no longer there."""
-    branch = branches + 1
-    while (folder / BRANCH_FILE.format(branch)).is_file():
-        (folder / BRANCH_FILE.format(branch)).unlink()
-        branch += 1
+    """Remove branches and descriptions of the previous network."""
+    for path in folder.glob(BRANCH_FILE.format("*")):
+        number = path.stem.rpartition("_")[2]
+        if number.isdecimal() and int(number) > branches:
+            path.unlink()
     for path in folder.glob("*.json"):
         try:
             stray = path.stem != name and not read_description(path)["optimized"]
         except ModelError:
-            continue  # somebody else's
+            continue  # not a description
         if stray:
             path.unlink()
 
 
 def write_description(folder: Path, metadata: ModelMetadata, name: str, onnx: str = "") -> None:
-    """Write ``<name>.json``; ``onnx`` names the file of an optimized network, relative to it."""
+    """Write ``<name>.json``; ``onnx`` is the relative path of an optimized network's file."""
+    with replacing(folder / f"{name}.json") as partial:
+        partial.write_text(_description(metadata, onnx), encoding="utf-8")
+
+
+def _description(metadata: ModelMetadata, onnx: str = "") -> str:
     description = {
         "model_paths": [onnx or "."],
         "framework": "pytorch",
@@ -109,39 +115,38 @@ def write_description(folder: Path, metadata: ModelMetadata, name: str, onnx: st
         "optimized": bool(onnx),
         "optimizer_info": {},
     }
-    with replacing(folder / (name + ".json")) as partial:
-        partial.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return json.dumps(description, indent=2) + "\n"
 
 
 def files(folder: Path) -> list[Path]:
-    """Return the files of a folder that :func:`load` reads, or may read."""
+    """Return the files of a folder that :func:`load` may read."""
     return [each for each in folder.glob("*") if each.suffix in (".pt", ".json")]
 
 
 def find_description(folder: Path, name: str = "") -> Path:
-    """Return where ``<name>.json`` lies, or the only JSON file there, whatever its name.
+    """Return the path of ``<name>.json``, or else of the only JSON file in the folder.
 
     Raises:
-        ModelError: there is none, or there are several of other names.
+        ModelError: there is no JSON file, or several with other names.
     """
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder, so no checkpoint")
-    there = sorted(folder.glob("*.json"))
+    found = sorted(folder.glob("*.json"))
     path = folder / f"{name}.json"
-    if path not in there:
-        if len(there) != 1:
-            others = f"; there are {', '.join(p.name for p in there)}" if there else ""
-            which = path.name if name else "one .json file"
-            raise ModelError(f"{folder}: no checkpoint here; {which} must describe it{others}")
-        path = there[0]
-    return path
+    if path in found:
+        return path
+    if len(found) == 1:
+        return found[0]
+    others = f"; there are {', '.join(p.name for p in found)}" if found else ""
+    required = path.name if name else "one .json file"
+    raise ModelError(f"{folder}: no checkpoint here; {required} must describe it{others}")
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read what :func:`write_description` or the published learner wrote.
+    """Read a description of :func:`write_description` or of the published learner.
 
     Raises:
-        ModelError: it is not such a description.
+        ModelError: the file is not such a description.
     """
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
@@ -159,9 +164,9 @@ def load(
     base_file: str = BASE_FILE,
     branch_file: str = BRANCH_FILE,
 ) -> tuple[ESR, ModelMetadata]:
-    """Read a folder that :func:`save` or the published learner wrote, on the CPU, to evaluate.
+    """Load a folder of :func:`save` or of the published learner, on the CPU, in eval mode.
 
-    ``branches`` takes only the first so many; without it, all.
+    branches: number of branches to load, the first ones; by default all.
 
     Raises:
         ModelError: a file is missing, damaged, or belongs to another network.
@@ -172,36 +177,36 @@ def load(
         raise ModelError(f"{folder}: holds an optimized network (.onnx), but weights are needed")
     if (folder / UNFINISHED).exists():
         raise ModelError(
-            f"{folder}: its files are of two saves, since the last was cut off; save again, or "
-            "let the training go on"
+            f"{folder}: its files are of two saves, since the last was interrupted; save again, or "
+            "resume the training"
         )
     base = _read(folder / base_file)
-    there = 0
-    while (folder / branch_file.format(there + 1)).is_file():
-        there += 1
-    if there == 0 or there < (branches or 0):
-        missing = folder / branch_file.format(there + 1)
+    found = 0
+    while (folder / branch_file.format(found + 1)).is_file():
+        found += 1
+    if found < (branches or 1):
+        missing = folder / branch_file.format(found + 1)
         raise ModelError(
-            f"{missing}: no such file; {branches or 1} branches are needed, {there} here"
+            f"{missing}: no such file; {branches or 1} branches are needed, {found} here"
         )
-    params = description.get("inference_params")
-    metadata = _metadata(params, base, there, str(described))
-    if metadata.branches > there:
+    metadata = _metadata(description.get("inference_params"), base, found, str(described))
+    if metadata.branches > found:
         raise ModelError(
-            f"{folder / branch_file.format(there + 1)}: no such file; "
+            f"{folder / branch_file.format(found + 1)}: no such file; "
             f"{metadata.name} has {metadata.branches} branches"
         )
     metadata = metadata.with_branches(branches or metadata.branches)
     esr = ESR(metadata.branches, metadata.diversified)
-    fill(esr.base, base, folder / base_file)
-    for i, branch in enumerate(esr.convolutional_branches, start=1):
-        path = folder / branch_file.format(i)
-        fill(branch, _read(path), path)
+    for i, part in enumerate(esr.parts()):
+        path = folder / (branch_file.format(i) if i else base_file)
+        weights = _read(path) if i else base
+        _check(weights, part, f"{path}: not the weights of this network")
+        part.load_state_dict(weights)
     return esr.eval(), metadata
 
 
 def _metadata(params: Any, base: Any, branches: int, where: str) -> ModelMetadata:
-    """What the description says, or what the weights show if it is a published one."""
+    """Return the metadata of a description; of a published one, derived from the weights."""
     if isinstance(params, dict) and "format" in params:
         return ModelMetadata.from_json(json.dumps(params), where)
     diversified = isinstance(base, dict) and any(str(key).startswith("cbam") for key in base)
@@ -212,7 +217,7 @@ def _metadata(params: Any, base: Any, branches: int, where: str) -> ModelMetadat
 def _read(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about what the error then says
+            warnings.simplefilter("ignore")  # torch repeats them in its error
             # weights_only: a downloaded file must not be able to run code.
             return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -224,44 +229,33 @@ def _read(path: Path) -> Any:
         raise ModelError(f"{path}: not the weights of a network; {reason}") from error
 
 
-def fill(module: torch.nn.Module, weights: Any, path: Path) -> None:
-    """Give a module the weights that were read from a file.
-
-    Raises:
-        ModelError: names, shapes or values do not fit.
-    """
-    _check(weights, module, f"{path}: not the weights of this network")
-    module.load_state_dict(weights)
-
-
-def _check(weights: Any, module: torch.nn.Module, what: str) -> None:
-    wanted = module.state_dict()
+def _check(weights: Any, part: torch.nn.Module, error: str) -> None:
+    """Check the names, shapes, types and values of a part's weights."""
+    expected = part.state_dict()
     if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise ModelError(f"{what} (a dict of tensors is expected, but it is {_kind(weights)})")
-    missing, strange = wanted.keys() - weights.keys(), weights.keys() - wanted.keys()
-    if missing or strange:
+        kind = "dict of other things" if isinstance(weights, dict) else type(weights).__name__
+        raise ModelError(f"{error} (a dict of tensors is expected, but it is a {kind})")
+    missing, unknown = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+    if missing or unknown:
         raise ModelError(
-            f"{what} ({_some('lacks', missing)}{_some('has unknown', strange)}"
-            f"expected are the {len(wanted)} names of {type(module).__name__})"
+            f"{error} ({_some('lacks', missing)}{_some('has unknown', unknown)}"
+            f"expected are the {len(expected)} names of {type(part).__name__})"
         )
-    for key, value in wanted.items():
-        if weights[key].shape != value.shape:
-            raise ModelError(
-                f"{what} ({key} must be {tuple(value.shape)}, but is {tuple(weights[key].shape)})"
-            )
+    for key, value in expected.items():
         given = weights[key]
         plain = given.layout is torch.strided and not given.is_meta
-        if not plain or given.dtype not in (_FLOATS if value.is_floating_point() else _WHOLE):
-            raise ModelError(f"{what} ({key} must hold {value.dtype}, but is {given.dtype})")
-        # Converted first: what is finite in float64 need not be in float32.
-        if not bool(torch.isfinite(given.to(value.dtype)).all()):
-            raise ModelError(f"{what} ({key} holds values that are not finite)")
-        if key.endswith("running_var") and bool((given < 0).any()):
-            raise ModelError(f"{what} ({key} is a variance, and negative)")
-
-
-def _kind(value: Any) -> str:
-    return "a dict of other things" if isinstance(value, dict) else f"a {type(value).__name__}"
+        fault = ""
+        if given.shape != value.shape:
+            fault = f"must be {tuple(value.shape)}, but is {tuple(given.shape)}"
+        elif not plain or given.dtype not in (_FLOATS if value.is_floating_point() else _WHOLE):
+            fault = f"must hold {value.dtype}, but is {given.dtype}"
+        # Converted first: finite in float64 may be infinite in float32.
+        elif not bool(torch.isfinite(given.to(value.dtype)).all()):
+            fault = "holds values that are not finite"
+        elif key.endswith("running_var") and bool((given < 0).any()):
+            fault = "is a variance, and negative"
+        if fault:
+            raise ModelError(f"{error} ({key} {fault})")
 
 
 def _some(verb: str, names: Any) -> str:

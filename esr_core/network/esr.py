@@ -1,13 +1,13 @@
-"""Ensembles with Shared Representations: the whole network.
+"""Ensembles with Shared Representations.
 
 ESR-n: Siqueira, Magg, Wermter, "Efficient Facial Feature Learning with Wide Ensemble-based
-Convolutional Neural Networks", AAAI 2020. A base learns low and middle features once; n
+Convolutional Neural Networks", AAAI 2020. A base computes shared low and middle features; n
 branches on top of it vote.
 ESR*-n: Heidari, Iosifidis, "Learning Diversified Feature Representations for Facial Expression
 Recognition in the Wild", arXiv:2210.09381. The same with attention (CBAM: Woo et al., ECCV 2018,
 arXiv:1807.06521) after every layer.
 
-Parameters carry the names of the published checkpoints, so those load with ``strict=True``.
+Parameters have the names of the published checkpoints, which load with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from esr_core.emotions import LABELS
+from esr_core.errors import ModelError
+from esr_core.network.complexity import BASE, BRANCH, Layers
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return half-precision values as float32, so that sums over them keep their digits."""
+    """Return half-precision values as float32, for exact sums."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class ChannelGate(nn.Module):
-    """Scale every channel by what its mean and its maximum say (CBAM, section 3, eq. 2)."""
+    """Scale each channel by a function of its mean and its maximum (CBAM, section 3, eq. 2)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -54,34 +56,34 @@ class SpatialConv(nn.Module):
         self.bn = nn.BatchNorm2d(1, momentum=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return one value for each place, (n, 1, h, w)."""
+        """Return one value per position, (n, 1, h, w)."""
         out: Tensor = self.bn(self.conv(x))
         return out
 
 
 class SpatialGate(nn.Module):
-    """Scale every place by what the maximum and the mean over channels say (CBAM, eq. 3)."""
+    """Scale each position by a function of its maximum and mean over channels (CBAM, eq. 3)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spatial = SpatialConv()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (n, c, h, w) weighted by place, and the weights (n, h, w)."""
+        """Return (n, c, h, w) weighted by position, and the weights (n, h, w)."""
         pooled = torch.cat((x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)), dim=1)
         gate = torch.sigmoid(self.spatial(pooled))  # (n, 1, h, w)
         return x * gate, gate[:, 0]
 
 
 class Attention(NamedTuple):
-    """Where a gate looked: every value in (0, 1). Stacked over branches it has one more axis."""
+    """The weights of a CBAM, all in (0, 1)."""
 
     spatial: Tensor  # (n, h, w), or (branches, n, h, w)
     channel: Tensor  # (n, c), or (branches, n, c)
 
 
 class CBAM(nn.Module):
-    """Convolutional block attention: first which channels, then which places."""
+    """Convolutional block attention: over channels, then over positions."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -89,19 +91,20 @@ class CBAM(nn.Module):
         self.SpatialGate = SpatialGate()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Attention]:
-        """Return (n, c, h, w) weighted by channel, then by place, and both weights."""
+        """Return (n, c, h, w) weighted by channel, then by position, and both weights."""
         x, channel = self.ChannelGate(x)
         x, spatial = self.SpatialGate(x)
         return x, Attention(spatial, channel)
 
 
 class ConvStack(nn.Module):
-    """Four convolutions, each with batch norm and ReLU; what base and branch have in common."""
+    """Four convolutions, each with batch norm and ReLU: the form of the base and of a branch."""
 
-    def __init__(self, convs: list[nn.Conv2d], pooled: tuple[int, ...], diversified: bool) -> None:
+    def __init__(self, layers: Layers, diversified: bool) -> None:
         super().__init__()
-        self.pooled = pooled
+        self.pooled = [i for i, (*_, pooling) in enumerate(layers, start=1) if pooling > 1]
         self.diversified = diversified
+        convs = [nn.Conv2d(*form, padding=padding) for *form, padding, _ in layers]
         for i, conv in enumerate(convs, start=1):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
@@ -109,7 +112,7 @@ class ConvStack(nn.Module):
                 self.add_module(f"cbam{i}", CBAM(conv.out_channels))
 
     def features(self, x: Tensor) -> tuple[Tensor, Attention | None]:
-        """Return the features, and the attention of the last layer where there is any."""
+        """Return the features, and the attention of the last layer of ESR*."""
         attention = None
         for i in range(1, 5):
             x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
@@ -124,42 +127,30 @@ class Base(ConvStack):
     """The shared representations: (n, 3, 96, 96) → (n, 128, 20, 20)."""
 
     def __init__(self, diversified: bool = False) -> None:
-        convs = [
-            nn.Conv2d(3, 64, 5),
-            nn.Conv2d(64, 128, 3),
-            nn.Conv2d(128, 128, 3),
-            nn.Conv2d(128, 128, 3),
-        ]
-        super().__init__(convs, pooled=(2, 4), diversified=diversified)
+        super().__init__(BASE, diversified)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the features that all branches share."""
+        """Return the shared features."""
         return self.features(x)[0]
 
 
 class Branch(ConvStack):
-    """One voter: (n, 128, 20, 20) → emotion scores (n, 8) and affect (n, 2)."""
+    """One branch: (n, 128, 20, 20) → logits (n, 8) and affect (n, 2)."""
 
     def __init__(self, diversified: bool = False) -> None:
-        convs = [
-            nn.Conv2d(128, 128, 3),
-            nn.Conv2d(128, 256, 3),
-            nn.Conv2d(256, 256, 3),
-            nn.Conv2d(256, 512, 3, padding=1),
-        ]
-        super().__init__(convs, pooled=(2,), diversified=diversified)
+        super().__init__(BRANCH, diversified)
         self.fc = nn.Linear(512, len(LABELS))
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor, Attention | None]:
-        """Return scores (n, 8), affect (n, 2), and of ESR* where it looked."""
+        """Return logits (n, 8), affect (n, 2), and the attention of ESR*."""
         x, attention = self.features(shared)  # (n, 512, 6, 6)
         scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
         return scores, self.fc_dimensional(F.relu(scores)), attention
 
 
 class Scores(NamedTuple):
-    """What the branches say, before anybody counts: emotions are logits, affect is unbounded."""
+    """The outputs of the branches: emotions are logits, affect is not clipped."""
 
     emotions: Tensor  # (branches, n, 8)
     affect: Tensor  # (branches, n, 2): valence, arousal
@@ -169,8 +160,8 @@ class Scores(NamedTuple):
 class ESR(nn.Module):
     """A base and n branches.
 
-    Input (n, 3, 96, 96) float32 in [0, 1]; other sizes from 54 px on work too, since the last
-    pooling is global, but the weights know only the sizes that they were trained at.
+    Input: (n, 3, 96, 96) float32 in [0, 1]. The last pooling is global, so other sizes of 54 px or
+    more are valid, but accurate only if the weights were trained at that size.
     """
 
     def __init__(self, branches: int = 9, diversified: bool = False) -> None:
@@ -181,60 +172,59 @@ class ESR(nn.Module):
 
     @property
     def name(self) -> str:
-        """The name in the papers' tables: ``ESR-9``, ``ESR*-15``."""
+        """Return the name used in the papers: ``ESR-9``, ``ESR*-15``."""
         return f"ESR{'*' if self.diversified else ''}-{len(self.convolutional_branches)}"
 
     def add_branch(self) -> None:
-        """Let a new, untrained branch join the ensemble."""
+        """Append a new, untrained branch."""
         device = next(self.parameters()).device
         self.convolutional_branches.append(Branch(self.diversified).to(device))
 
     def get_ensemble_size(self) -> int:
-        """Return how many branches it has."""
+        """Return the number of branches."""
         return len(self.convolutional_branches)
 
     def to_device(self, device: torch.device | str = "cpu") -> None:
-        """Move it to a device, as the published class has it."""
+        """Move the network to a device; a method of the published class."""
         self.to(device)
 
     def to_state_dict(self) -> list[dict[str, Tensor]]:
-        """Return copies of the weights: of the base first, then of each branch."""
-        parts = [self.base, *self.convolutional_branches]
-        return [copy.deepcopy(part.state_dict()) for part in parts]
+        """Return copies of the weights of the base, then of each branch."""
+        return [copy.deepcopy(part.state_dict()) for part in self.parts()]
 
     def reload(self, state_dicts: list[dict[str, Tensor]]) -> None:
-        """Take back what :meth:`to_state_dict` gave."""
-        for part, weights in zip((self.base, *self.convolutional_branches), state_dicts):
+        """Load the output of :meth:`to_state_dict`.
+
+        Raises:
+            ModelError: the number of state dicts is not that of the base and the branches.
+        """
+        parts = self.parts()
+        if len(state_dicts) != len(parts):
+            raise ModelError(
+                f"{self.name} has {len(parts)} state dicts (base and {len(parts) - 1} branches), "
+                f"but got {len(state_dicts)}"
+            )
+        for part, weights in zip(parts, state_dicts):
             part.load_state_dict(weights)
 
+    def parts(self) -> list[nn.Module]:
+        """Return the base, then each branch: the parts with files of their own."""
+        return [self.base, *self.convolutional_branches]
+
     def forward(self, x: Tensor) -> Scores:
-        """Return what each branch says of faces (n, 3, h, w) in [0, 1]."""
+        """Return the outputs of all branches for faces (n, 3, h, w) in [0, 1]."""
         shared = self.base(x)
-        emotions, affect, seen = zip(*(branch(shared) for branch in self.convolutional_branches))
-        attention = None
-        if self.diversified:
-            attention = Attention(
-                torch.stack([a.spatial for a in seen]), torch.stack([a.channel for a in seen])
-            )
+        emotions, affect, cbams = zip(*(branch(shared) for branch in self.convolutional_branches))
+        # An Attention of stacked tensors.
+        attention = Attention(*map(torch.stack, zip(*cbams))) if self.diversified else None
         return Scores(torch.stack(emotions), torch.stack(affect), attention)
 
 
-class Counted(NamedTuple):
-    """An ensemble's answer for n faces, and what its branches said before they were counted."""
-
-    probabilities: Tensor  # (n, 8), the mean of the branches' softmax
-    affect: Tensor  # (n, 2), the mean of the branches' valence and arousal, kept in [-1, 1]
-    votes: Tensor  # (n, branches) int64, the emotion that each branch thinks most likely
-    branch_emotions: Tensor  # (n, branches, 8), logits
-    branch_affect: Tensor  # (n, branches, 2), as it comes, not kept in [-1, 1]
-
-
 class Ensemble(nn.Module):
-    """An ESR that counts its votes; this is what is exported and run.
+    """An ESR with the mean over its branches, as exported without early exit.
 
-    temperature: the emotions' logits are divided by it (see
-    :mod:`esr_core.evaluation.calibration`); no vote changes, and
-    affect is read off the logits before that.
+    temperature: divides the logits (:mod:`esr_core.evaluation.calibration`). Votes and affect do
+    not depend on it.
     """
 
     def __init__(self, esr: ESR, temperature: float = 1.0) -> None:
@@ -242,13 +232,16 @@ class Ensemble(nn.Module):
         self.esr = esr
         self.temperature = temperature
 
-    def forward(self, x: Tensor) -> Counted:
-        """Return the mean answer of the branches for faces (n, 3, h, w), and their votes."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return the outputs for faces (n, 3, h, w) in [0, 1].
+
+        These are the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
+        """
         scores = self.esr(x)
         emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
         if self.temperature != 1.0:
             emotions = emotions / self.temperature
-        return Counted(
+        return (
             emotions.softmax(dim=2).mean(dim=1),
             affect.mean(dim=1).clamp(-1.0, 1.0),
             emotions.argmax(dim=2),

@@ -1,15 +1,14 @@
-"""Turning trained weights into ``.onnx`` files, in fp32, fp16 and INT8.
+"""Export of trained weights to ``.onnx`` files, in fp32, fp16 and INT8.
 
-What a CPU runs asks its branches in turns (:mod:`esr_core.network.early_exit`); what a GPU
-runs, fp16 and symmetric INT8, asks all of them at once.
+Files for CPUs have an early exit (:mod:`esr_core.network.early_exit`). Files for GPUs, fp16 and
+symmetric INT8, always evaluate all branches.
 """
 
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, Optional
 
 import numpy as np
 import onnx
@@ -25,40 +24,36 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from esr_core.atomic_write import replacing
 from esr_core.inference.metadata import ModelMetadata
-from esr_core.inference.onnx_model import INPUT, METADATA_KEY
+from esr_core.inference.onnx_model import INPUT, METADATA_KEY, BranchPrediction
 from esr_core.network import early_exit
-from esr_core.network.esr import ESR, Counted, Ensemble
-from esr_core.network.inference_graph import Turns
+from esr_core.network.esr import ESR, Ensemble
+from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR
+from esr_core.network.tracing import trace
 
-#: Read by every ONNX Runtime from 1.11 (JetPack 4.6) on.
-OPSET = 16
+#: That of opset 16.
 IR_VERSION = 8
-#: Training crops that set the ranges of INT8.
+#: Number of training crops that calibrate the ranges of INT8.
 CALIBRATION_FACES = 256
-OUTPUTS = list(Counted._fields)
+#: Small convolutions, of attention and of the heads, which 8 bits make slower.
+_NOT_QUANTIZED = ("/squeeze/", "/both/", "/excite/", "/place/", "/emotions/", "/affect/")
 
 
 def export_fp32(
     esr: ESR, metadata: ModelMetadata, path: Path, do_constant_folding: bool = True
 ) -> None:
-    """Write the ensemble in float32, for any number of faces at once."""
-    with replacing(path) as partial:
-        _trace(esr, metadata, partial, do_constant_folding, turns=_takes_turns(esr))
-        _finish(partial, metadata, turns=_takes_turns(esr))
+    """Write the ensemble in float32, for any number of faces."""
+    exits = _can_exit(esr)
+    _write(_trace(esr, metadata, exits, do_constant_folding), metadata, path, exits)
 
 
 def export_fp16(esr: ESR, metadata: ModelMetadata, path: Path) -> None:
-    """Write the ensemble in half precision, for GPUs; it still takes and gives float32."""
+    """Write the ensemble in half precision, for GPUs; inputs and outputs stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
-        fp32 = Path(folder) / "fp32.onnx"
-        _trace(esr, metadata, fp32)
-        half = OnnxModel(convert_float_to_float16(onnx.load(fp32), keep_io_types=True))
-        half.topological_sort()  # the casts at the borders come last otherwise
-        onnx.save(half.model, str(partial))
-        _finish(partial, metadata)
+    half = OnnxModel(convert_float_to_float16(_trace(esr, metadata), keep_io_types=True))
+    half.topological_sort()  # the conversion appends the casts of inputs and outputs at the end
+    _write(half.model, metadata, path)
 
 
 def export_int8(
@@ -70,71 +65,46 @@ def export_int8(
 ) -> None:
     """Quantize: QDQ, weights signed and per channel, activations unsigned.
 
-    faces: (n, 3, size, size) in [0, 1], training crops; their ranges calibrate the activations.
-    symmetric: signed activations around 0, the form that TensorRT takes.
+    faces: (n, 3, size, size) in [0, 1], training crops that calibrate the activations.
+    symmetric: signed activations around 0, the form for TensorRT.
     """
-    turns = _takes_turns(esr) and not symmetric
-    with replacing(path) as partial, tempfile.TemporaryDirectory() as folder:
-        fp32, prepared = Path(folder) / "fp32.onnx", Path(folder) / "prepared.onnx"
-        _trace(esr, metadata, fp32, turns=turns)
-        quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
+    exits = _can_exit(esr) and not symmetric
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, quantized = f"{folder}/prepared.onnx", f"{folder}/quantized.onnx"
+        quant_pre_process(_trace(esr, metadata, exits), prepared, skip_symbolic_shape=True)
+        names = [node.name for node in onnx.load(prepared).graph.node]
         quantize_static(
-            str(prepared),
-            str(partial),
+            prepared,
+            quantized,
             _Faces(faces),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "MaxPool", "Relu", "GlobalAveragePool"],
-            nodes_to_exclude=_gates(prepared),
+            nodes_to_exclude=[n for n in names if any(part in n for part in _NOT_QUANTIZED)],
             extra_options={"ActivationSymmetric": symmetric},
         )
-        _finish(partial, metadata, turns)
+        _write(onnx.load(quantized), metadata, path, exits)
 
 
-def _takes_turns(esr: ESR) -> bool:
+def _can_exit(esr: ESR) -> bool:
     return esr.get_ensemble_size() > 1
 
 
-def _gates(path: Path) -> List[str]:
-    """The small convolutions of attention and of the answers, which 8 bits make slower."""
-    small = ("/squeeze/", "/both/", "/excite/", "/place/", "/emotions/", "/affect/")
-    names = [node.name for node in onnx.load(str(path)).graph.node]
-    return [name for name in names if any(part in name for part in small)]
-
-
 def _trace(
-    esr: ESR,
-    metadata: ModelMetadata,
-    path: Path,
-    do_constant_folding: bool = True,
-    turns: bool = False,
-) -> None:
-    """Write the network as it stands: an answer of the ensemble, or of each of its ``turns``."""
+    esr: ESR, metadata: ModelMetadata, exits: bool = False, do_constant_folding: bool = True
+) -> onnx.ModelProto:
     size = metadata.input.size_px
-    network = Turns(esr.eval()) if turns else Ensemble(esr, metadata.temperature)
-    outputs = list(network.outputs) if isinstance(network, Turns) else OUTPUTS
-    with warnings.catch_warnings():
-        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        # Sizes of images become constants, which is meant.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
-        torch.onnx.export(
-            network.eval(),
-            (torch.zeros(1, 3, size, size),),
-            str(path),
-            dynamo=False,
-            do_constant_folding=do_constant_folding,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=outputs,
-            dynamic_axes={name: {0: "n"} for name in (INPUT, *outputs)},
-        )
+    faces = {INPUT: torch.zeros(1, 3, size, size)}
+    if exits:
+        return trace(EarlyExitESR(esr), faces, (SHARED, FIRST, REST), do_constant_folding)
+    ensemble = Ensemble(esr, metadata.temperature)
+    return trace(ensemble, faces, BranchPrediction._fields, do_constant_folding)
 
 
 class _Faces(CalibrationDataReader):  # type: ignore[misc]
-    """Hands out calibration faces in batches."""
+    """Yields calibration faces in batches."""
 
     def __init__(self, faces: NDArray[np.float32], batch_size: int = 32) -> None:
         self._batches: Iterator[NDArray[np.float32]] = iter(
@@ -146,13 +116,14 @@ class _Faces(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else {INPUT: batch}
 
 
-def _finish(path: Path, metadata: ModelMetadata, turns: bool = False) -> None:
-    model = onnx.load(str(path))
-    if turns:
-        model = early_exit.assemble(model, metadata.branches, metadata.temperature)
-    model.ir_version = IR_VERSION
-    del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, metadata.to_json()
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
+def _write(
+    network: onnx.ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False
+) -> None:
+    """Add the early exit and the metadata, check the graph, and write it."""
+    if exits:
+        network = early_exit.assemble(network, metadata.branches, metadata.temperature)
+    network.ir_version = IR_VERSION
+    onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
+    onnx.checker.check_model(network)
+    with replacing(path) as partial:
+        onnx.save(network, str(partial))

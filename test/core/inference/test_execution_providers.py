@@ -1,8 +1,9 @@
-"""Execution providers: which is taken, and what is said of one that does not work."""
+"""Selection of execution providers, and errors of those that do not work."""
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,7 @@ from esr_core.inference import execution_providers
 from esr_core.inference.execution_providers import SIZES, Provider
 from esr_core.inference.onnx_model import _filled, default_model
 
-# Nothing but the CPU is here: the others are said to be there, and the real ONNX Runtime is asked.
+# Only the CPU is available: the others are reported as available to the real ONNX Runtime.
 pytestmark = pytest.mark.filterwarnings("ignore:Specified provider")
 
 
@@ -24,32 +25,32 @@ def cuda_without_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
 
 
-def test_cpu_is_what_is_here() -> None:
+def test_only_the_cpu_is_available() -> None:
     assert execution_providers.installed() == ["cpu"]
 
 
 @pytest.mark.parametrize("key", ["tensorrt", "cuda", "openvino"])
-def test_missing_provider_names_those_there_are(key: str) -> None:
+def test_missing_provider_names_the_available_ones(key: str) -> None:
     with pytest.raises(ModelError, match=f"has no provider '{key}', only cpu"):
         load_model(provider=key)
 
 
 @pytest.mark.usefixtures("cuda_without_device")
-def test_provider_that_does_not_start_is_an_error_when_asked_for() -> None:
+def test_named_provider_that_does_not_start_is_an_error() -> None:
     with pytest.raises(ModelError, match=r"'cuda' is in this build .* does not start here"):
         load_model(provider="cuda")
 
 
 @pytest.mark.usefixtures("cuda_without_device")
-def test_auto_falls_back_to_the_cpu_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_auto_falls_back_to_the_cpu_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         model = load_model(provider="auto")
     assert model.provider == "CPUExecutionProvider"
     assert "'cuda' is in this build" in caplog.text
-    assert "the next provider is tried" in caplog.text
+    assert "trying the next provider" in caplog.text
 
 
-def test_auto_does_not_take_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_does_not_select_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     assert load_model(provider="auto").provider == "CPUExecutionProvider"
@@ -59,19 +60,44 @@ def test_tensorrt_keeps_its_engines_and_serves_all_sizes_with_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("engines")
-    told = execution_providers._tensorrt_options(default_model(), folder)
-    assert told["trt_engine_cache_enable"]
-    assert told["trt_engine_cache_path"] == str(folder)
-    assert told["trt_int8_enable"]
-    assert told["trt_profile_max_shapes"] == f"faces:{SIZES[-1]}x3x96x96"
+    options = execution_providers._tensorrt_options(default_model(), folder)
+    assert options["trt_engine_cache_enable"]
+    assert options["trt_engine_cache_path"] == str(folder)
+    assert options["trt_int8_enable"]
+    assert options["trt_profile_max_shapes"] == f"faces:{SIZES[-1]}x3x96x96"
     monkeypatch.setattr(onnxruntime, "__version__", "1.11.0")  # JetPack 4.6
     old = execution_providers._tensorrt_options(default_model(), folder)
-    assert set(told) - set(old) == {
+    assert set(options) - set(old) == {
         "trt_timing_cache_enable",
         "trt_profile_min_shapes",
         "trt_profile_opt_shapes",
         "trt_profile_max_shapes",
     }
+
+
+def test_tensorrt_without_a_device_and_damaged_files_are_errors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with pytest.raises(ModelError, match=r"'tensorrt' is in this build .* does not start here"):
+        load_model(provider="tensorrt")
+    path = tmp_path / "short.onnx"
+    path.write_bytes(default_model().read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"short\.onnx: ONNX Runtime does not load it"):
+        load_model(path, provider="tensorrt")
+
+
+def test_engine_folder_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "esr_ros").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with pytest.raises(ModelError, match=r"esr_ros/tensorrt.*: no engine can be kept there"):
+        load_model(provider="tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +113,7 @@ def test_batches_have_one_of_a_few_sizes(faces: int, pieces: list[int]) -> None:
     assert not together[faces:].any()
 
 
-def test_filled_batches_are_answered_as_others_are(
+def test_padded_batches_have_the_same_outputs(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = np.random.default_rng(0).random((7, 3, 96, 96), np.float32)
@@ -97,25 +123,25 @@ def test_filled_batches_are_answered_as_others_are(
         execution_providers._PROVIDERS, "cpu", Provider(execution_providers.CPU, sizes)
     )
     other = load_model(provider="cpu")
-    seen: list[int] = []
-    monkeypatch.setattr(other, "_session", Counting(other._session, seen))
-    for told, wanted in zip(other.predict_branches(batch), expected):
-        np.testing.assert_allclose(told, wanted, atol=1e-3)
-    assert seen == [4, 4]
-    seen.clear()
+    batches: list[int] = []
+    monkeypatch.setattr(other, "_session", Counting(other._session, batches))
+    for output, exact in zip(other.predict_branches(batch), expected):
+        np.testing.assert_allclose(output, exact, atol=1e-3)
+    assert batches == [4, 4]
+    batches.clear()
     other.warm_up(faces=3)
-    assert seen == [1, 2, 4]
+    assert batches == [1, 2, 4]
 
 
 class Counting:
-    """A session that notes how many faces it is asked about."""
+    """A session that records the size of each batch."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, seen: list[int]) -> None:
-        self._session, self._seen = session, seen
+    def __init__(self, session: onnxruntime.InferenceSession, batches: list[int]) -> None:
+        self._session, self._batches = session, batches
 
     def run(
         self, names: list[str], inputs: dict[str, NDArray[np.float32]]
     ) -> list[NDArray[np.float32]]:
-        self._seen.append(len(inputs["faces"]))
+        self._batches.append(len(inputs["faces"]))
         outputs: list[NDArray[np.float32]] = self._session.run(names, inputs)
         return outputs

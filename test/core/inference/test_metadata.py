@@ -1,4 +1,4 @@
-"""What a model file says about itself."""
+"""Metadata of a network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_json_holds_the_format_and_the_labels_in_order() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"text"', "{}"])
-def test_what_is_no_metadata_is_refused(text: str) -> None:
+def test_invalid_metadata_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match=r"^folder/x\.json: its metadata (is not readable|lacks)"):
         ModelMetadata.from_json(text, "folder/x.json")
 

@@ -1,4 +1,4 @@
-"""Running a network with ONNX Runtime."""
+"""Inference with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_astronaut_smiles(model: Model, rgb: NDArray[np.uint8]) -> None:
     assert prediction.affect[0, 0] > 0.2
 
 
-def test_answers_have_their_shapes_types_and_ranges(model: Model) -> None:
+def test_outputs_have_their_shapes_types_and_ranges(model: Model) -> None:
     probabilities, affect, votes = model.predict(noise(5))
     assert (probabilities.shape, probabilities.dtype) == ((5, 8), np.float32)
     assert (affect.shape, affect.dtype) == ((5, 2), np.float32)
@@ -43,21 +43,21 @@ def test_answers_have_their_shapes_types_and_ranges(model: Model) -> None:
     assert set(votes.ravel().tolist()) <= set(range(8))
 
 
-def test_branches_of_the_model_that_ships_take_turns(model: Model) -> None:
+def test_model_that_ships_has_an_early_exit(model: Model) -> None:
     batch = noise(6)
-    assert model.takes_turns
+    assert model.has_early_exit
     assert 0 < model.metadata.lead < 1
     assert (model.predict(batch, 2).votes[:, 2:] == -1).all()
-    everyone, adaptive = model.predict(batch), model.predict(batch, ADAPTIVE)
-    asked = (adaptive.votes >= 0).sum(axis=1)
-    assert asked.min() >= 1
-    for row in np.flatnonzero(asked == model.metadata.branches):
+    complete, adaptive = model.predict(batch), model.predict(batch, ADAPTIVE)
+    evaluated = (adaptive.votes >= 0).sum(axis=1)
+    assert evaluated.min() >= 1
+    for row in np.flatnonzero(evaluated == model.metadata.branches):
         np.testing.assert_allclose(
-            adaptive.probabilities[row], everyone.probabilities[row], atol=1e-3
+            adaptive.probabilities[row], complete.probabilities[row], atol=1e-3
         )
 
 
-def test_nobody_gets_an_empty_answer(model: Model) -> None:
+def test_no_faces_have_an_empty_output(model: Model) -> None:
     probabilities, affect, votes = model.predict(np.zeros((0, 3, 96, 96), np.float32))
     full = model.predict(noise(1))
     assert (probabilities.shape, affect.shape) == ((0, 8), (0, 2))
@@ -74,7 +74,7 @@ def test_faces_in_one_batch_do_not_influence_each_other(model: Model) -> None:
         np.testing.assert_allclose(together.affect[i], single.affect[0], atol=1e-3)
 
 
-def test_one_thread_answers_as_all_do(model: Model) -> None:
+def test_one_thread_has_the_same_outputs_as_all(model: Model) -> None:
     batch = noise(2)
     single = load_model(threads=1).predict(batch)
     np.testing.assert_allclose(single.probabilities, model.predict(batch).probabilities, atol=1e-3)
@@ -98,24 +98,24 @@ def test_batch_may_be_a_view(model: Model) -> None:
         ((1, 3, 96, 96), np.uint8),
     ],
 )
-def test_wrong_batch_is_told_what_it_must_be(
+def test_error_of_a_wrong_batch_names_the_expected_shape(
     model: Model, shape: tuple[int, ...], dtype: type
 ) -> None:
     with pytest.raises(ValueError, match=r"must be \(n, 3, 96, 96\) float32, but got \("):
         model.predict(np.zeros(shape, dtype))
 
 
-def test_warm_up_leaves_the_answers_as_they_are(model: Model) -> None:
+def test_warm_up_does_not_change_the_outputs(model: Model) -> None:
     before = model.predict(noise(1)).probabilities
     model.warm_up(faces=2)
     np.testing.assert_array_equal(model.predict(noise(1)).probabilities, before)
 
 
-def test_cpu_can_be_asked_for_by_name() -> None:
+def test_cpu_can_be_selected_by_name() -> None:
     assert load_model(provider="cpu").provider == "CPUExecutionProvider"
 
 
-def test_unknown_provider_names_those_there_are() -> None:
+def test_unknown_provider_names_the_allowed_ones() -> None:
     with pytest.raises(ModelError, match="auto, tensorrt, cuda, openvino, cpu, but got 'tpu'"):
         load_model(provider="tpu")
 
@@ -146,7 +146,7 @@ def test_file_that_is_not_onnx_is_named(tmp_path: Path) -> None:
 
 
 def strange_network(path: Path, metadata: dict[str, str]) -> Path:
-    """A valid ONNX file that hands on what it gets."""
+    """A valid ONNX file whose output is its input."""
     helper = onnx.helper
     ends = [
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3, 96, 96])

@@ -1,84 +1,126 @@
-"""Engines that a provider built: kept for what they fit, refused where they are damaged."""
+"""The engine cache of TensorRT: one folder per network and device, shared by processes."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
-from esr_core import ModelError
-from esr_core.inference.tensorrt_cache import NOTE, EngineKey, prepare, seal
+from esr_core.inference.tensorrt_cache import UNFINISHED, engine_folder, locked
 
-KEY = EngineKey("ab" * 32, "tensorrt-1.23.2", "NVIDIA Jetson AGX Xavier / 32 GB")
+ENGINE = b"engine" * 1000
+#: Loads the engine of a folder, or builds it in two halves. With "hang" the build never ends.
+NODE = f"""
+import sys, time
+from pathlib import Path
+from esr_core.inference.tensorrt_cache import locked
+
+folder, build = Path(sys.argv[1]), sys.argv[2]
+engine = folder / "net.engine"
+print("ready", flush=True)
+sys.stdin.readline()
+with locked(folder):
+    if engine.exists():
+        assert engine.read_bytes() == {ENGINE!r}, "half an engine"
+        print("loaded", flush=True)
+    else:
+        with open(engine, "xb") as file:
+            file.write({ENGINE!r}[:3000])
+            file.flush()
+            print("building", flush=True)
+            time.sleep(600 if build == "hang" else 1)
+            assert engine.exists(), "removed by another process"
+            file.write({ENGINE!r}[3000:])
+        print("built", flush=True)
+"""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """With an engine in it, sealed."""
-    place = tmp_path / "engines"
-    prepare(place, KEY)
-    (place / "net.engine").write_bytes(b"engine")
-    (place / "net.timing").write_bytes(b"timing")
-    seal(place, KEY)
-    return place
+def start(folder: Path, build: str = "") -> subprocess.Popen[str]:
+    """Start a process that waits for a line before it opens the cache."""
+    node = subprocess.Popen(
+        [sys.executable, "-c", NODE, str(folder), build],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder.parent,
+    )
+    assert node.stdout is not None
+    assert node.stdout.readline() == "ready\n"
+    return node
 
 
-def test_each_network_provider_and_device_has_its_own_folder(
+def test_each_network_version_and_device_has_its_own_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    keys = [
-        KEY,
-        replace(KEY, model_sha256="cd" * 32),
-        replace(KEY, provider="tensorrt-1.15.1"),
-        replace(KEY, device="NVIDIA Jetson TX2"),
-    ]
-    assert len({key.folder for key in keys}) == 4
-    assert KEY.folder.parent == (
+    monkeypatch.setattr(onnxruntime, "__version__", "1.23.2")
+    one, other = tmp_path / "one.onnx", tmp_path / "other.onnx"
+    one.write_bytes(b"one")
+    other.write_bytes(b"other")
+    folder = engine_folder(one, "NVIDIA Jetson AGX Xavier / 32 GB")
+    assert folder.parent == (
         tmp_path / "esr_ros" / "tensorrt-1.23.2" / "NVIDIA_Jetson_AGX_Xavier_32_GB"
     )
+    folders = {folder, engine_folder(one, "NVIDIA Jetson TX2")}
+    folders.add(engine_folder(other, "NVIDIA Jetson AGX Xavier / 32 GB"))
+    monkeypatch.setattr(onnxruntime, "__version__", "1.15.1")
+    folders.add(engine_folder(one, "NVIDIA Jetson AGX Xavier / 32 GB"))
+    assert len(folders) == 4
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert KEY.folder.is_relative_to(tmp_path / "home" / ".cache" / "esr_ros")
+    assert engine_folder(one, "").is_relative_to(tmp_path / "home" / ".cache" / "esr_ros")
 
 
-def test_what_was_sealed_is_used_again(folder: Path) -> None:
-    prepare(folder, KEY)
-    assert (folder / "net.engine").read_bytes() == b"engine"
+def test_finished_engine_is_used_again(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "engines"
+    with locked(folder):
+        (folder / "net.engine").write_bytes(ENGINE)
+    for _ in range(2):
+        with locked(folder):
+            assert (folder / "net.engine").read_bytes() == ENGINE
+    assert [path.name for path in folder.iterdir()] == ["net.engine"]
 
 
-def test_what_was_left_half_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "net.engine").write_bytes(b"half an eng")
-    prepare(tmp_path, KEY)
-    assert list(tmp_path.iterdir()) == []
+def test_two_processes_that_start_at_once_build_one_engine(tmp_path: Path) -> None:
+    nodes = [start(tmp_path / "engines") for _ in range(2)]
+    for node in nodes:
+        assert node.stdin is not None
+        node.stdin.write("go\n")
+        node.stdin.flush()
+    done = [node.communicate(timeout=60) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], done
+    assert sorted(out for out, _ in done) == ["building\nbuilt\n", "loaded\n"]
+    assert sum("waiting for another process" in errors for _, errors in done) == 1
+    assert (tmp_path / "engines" / "net.engine").read_bytes() == ENGINE
 
 
-def test_damaged_engine_is_named_and_left(folder: Path) -> None:
-    (folder / "net.engine").write_bytes(b"enGine")
-    with pytest.raises(ModelError, match=r"net\.engine: damaged; remove its folder"):
-        prepare(folder, KEY)
-    assert (folder / "net.engine").read_bytes() == b"enGine"
+def test_engine_of_a_killed_build_is_built_again(tmp_path: Path) -> None:
+    folder = tmp_path / "engines"
+    killed = start(folder, "hang")
+    assert killed.stdin is not None
+    assert killed.stdout is not None
+    killed.stdin.write("go\n")
+    killed.stdin.flush()
+    assert killed.stdout.readline() == "building\n"
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    assert (folder / "net.engine").stat().st_size == 3000
+    out, errors = start(folder).communicate("go\n", timeout=60)
+    assert out == "building\nbuilt\n", errors
+    assert not (folder / UNFINISHED).exists()
 
 
-def test_missing_engine_is_named(folder: Path) -> None:
-    (folder / "net.timing").unlink()
-    with pytest.raises(ModelError, match=r"net\.timing: damaged"):
-        prepare(folder, KEY)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"files": 3}', b"\xff\xfe"])
-def test_damaged_note_is_named(folder: Path, text: str | bytes) -> None:
-    (folder / NOTE).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ModelError, match=r"engine\.json: damaged|is for model_sha256 None"):
-        prepare(folder, KEY)
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("device", "NVIDIA Jetson TX2"), ("provider", "tensorrt-1.11.0"), ("model_sha256", "0" * 64)],
-)
-def test_engine_of_something_else_is_refused(folder: Path, field: str, value: str) -> None:
-    here = replace(KEY, **{field: value})
-    with pytest.raises(ModelError, match=f"is for {field} .*, not {value}; remove this folder"):
-        prepare(folder, here)
+def test_engine_that_does_not_load_is_built_again(tmp_path: Path) -> None:
+    folder = tmp_path / "engines"
+    with locked(folder):
+        (folder / "net.engine").write_bytes(b"enGine")
+    with pytest.raises(RuntimeError, match="deserialize"), locked(folder):
+        raise RuntimeError("TensorRT EP failed to deserialize engine")
+    with locked(folder):
+        assert not (folder / "net.engine").exists()

@@ -1,8 +1,10 @@
-"""Weights on disk."""
+"""Checkpoints."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +79,7 @@ def test_missing_weights_are_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 20, 100_000])
-def test_weights_that_break_off_are_named(tmp_path: Path, kept: int) -> None:
+def test_truncated_weights_are_named(tmp_path: Path, kept: int) -> None:
     saved(tmp_path)
     path = tmp_path / checkpoint.BASE_FILE
     path.write_bytes(path.read_bytes()[:kept])
@@ -145,37 +147,37 @@ def test_metadata_that_is_no_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("branches", "diversified"), [(9, False), (9, True)])
-def test_published_folder_is_understood_without_our_metadata(
+def test_published_folder_loads_without_our_metadata(
     tmp_path: Path, branches: int, diversified: bool
 ) -> None:
     parts = published.write(tmp_path / "esr_9", branches, diversified)
     esr, metadata = checkpoint.load(tmp_path / "esr_9", "esr_9")
     assert (metadata.branches, metadata.diversified) == (branches, diversified)
     assert metadata.input == PUBLISHED_INPUT
-    for mine, theirs in zip(esr.to_state_dict(), parts):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    for loaded, written in zip(esr.to_state_dict(), parts):
+        torch.testing.assert_close(loaded, written, rtol=0, atol=0)
 
 
 def test_only_the_first_branches(tmp_path: Path) -> None:
     esr = saved(tmp_path, branches=3)
     read, metadata = checkpoint.load(tmp_path, branches=2)
     assert (read.name, metadata.name, metadata.branches) == ("ESR-2", "ESR-2", 2)
-    for mine, theirs in zip(read.to_state_dict(), esr.to_state_dict()):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
+    for loaded, written in zip(read.to_state_dict(), esr.to_state_dict()):
+        torch.testing.assert_close(loaded, written, rtol=0, atol=0)
 
 
-def test_more_branches_than_there_are(tmp_path: Path) -> None:
+def test_more_branches_than_in_the_folder(tmp_path: Path) -> None:
     saved(tmp_path, branches=2)
     with pytest.raises(ModelError, match=r"Net-Branch_3\.pt: no such file; 5 .* needed, 2 here"):
         checkpoint.load(tmp_path, branches=5)
 
 
-def test_only_description_is_taken_whatever_its_name(tmp_path: Path) -> None:
+def test_the_only_description_may_have_any_name(tmp_path: Path) -> None:
     saved(tmp_path)
     assert checkpoint.load(tmp_path, "mine")[1].name == "ESR-1"
     (tmp_path / "another.json").write_text((tmp_path / "esr-1.json").read_text())
-    said = r"mine\.json must describe it; there are another\.json, esr-1\.json"
-    with pytest.raises(ModelError, match=said):
+    message = r"mine\.json must describe it; there are another\.json, esr-1\.json"
+    with pytest.raises(ModelError, match=message):
         checkpoint.load(tmp_path, "mine")
     assert checkpoint.load(tmp_path, "another")[1].name == "ESR-1"
 
@@ -196,7 +198,7 @@ def test_save_removes_what_no_longer_belongs_to_the_base_and_nothing_else(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"bn1.weight": torch.full((64,), torch.nan)}, "bn1.weight holds values that are not fin"),
         ({"bn1.weight": torch.ones(63)}, r"bn1.weight must be \(64,\), but is \(63,\)"),
@@ -205,17 +207,17 @@ def test_save_removes_what_no_longer_belongs_to_the_base_and_nothing_else(tmp_pa
     ],
 )
 def test_weights_that_do_not_fit_are_refused_and_nothing_is_written(
-    tmp_path: Path, change: dict[str, Any], said: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     esr = ESR(1)
     weights = esr.to_state_dict()
     weights[0].update(change)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         checkpoint.save_weights(tmp_path / "new", weights, ModelMetadata("ESR-1", 1))
     assert not (tmp_path / "new").exists()
     saved(tmp_path)
     torch.save(weights[0], tmp_path / checkpoint.BASE_FILE)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         checkpoint.load(tmp_path)
 
 
@@ -245,7 +247,75 @@ def test_save_that_was_killed_among_its_files_is_not_loaded(
     assert not (tmp_path / checkpoint.UNFINISHED).exists()
 
 
-def test_save_that_breaks_off_leaves_what_was_there(
+#: Saves one network over another, and ends before the n-th file operation, for n = 1, 2, …
+KILLED = """
+import os, shutil, sys
+from pathlib import Path
+import torch
+from esr_core import ModelError
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.network import checkpoint
+from esr_core.network.esr import ESR
+
+folder, first = Path(sys.argv[1]) / "folder", Path(sys.argv[1]) / "first"
+networks = {each: ESR(1).to_state_dict() for each in ("old", "new")}
+for each, weights in networks.items():
+    weights[0]["bn1.bias"].fill_(len(each) + (each == "new"))
+    weights[1]["bn1.bias"].fill_(len(each) + (each == "new"))
+
+def save(each):
+    metadata = ModelMetadata("ESR-1", 1, record={"save": each})
+    checkpoint.save_weights(folder, networks[each], metadata)
+
+def state():
+    try:
+        esr, metadata = checkpoint.load(folder)
+    except ModelError as error:
+        return "refused" if "of two saves" in str(error) else str(error)
+    values = {int(part.bn1.bias[0]) for part in esr.parts()}
+    return metadata.record["save"] + "".join(map(str, sorted(values)))
+
+def end_before(last):
+    done = 0
+    def hook(event, arguments):
+        nonlocal done
+        if event in ("open", "os.rename", "os.remove") and str(folder) in str(arguments[0]):
+            done += 1
+            if done == last:
+                os._exit(9)
+    sys.addaudithook(hook)
+
+torch.set_num_threads(1)
+save("old")
+folder.rename(first)
+status, last = 9, 0
+while status:
+    last += 1
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(first, folder)
+    child = os.fork()
+    if not child:
+        end_before(last)
+        save("new")
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(state(), flush=True)
+"""
+
+
+def test_save_killed_at_any_step_leaves_the_old_the_new_or_a_refused_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path
+    )
+    states = done.stdout.split()
+    assert done.returncode == 0, done.stderr
+    assert set(states) == {"old3", "refused", "new4"}, states
+    assert states == sorted(states, key=["old3", "refused", "new4"].index)
+    assert states.count("refused") >= 3
+    assert states.count("new4") == 1
+
+
+def test_failed_save_leaves_the_previous_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     esr = saved(tmp_path, branches=2)

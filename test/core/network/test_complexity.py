@@ -1,4 +1,4 @@
-"""What networks cost is what PyTorch counts."""
+"""The complexity of networks equals that counted by PyTorch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def test_cost_is_that_of_the_layers(branches: int, diversified: bool, size_px: i
             layer.register_forward_hook(count)
     with torch.inference_mode():
         esr(torch.zeros(1, 3, size_px, size_px))
-    told = cost(branches, diversified, size_px)
-    assert told.macs == macs
-    # The published spatial gates have no bias and one batch norm; so have these.
-    assert told.parameters == sum(each.numel() for each in esr.parameters())
+    complexity = cost(branches, diversified, size_px)
+    assert complexity.macs == macs
+    # The published spatial attention has no bias and one batch norm, as this one.
+    assert complexity.parameters == sum(each.numel() for each in esr.parameters())
 
 
 def test_nearly_all_of_it_is_convolutions() -> None:

@@ -1,4 +1,4 @@
-"""Branches that take turns: the answers of the ensemble, or of as much of it as is needed."""
+"""Early exit: the outputs of the whole ensemble, or of the first branch where it suffices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def esr() -> ESR:
 def model(
     request: pytest.FixtureRequest, esr: ESR, tmp_path_factory: pytest.TempPathFactory
 ) -> Model:
-    path = tmp_path_factory.mktemp("anytime") / "net.onnx"
+    path = tmp_path_factory.mktemp("early_exit") / "net.onnx"
     metadata = ModelMetadata(
         esr.name, BRANCHES, input=InputSpec(size_px=56), temperature=TEMPERATURE, lead=LEAD
     )
@@ -47,46 +47,46 @@ def batch() -> NDArray[np.float32]:
     return faces(24, 56)
 
 
-def test_asked_all_they_answer_like_pytorch(
+def test_all_branches_have_the_outputs_of_pytorch(
     model: Model, esr: ESR, batch: NDArray[np.float32]
 ) -> None:
     with torch.inference_mode():
         expected = Ensemble(esr, TEMPERATURE)(torch.from_numpy(batch))
     tolerance = 3e-4 if _is_fp32(model) else 0.6  # of logits that spread over several units
-    for told, exact in zip(model.predict_branches(batch), expected):
-        assert told.shape == exact.shape
-        if told.dtype == np.float32:
-            np.testing.assert_allclose(told, exact.numpy(), atol=tolerance)
-    assert model.takes_turns
+    for output, exact in zip(model.predict_branches(batch), expected):
+        assert output.shape == exact.shape
+        if output.dtype == np.float32:
+            np.testing.assert_allclose(output, exact.numpy(), atol=tolerance)
+    assert model.has_early_exit
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, BRANCHES, BRANCHES + 3])
 def test_first_branches_are_an_ensemble(
     model: Model, batch: NDArray[np.float32], count: int
 ) -> None:
-    everyone = model.predict_branches(batch)
-    told = model.predict(batch, count)
-    logits = torch.from_numpy(everyone.branch_emotions[:, :count])
-    np.testing.assert_allclose(told.probabilities, logits.softmax(2).mean(1), atol=1e-5)
-    affect = everyone.branch_affect[:, :count].mean(axis=1).clip(-1, 1)
-    np.testing.assert_allclose(told.affect, affect, atol=1e-5)
-    np.testing.assert_array_equal(told.votes[:, :count], everyone.votes[:, :count])
-    assert (told.votes[:, count:] == -1).all()
+    complete = model.predict_branches(batch)
+    prediction = model.predict(batch, count)
+    logits = torch.from_numpy(complete.branch_emotions[:, :count])
+    np.testing.assert_allclose(prediction.probabilities, logits.softmax(2).mean(1), atol=1e-5)
+    affect = complete.branch_affect[:, :count].mean(axis=1).clip(-1, 1)
+    np.testing.assert_allclose(prediction.affect, affect, atol=1e-5)
+    np.testing.assert_array_equal(prediction.votes[:, :count], complete.votes[:, :count])
+    assert (prediction.votes[:, count:] == -1).all()
 
 
-def test_a_face_is_asked_about_until_it_is_decided(
+def test_other_branches_are_evaluated_for_undecided_faces_only(
     model: Model, batch: NDArray[np.float32]
 ) -> None:
-    everyone = model.predict_branches(batch)
-    told = model.predict(batch, ADAPTIVE)
+    complete = model.predict_branches(batch)
+    prediction = model.predict(batch, ADAPTIVE)
     # The logits are divided by the temperature already.
-    expected, asked = branches_asked(everyone.branch_emotions, LEAD)
-    np.testing.assert_array_equal((told.votes >= 0).sum(axis=1), asked)
-    np.testing.assert_allclose(told.probabilities, expected, atol=1e-5)
-    assert set(asked.tolist()) == {1, BRANCHES}, "faces of one kind show nothing"
+    expected, evaluated = branches_asked(complete.branch_emotions, LEAD)
+    np.testing.assert_array_equal((prediction.votes >= 0).sum(axis=1), evaluated)
+    np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+    assert set(evaluated.tolist()) == {1, BRANCHES}, "the faces must be of both kinds"
 
 
-def test_a_face_is_judged_alike_alone_and_among_others(
+def test_face_has_the_same_outputs_alone_and_in_a_batch(
     model: Model, batch: NDArray[np.float32]
 ) -> None:
     together = model.predict(batch, ADAPTIVE)
@@ -96,16 +96,14 @@ def test_a_face_is_judged_alike_alone_and_among_others(
         np.testing.assert_array_equal(alone.votes[0], together.votes[i])
 
 
-def test_base_is_run_once_and_only_the_first_branch_outside_of_its_turn(model: Model) -> None:
+def test_base_is_run_once_and_only_the_first_branch_unconditionally(model: Model) -> None:
     graph = onnx.load(str(model.path)).graph
-    (turn,) = [node for node in graph.node if node.op_type == "If"]
     assert _features(graph) == 4 + 4
-    rest = next(a.g for a in turn.attribute if a.name == "then_branch")
-    assert _features(rest) == 4 * (BRANCHES - 1)
+    assert _features(_rest(graph)) == 4 * (BRANCHES - 1)
 
 
 @pytest.mark.parametrize("quantized", [False, True])
-def test_branches_with_attention_stand_side_by_side(
+def test_branches_with_attention_are_grouped(
     tmp_path: Path, batch: NDArray[np.float32], quantized: bool
 ) -> None:
     esr, path = lively(BRANCHES, True), tmp_path / "net.onnx"
@@ -116,15 +114,19 @@ def test_branches_with_attention_stand_side_by_side(
         export_fp32(esr, metadata, path)
         with torch.inference_mode():
             expected = Ensemble(esr)(torch.from_numpy(batch))
-        for told, exact in zip(load_model(path).predict_branches(batch), expected):
-            np.testing.assert_allclose(told, exact.numpy(), atol=3e-4)
-    (turn,) = [node for node in onnx.load(str(path)).graph.node if node.op_type == "If"]
-    rest = next(a.g for a in turn.attribute if a.name == "then_branch")
-    assert _features(rest) == 4 + 4, "grouped convolutions, and their spatial gates"
+        for output, exact in zip(load_model(path).predict_branches(batch), expected):
+            np.testing.assert_allclose(output, exact.numpy(), atol=3e-4)
+    assert _features(_rest(onnx.load(str(path)).graph)) == 4 + 4, "grouped, and their spatial gates"
+
+
+def _rest(graph: onnx.GraphProto) -> onnx.GraphProto:
+    """Return the subgraph of all branches but the first."""
+    (condition,) = [node for node in graph.node if node.op_type == "If"]
+    return next(a.g for a in condition.attribute if a.name == "then_branch")
 
 
 def _features(graph: onnx.GraphProto) -> int:
-    """How many convolutions there are that see more than one place."""
+    """Return the number of convolutions with kernels of more than 1x1."""
     sizes = [
         attribute.ints
         for node in graph.node
@@ -136,35 +138,36 @@ def _features(graph: onnx.GraphProto) -> int:
 
 
 @pytest.mark.parametrize("count", [-1, "all", 1.5])
-def test_number_of_branches_that_cannot_be(
+def test_invalid_number_of_branches(
     model: Model, batch: NDArray[np.float32], count: int | str
 ) -> None:
     with pytest.raises(OptionError, match="branches must be adaptive, or 0 for all, or more"):
         model.predict(batch, count)
 
 
-def test_bytes_are_what_rows_are_picked_of(model: Model) -> None:
+def test_faces_are_selected_among_bytes(model: Model) -> None:
     graph = onnx.load(str(model.path)).graph
-    shared = next(node for node in graph.node if "shared" in node.output)
+    (select,) = [node for node in _rest(graph).node if node.op_type == "Compress"]
+    (shared,) = [node for node in graph.node if select.input[0] in node.output]
     assert shared.op_type == ("MaxPool" if _is_fp32(model) else "QuantizeLinear")
 
 
 @pytest.mark.parametrize("branches", [0, 1, ADAPTIVE])
-def test_files_that_ask_all_at_once_say_so(
+def test_files_without_early_exit_evaluate_all_branches(
     tmp_path: Path, esr: ESR, batch: NDArray[np.float32], branches: int | str
 ) -> None:
     path = tmp_path / "net.onnx"
     export_fp16(esr, ModelMetadata(esr.name, BRANCHES, input=InputSpec(size_px=56), lead=0.0), path)
     model = load_model(path)
-    assert not model.takes_turns
+    assert not model.has_early_exit
     assert (model.predict(batch, branches).votes >= 0).all()
 
 
-def test_one_branch_has_no_turns_to_take(tmp_path: Path, batch: NDArray[np.float32]) -> None:
+def test_one_branch_has_no_early_exit(tmp_path: Path, batch: NDArray[np.float32]) -> None:
     esr, path = lively(1, False), tmp_path / "net.onnx"
     export_fp32(esr, ModelMetadata(esr.name, 1, input=InputSpec(size_px=56), lead=0.1), path)
     model = load_model(path)
-    assert not model.takes_turns
+    assert not model.has_early_exit
     assert model.predict(batch, ADAPTIVE).votes.shape == (len(batch), 1)
 
 

@@ -1,10 +1,11 @@
-"""The network: names of the published checkpoints, shapes, and how votes are counted."""
+"""The network: names of the published checkpoints, shapes, and the mean over branches."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from esr_core.errors import ModelError
 from esr_core.network.esr import CBAM, ESR, Base, Branch, Ensemble
 
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -12,7 +13,7 @@ LAYERS = range(1, 5)
 
 
 def stack_names(diversified: bool) -> set[str]:
-    """The names that base and branch have in common."""
+    """Return the names that are common to base and branch."""
     names = {f"conv{i}.{part}" for i in LAYERS for part in ("weight", "bias")}
     names |= {f"bn{i}.{part}" for i in LAYERS for part in NORM}
     if diversified:
@@ -57,7 +58,7 @@ def test_branch_has_the_published_sizes() -> None:
     assert weights["fc_dimensional.weight"].shape == (2, 8)
 
 
-def test_attention_reduces_channels_by_sixteen_and_looks_at_seven_by_seven() -> None:
+def test_attention_reduces_channels_by_sixteen_with_kernels_of_seven_by_seven() -> None:
     weights = CBAM(128).state_dict()
     assert weights["ChannelGate.mlp.1.weight"].shape == (8, 128)
     assert weights["ChannelGate.mlp.3.weight"].shape == (128, 8)
@@ -104,7 +105,7 @@ def test_smallest_size_is_54_px() -> None:
 
 
 @pytest.mark.parametrize("diversified", [False, True])
-def test_added_branch_votes_too_and_changes_no_other(diversified: bool) -> None:
+def test_added_branch_does_not_change_the_others(diversified: bool) -> None:
     esr, x = ESR(1, diversified).eval(), torch.rand(1, 3, 56, 56)
     with torch.inference_mode():
         before = esr(x).emotions
@@ -116,7 +117,18 @@ def test_added_branch_votes_too_and_changes_no_other(diversified: bool) -> None:
     assert not torch.allclose(after[1], before[0])
 
 
-def test_ensemble_counts_the_votes_of_its_branches() -> None:
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_reload_of_another_number_of_parts_is_refused(count: int) -> None:
+    esr, before = ESR(2), ESR(2).to_state_dict()
+    esr.reload(before)
+    other = ESR(3).to_state_dict()[:count]
+    with pytest.raises(ModelError, match=rf"ESR-2 has 3 state dicts .* but got {count}$"):
+        esr.reload(other)
+    for loaded, unchanged in zip(esr.to_state_dict(), before):
+        torch.testing.assert_close(loaded, unchanged, rtol=0, atol=0)
+
+
+def test_ensemble_is_the_mean_of_its_branches() -> None:
     esr, x = ESR(3).eval(), torch.rand(4, 3, 56, 56)
     with torch.inference_mode():
         scores = esr(x)
@@ -131,7 +143,7 @@ def test_ensemble_counts_the_votes_of_its_branches() -> None:
         assert votes[:, branch].tolist() == scores.emotions[branch].argmax(1).tolist()
 
 
-def test_affect_stays_in_its_range_however_large_the_branches_answer() -> None:
+def test_affect_is_clipped() -> None:
     esr = ESR(2).eval()
     with torch.inference_mode():
         for branch in esr.convolutional_branches:

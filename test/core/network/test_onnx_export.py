@@ -1,4 +1,4 @@
-"""Turning trained weights into .onnx files."""
+"""Export of trained weights to .onnx files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esr_core.perception.preprocessing import InputSpec
 
 
 @pytest.mark.parametrize(("branches", "diversified"), [(2, False), (1, True)])
-def test_fp32_answers_like_pytorch_for_any_number_of_faces(
+def test_fp32_has_the_outputs_of_pytorch_for_any_number_of_faces(
     tmp_path: Path, branches: int, diversified: bool
 ) -> None:
     esr, path = lively(branches, diversified), tmp_path / "net.onnx"
@@ -31,14 +31,14 @@ def test_fp32_answers_like_pytorch_for_any_number_of_faces(
         batch = faces(count, 56)
         with torch.inference_mode():
             expected = Ensemble(esr)(torch.from_numpy(batch))
-        answer = model.predict(batch)
+        prediction = model.predict(batch)
         probabilities, affect, votes = expected[:3]
         for part, exact in zip(model.predict_branches(batch), expected):
             np.testing.assert_allclose(part, exact.numpy(), atol=3e-4)
-        np.testing.assert_allclose(answer.probabilities, probabilities.numpy(), atol=1e-4)
-        np.testing.assert_allclose(answer.affect, affect.numpy(), atol=1e-4)
-        np.testing.assert_array_equal(answer.votes, votes.numpy())
-    assert np.ptp(answer.probabilities, axis=0).max() > 0.1
+        np.testing.assert_allclose(prediction.probabilities, probabilities.numpy(), atol=1e-4)
+        np.testing.assert_allclose(prediction.affect, affect.numpy(), atol=1e-4)
+        np.testing.assert_array_equal(prediction.votes, votes.numpy())
+    assert np.ptp(prediction.probabilities, axis=0).max() > 0.1
     assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
 
@@ -75,7 +75,7 @@ def test_int8_is_a_third_of_the_size_or_less(pair: tuple[Path, Path]) -> None:
     assert int8.stat().st_size < fp32.stat().st_size / 3
 
 
-def test_int8_answers_nearly_like_fp32(pair: tuple[Path, Path]) -> None:
+def test_int8_has_nearly_the_outputs_of_fp32(pair: tuple[Path, Path]) -> None:
     fp32, int8 = (load_model(path).predict(faces(6, 56)) for path in pair)
     np.testing.assert_allclose(int8.probabilities, fp32.probabilities, atol=0.1)
     assert np.ptp(fp32.probabilities, axis=0).max() > 0.2
@@ -104,12 +104,12 @@ def test_symmetric_activations_are_signed_and_around_zero(
     assert {zero.dtype.type for zero in of_activations} == {expected}
     assert not symmetric or not any(zero.any() for zero in of_activations)
     exact = load_model(pair[0]).predict(faces(6, 56)).probabilities
-    told = load_model(path).predict(faces(6, 56)).probabilities
+    quantized = load_model(path).predict(faces(6, 56)).probabilities
     # Behind a ReLU a signed range around 0 has only half the steps.
-    np.testing.assert_allclose(told, exact, atol=0.25 if symmetric else 0.1)
+    np.testing.assert_allclose(quantized, exact, atol=0.25 if symmetric else 0.1)
 
 
-def test_fp16_is_half_as_large_and_answers_in_float32(
+def test_fp16_is_half_as_large_and_its_outputs_are_float32(
     tmp_path: Path, pair: tuple[Path, Path]
 ) -> None:
     esr, path = lively(1, False), tmp_path / "net.onnx"
@@ -120,7 +120,7 @@ def test_fp16_is_half_as_large_and_answers_in_float32(
     np.testing.assert_allclose(half.probabilities, exact.probabilities, atol=0.02)
 
 
-def test_temperature_goes_into_the_file(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+def test_temperature_is_in_the_file(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     esr, path = lively(1, False), tmp_path / "net.onnx"
     export_fp32(esr, ModelMetadata(esr.name, 1, input=InputSpec(size_px=56), temperature=2.5), path)
     plain, cooled = (load_model(p).predict_branches(faces(6, 56)) for p in (pair[0], path))
@@ -132,7 +132,7 @@ def test_temperature_goes_into_the_file(tmp_path: Path, pair: tuple[Path, Path])
     assert load_model(path).metadata.temperature == 2.5
 
 
-def test_metadata_travels_with_the_file(pair: tuple[Path, Path]) -> None:
+def test_metadata_is_in_the_file(pair: tuple[Path, Path]) -> None:
     for path in pair:
         metadata = load_model(path).metadata
         assert metadata.name == "ESR-1"

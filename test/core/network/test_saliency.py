@@ -1,4 +1,4 @@
-"""What the branches looked at."""
+"""Saliency maps of the branches."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def network(kind: str) -> ESR:
 
 
 @pytest.mark.parametrize("kind", ["ships", "plain", "attention"])
-def test_grad_cam_is_what_the_gradients_say(kind: str) -> None:
-    """Equations 1 and 2 of the paper, word for word, at what is pooled in the end."""
+def test_grad_cam_equals_the_equations(kind: str) -> None:
+    """Equations 1 and 2 of the paper, at the features before the last pooling."""
     esr = network(kind)
     batch, emotions = torch.from_numpy(faces(4, 96)), torch.tensor([0, 1, 3, 7])
     maps = grad_cam(esr, batch, emotions)
@@ -49,7 +49,7 @@ def test_grad_cam_is_what_the_gradients_say(kind: str) -> None:
             torch.testing.assert_close(maps[k, i], expected.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_layer_cam_takes_each_branch_alone() -> None:
+def test_layer_cam_of_a_face_does_not_depend_on_the_batch() -> None:
     esr, batch = lively(3, True), torch.from_numpy(faces(2, 96))
     maps = layer_cam(esr, batch, torch.tensor([0, 3]))
     assert maps.shape == (3, 2, 20, 20)
@@ -60,17 +60,19 @@ def test_layer_cam_takes_each_branch_alone() -> None:
 
 
 @pytest.mark.parametrize("fine", [False, True])
-def test_smile_is_seen_in_the_face(model: Model, rgb: NDArray[np.uint8], fine: bool) -> None:
+def test_smile_has_its_maximum_in_the_face(
+    model: Model, rgb: NDArray[np.uint8], fine: bool
+) -> None:
     (face,) = EmotionPipeline(PipelineOptions(branches=9), model).step(rgb, 0.0)
-    (look,) = Explainer(default_weights(), fine).look(rgb, face.box[None], [face.emotion])
-    assert look.emotion == HAPPY
-    assert look.face.shape == (224, 224, 3)
-    np.testing.assert_array_equal(look.maps.max(axis=(1, 2)), 1)
-    assert look.maps.min() >= 0
-    np.testing.assert_array_equal(look.probabilities.argmax(axis=1), face.votes)
+    (explanation,) = Explainer(default_weights(), fine).explain(rgb, face.box[None], [face.emotion])
+    assert explanation.emotion == HAPPY
+    assert explanation.face.shape == (224, 224, 3)
+    np.testing.assert_array_equal(explanation.maps.max(axis=(1, 2)), 1)
+    assert explanation.maps.min() >= 0
+    np.testing.assert_array_equal(explanation.probabilities.argmax(axis=1), face.votes)
     x, y, side_px = squares(face.box[None], InputSpec())[0]
     corner = np.array([x, y]) - side_px / 2
-    for each in look.maps:
+    for each in explanation.maps:
         heat = cv2.resize(each, (224, 224))
         border = np.concatenate([heat[:30].ravel(), heat[-30:].ravel()]).mean()
         assert heat[60:180, 50:175].mean() > 3 * border
@@ -80,24 +82,24 @@ def test_smile_is_seen_in_the_face(model: Model, rgb: NDArray[np.uint8], fine: b
             assert np.linalg.norm(mouth - [column, row], axis=1).min() < 25
 
 
-def test_lens_is_of_the_network_that_ships(model: Model, rgb: NDArray[np.uint8]) -> None:
+def test_explanations_are_of_the_network_that_ships(model: Model, rgb: NDArray[np.uint8]) -> None:
     boxes = np.array([[178, 63, 267, 175], [20, 20, 200, 200]], np.float32)
-    looks = Explainer(default_weights()).look(rgb, boxes, [HAPPY, 0])
+    explanations = Explainer(default_weights()).explain(rgb, boxes, [HAPPY, 0])
     logits = model.predict_branches(crop(rgb, boxes, model.metadata.input)).branch_emotions
     expected = torch.from_numpy(logits).softmax(dim=2).numpy()
-    for look, probabilities in zip(looks, expected):
-        np.testing.assert_allclose(look.probabilities, probabilities, atol=0.2)  # INT8
-        np.testing.assert_allclose(look.probabilities.sum(axis=1), 1, atol=1e-5)
+    for explanation, probabilities in zip(explanations, expected):
+        np.testing.assert_allclose(explanation.probabilities, probabilities, atol=0.2)  # INT8
+        np.testing.assert_allclose(explanation.probabilities.sum(axis=1), 1, atol=1e-5)
 
 
 def test_picture_of_all_branches(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
     checkpoint.save(tmp_path / "weights", lively(5, True), ModelMetadata("ESR*-5", 5, True))
     pictures = []
     for name in ("a.png", "b.png"):
-        (look,) = Explainer(tmp_path / "weights").look(
+        (explanation,) = Explainer(tmp_path / "weights").explain(
             rgb, np.array([[178, 63, 267, 175]], np.float32), [HAPPY]
         )
-        draw(tmp_path / name, look, "a face")
+        draw(tmp_path / name, explanation, "a face")
         pictures.append((tmp_path / name).read_bytes())
     assert pictures[0] == pictures[1]
     picture = cv2.imread(str(tmp_path / "a.png"))
@@ -106,7 +108,7 @@ def test_picture_of_all_branches(tmp_path: Path, rgb: NDArray[np.uint8]) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "weights"]
 
 
-def test_where_there_is_no_heat_the_face_is_as_it_was(rgb: NDArray[np.uint8]) -> None:
+def test_map_of_zero_is_transparent(rgb: NDArray[np.uint8]) -> None:
     heat = np.zeros((6, 6), np.float32)
     np.testing.assert_array_equal(heated(rgb, heat), rgb)
     heat[1, 4] = 1
