@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.catalogue import CATALOGUE, OPENDR, get
 from esr_core.data.dataset import FaceDataset, open_split
 from esr_core.data.ferplus import LABEL_MODES
+from esr_core.download import CATALOGUE, OPENDR, get
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, ModelError, OptionError
 from esr_core.evaluation.metrics import (

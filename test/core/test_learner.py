@@ -520,7 +520,7 @@ def test_download_of_each_kind(tmp_path: Path, make: Make) -> None:
 def test_archive_that_is_none_says_what_to_do(tmp_path: Path, make: Make) -> None:
     (tmp_path / "server/pretrained").mkdir(parents=True)
     (tmp_path / "server/pretrained/esr_9.zip").write_text("<html>Not here</html>")
-    with pytest.raises(DownloadError, match=r"remove .*esr_9\.zip to download it anew"):
+    with pytest.raises(DownloadError, match=r"remove .*esr_9\.zip to download it again"):
         make().download(tmp_path / "here", "pretrained", (tmp_path / "server").as_uri())
 
 
