@@ -177,6 +177,14 @@ def test_affect_that_never_changes_correlates_with_nothing() -> None:
     assert (report.rmse, report.ccc, report.pearson, report.sign_agreement) == (0, 0, 0, 1)
 
 
+def test_sign_agreement_leaves_out_targets_of_zero() -> None:
+    targets = np.array([0, 0, 0.5, 0.5, -0.5, -0.5], np.float32)
+    estimates = np.array([0.1, -0.1, 0.3, 0.2, -0.4, 0.1], np.float32)
+    assert measure_affect(estimates, targets).sign_agreement == 3 / 4
+    assert measure_affect(targets, targets).sign_agreement == 1
+    assert measure_affect(np.zeros(6, np.float32), targets).sign_agreement == 0
+
+
 def test_each_branch_is_measured_by_itself() -> None:
     logits = np.zeros((2, 2, 8), np.float32)  # of two faces, by two branches
     logits[:, 0, 1] = 5  # the first branch says happy, twice

@@ -12,7 +12,7 @@ from networks import faces, lively
 from numpy.typing import NDArray
 
 from esr_core import Model, OptionError, load_model
-from esr_core.evaluation.calibration import branches_asked
+from esr_core.evaluation.calibration import exit_early
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import ADAPTIVE
 from esr_core.network.esr import ESR, Ensemble
@@ -80,7 +80,7 @@ def test_a_face_is_asked_about_until_it_is_decided(
     everyone = model.predict_branches(batch)
     told = model.predict(batch, ADAPTIVE)
     # The logits are divided by the temperature already.
-    expected, asked = branches_asked(everyone.branch_emotions, LEAD)
+    expected, asked = exit_early(everyone.branch_emotions, LEAD)
     np.testing.assert_array_equal((told.votes >= 0).sum(axis=1), asked)
     np.testing.assert_allclose(told.probabilities, expected, atol=1e-5)
     assert set(asked.tolist()) == {1, BRANCHES}, "faces of one kind show nothing"
