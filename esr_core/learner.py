@@ -432,15 +432,17 @@ def _published_figures(
     evaluated = first_branches(outputs, count)
     report = measure(evaluated, data.emotions, data.affect)
     assert report.branches is not None
-    rest = [0] * (size - count)
-    affect, loss, correct = [[], []], [0.0] * size, [0] * (size + 1)
+    affect: list[list[float]] = [[], []]
+    loss, correct, rest = [0.0] * size, [0] * (size + 1), [0.0] * (size - count)
     if eval_type == "categorical":
-        loss = [*report.branches.loss, *map(float, rest)]
-        correct = [*report.branches.correct, *rest, round(report.accuracy_vote * report.n)]
+        loss = [*report.branches.loss, *rest]
+        votes = round(report.accuracy_vote * report.n)
+        correct = [*report.branches.correct, *map(int, rest), votes]
     else:
         error = evaluated[4].mean(axis=1) - data.affect
         rmse = np.sqrt((error**2).mean(axis=0)).tolist()
-        affect = [[*each, *rest, mean] for each, mean in zip(zip(*report.branches.rmse), rmse)]
+        each = zip(*report.branches.rmse)
+        affect = [[*branches, *rest, mean] for branches, mean in zip(each, rmse)]
     return {
         "valence_arousal_losses": affect,
         "running_emotion_loss": loss,

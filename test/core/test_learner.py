@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,11 +18,22 @@ import onnx
 import published
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from esr_core import DownloadError, FacialEmotionLearner, Image, ImageError, ModelError, OptionError
+from esr_core import (
+    DownloadError,
+    EmotionPipeline,
+    FacialEmotionLearner,
+    Image,
+    ImageError,
+    ModelError,
+    OptionError,
+    PipelineOptions,
+)
 from esr_core.data.dataset import open_split
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
+from esr_core.perception.preprocessing import InputSpec, crop
 
 MakeFerPlus = Callable[[str, int], Path]
 
@@ -94,7 +106,7 @@ def test_constructor_and_methods_have_the_published_arguments() -> None:
     assert named("fit") == {"verbose": True}
     assert named("eval") == {"eval_type": "categorical", "current_branch_on_training": 0}
     assert named("init_model") == {"num_branches": empty}
-    assert named("infer") == {"input_batch": empty}
+    assert named("infer") == {"input_batch": empty, "boxes": None}
     assert list(named("save")) == ["state_dicts", "base_path_to_save_model", "verbose"]
     assert named("load") == {
         "ensemble_size": 9,
@@ -208,6 +220,40 @@ def test_infer_takes_images_in_every_form(make: Make, form: str) -> None:
         assert category.description in {
             "Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"
         }  # fmt: skip
+
+
+def test_infer_with_boxes_crops_as_the_pipeline(
+    tmp_path: Path, make: Make, rgb: NDArray[np.uint8]
+) -> None:
+    published.write(tmp_path / "net", 2, False)
+    learner = make(ensemble_size=2)
+    learner.load(2, tmp_path / "net")
+    assert learner.metadata is not None
+    learner.metadata = replace(learner.metadata, input=InputSpec(margin=1.22, shift_y=0.05))
+    learner.optimize()
+    options = PipelineOptions(smoothing_s=0.0, branches=2)
+    (face,) = EmotionPipeline(options, model=learner.ort_session).step(rgb, 0.0)
+    for image in (rgb, Image(rgb)):
+        (category,), affect = learner.infer(image, boxes=[face.box])
+        np.testing.assert_allclose(category.probabilities, face.probabilities, atol=1e-6)
+        assert affect[0].tolist() == pytest.approx([face.valence, face.arousal], abs=1e-5)
+    framed = crop(rgb, np.array([face.box]), learner.metadata.input)
+    assert learner.infer(framed)[0][0].confidence == pytest.approx(category.confidence, abs=1e-6)
+    x1, y1, x2, y2 = face.box.clip(0).astype(int)
+    tight = learner.infer(rgb[y1:y2, x1:x2])[0][0]
+    assert np.abs(tight.probabilities - category.probabilities).max() > 1e-4
+    assert learner.infer(rgb, boxes=[])[0] == []
+    assert len(learner.infer(rgb, boxes=np.stack([face.box] * 3))[0]) == 3
+
+
+@pytest.mark.parametrize("boxes", [[1, 2, 3, 4], [[1, 2, 3]], [[0, 0, np.nan, 9]]])
+def test_boxes_that_infer_refuses(make: Make, rgb: NDArray[np.uint8], boxes: Any) -> None:
+    learner = make()
+    learner.init_model(1)
+    with pytest.raises(ImageError, match="boxes must be"):
+        learner.infer(rgb, boxes=boxes)
+    with pytest.raises(ImageError, match=r"the image uint8, but got \(1, 4\) and float64"):
+        learner.infer(rgb / 255, boxes=[[0, 0, 9, 9]])
 
 
 def test_one_image_and_none(tmp_path: Path, make: Make) -> None:
