@@ -80,7 +80,7 @@ The first k branches are an ensemble for every k.
 Two branches disagree on {disagreement:.1%} of the faces.
 """
 _ADAPTIVE = """
-With early exit (`branches: adaptive`), {evaluated:.2f} of {n} branches are evaluated per
+With early exit (`branches: adaptive`), {evaluated:.2f} of {total} branches are evaluated per
 face on average, with an accuracy of {accuracy:.2%}. The exit margin, {margin:g}, was fitted to
 these faces.
 """
