@@ -20,6 +20,7 @@ setup(
         "onnxruntime>=1.11",
         'yuface==2023.5.1; platform_machine == "x86_64" and python_version < "3.12"',
         "rich>=13",
+        "pooch>=1.7",
     ],
     extras_require={
         "train": ["torch>=2.1", "onnx>=1.14", "matplotlib>=3.6", "PyYAML>=5.4"],

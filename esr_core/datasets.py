@@ -1,4 +1,4 @@
-"""The data sets under the names that the published learner gives them."""
+"""The data sets under the names of the published learner."""
 
 from esr_core.data.affectnet import (
     AffectNetCategorical,

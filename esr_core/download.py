@@ -1,247 +1,216 @@
-"""Fetching files from a server, and unpacking archives that somebody else made."""
+"""Download files, and unpack archives from untrusted sources; what is offered is :data:`CATALOGUE`.
+
+None of it is needed to run the node with the shipped weights.
+"""
 
 from __future__ import annotations
 
 import http.client
-import json
 import os
-import shutil
-import stat
-import tarfile
 import tempfile
 import urllib.error
-import urllib.request
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Dict, Iterable, Tuple
+from shutil import disk_usage
+from stat import S_IFDIR, S_IFMT, S_IFREG
+from typing import Any, NamedTuple, Optional
+from urllib.request import Request, urlopen
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
+from esr_core.errors import DownloadError, OptionError
+from esr_core.progress import bar
+
+#: The published learner's folder for this method on its server.
+OPENDR = "ftp://opendrdata.csd.auth.gr/perception/facial_emotion_estimation"
+#: OpenCV's model zoo, at a fixed commit.
+OPENCV_ZOO = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
+    "82b38c8f98e7b52aa171400f3e4c722352d0669f/models"
 )
-
-from esr_core.errors import DownloadError
-from esr_core.hashing import digest
-
 SCHEMES = ("http", "https", "ftp", "file")
-_BLOCK = 1 << 16
+
+
+class Item(NamedTuple):
+    """A file on a server; a .zip file holds the folder of its name."""
+
+    description: str
+    server: str
+    file: str  # relative to the server's folder and to the destination
+    sha256: str = ""  # empty: the publisher gives none
+
+
+CATALOGUE = {
+    "data": Item("a small AffectNet", OPENDR, "data/AffectNet_micro.zip"),
+    "pretrained": Item(
+        "the published ESR-9, not for commercial use", OPENDR, "pretrained/esr_9.zip"
+    ),
+    "demo_image": Item("a picture with a face", OPENDR, "demo/sheldon.jpg"),
+    "demo_video": Item("a film with faces", OPENDR, "demo/big_bang.mp4"),
+    "face_detector": Item(
+        "YuNet for OpenCV's FaceDetectorYN, MIT licence",
+        OPENCV_ZOO,
+        "face_detection_yunet/face_detection_yunet_2023mar.onnx",
+        # From the zoo's own record of the file at that commit; 232,589 bytes.
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+}
+
+
+def get(item: Item, root: Path, server: Optional[str] = None) -> Path:
+    """Download into ``root``, unpack a .zip file, and return the path of the file or folder.
+
+    server: URL of a mirror with the same folders. Existing files and folders are kept.
+
+    Raises:
+        OptionError: ``server`` is not a URL.
+        DownloadError: the server is unreachable, or the content is damaged or unsafe.
+    """
+    target = root / item.file
+    result = target.with_suffix("") if target.suffix == ".zip" else target
+    if result != target and result.is_dir():
+        return result
+    server = item.server if server is None else server
+    if not isinstance(server, str) or not server:
+        raise OptionError(f"url must be the address of a folder, but got {server!r}")
+    fetch(f"{server.rstrip('/')}/{item.file}", target, item.sha256)
+    if result != target:
+        try:
+            extract(target, target.parent)
+        except DownloadError as error:
+            raise DownloadError(f"{error}; remove {target} to download it again") from error
+        if not result.is_dir():
+            raise DownloadError(f"{target}: unpacked, but it contains no {result.name}")
+    return result
 
 
 def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Path:
-    """Download to ``path``, and return it; a file that is there already stays.
+    """Download a file to ``path`` and return that; an existing file of this SHA-256 is kept.
 
-    What came before a connection broke is kept as ``<path>.part``; the next call goes on from
-    there where the server can (HTTP ranges). ``sha256`` is compared before the file gets its name.
+    An interrupted HTTP download is kept as ``<path>.part``, and the next call resumes it if the
+    server supports range requests. Downloads by FTP start from the beginning.
 
     Raises:
-        DownloadError: the server cannot be reached or lacks the file, the connection broke, or
-            the content is another one than ``sha256`` says.
+        DownloadError: the server is unreachable or lacks the file, the connection broke, or the
+            content does not match ``sha256``.
     """
-    if path.is_file() and (not sha256 or digest(path) == sha256):
-        return path
-    if path.is_dir():
-        raise DownloadError(f"{path}: is a folder, but a file is to come here")
-    if url.split(":", 1)[0] not in SCHEMES:
-        raise DownloadError(f"{url}: an address must begin with {', '.join(SCHEMES)} and ':'")
-    part, note = (path.with_name(path.name + end) for end in (".part", ".part.json"))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, note, timeout_s)
-    # ValueError: what is no address, such as http://[::1
+        import pooch
+    except ModuleNotFoundError as error:
+        raise DownloadError("downloads need pooch; run 'pip install pooch'") from error
+    if path.is_dir():
+        raise DownloadError(f"{path}: is a folder, but must be a file")
+    if url.split(":", 1)[0] not in SCHEMES:
+        raise DownloadError(f"{url}: a URL must begin with {', '.join(SCHEMES)} and ':'")
+    part, note = (path.with_name(path.name + ending) for ending in (".part", ".part.version"))
+    receive = partial(_receive, part=part, note=note, timeout_s=timeout_s)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(url, sha256 or None, path.name, path.parent, downloader=receive)
+    # ValueError: another SHA-256, or a malformed URL such as http://[::1
     except (OSError, ValueError, http.client.HTTPException) as error:
-        kept = f"; {part} is kept, so call again to go on" if part.exists() else ""
+        if part.exists() and not note.exists():
+            part.unlink()
+        kept = f"; {part} is kept, call again to resume" if part.exists() else ""
         raise DownloadError(f"{url}: {_reason(error)}{kept}") from error
-    if not part.stat().st_size:
-        part.unlink()
-        raise DownloadError(f"{url}: the server sends an empty file")
-    if sha256 and digest(part) != sha256:
-        part.unlink()
-        note.unlink(missing_ok=True)
-        raise DownloadError(f"{url}: its content is not the expected one (SHA-256 {sha256})")
-    os.replace(part, path)
-    note.unlink(missing_ok=True)
     return path
 
 
-def _receive(url: str, part: Path, note: Path, timeout_s: float) -> None:
-    headers = _range_of(url, part, note)
-    request = urllib.request.Request(url, headers=headers)
+def _receive(
+    url: str, output_file: str, _pooch: Any, part: Path, note: Path, timeout_s: float
+) -> None:
+    """Download to ``part``, resume where possible, and move it to ``output_file``.
+
+    A downloader for pooch, whose own ones start from the beginning. note: the file that holds the
+    URL and the version (ETag or date) of ``part``, if the server gives one.
+    """
+    headers = {}
+    if part.is_file() and note.is_file():
+        source, _, version = note.read_text(encoding="utf-8").partition("\n")
+        if source == url:
+            headers = {"Range": f"bytes={part.stat().st_size}-", "If-Range": version}
     try:
-        response = urllib.request.urlopen(request, timeout=timeout_s)
+        response = urlopen(Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code != 416:  # what is there is not the beginning of what the server has
+        if error.code != 416 or not headers:
             raise
-        note.unlink(missing_ok=True)
-        response = urllib.request.urlopen(url, timeout=timeout_s)
+        note.unlink()  # `part` is longer than the server's file
+        return _receive(url, output_file, _pooch, part, note, timeout_s)
     with response:
-        goes_on = getattr(response, "status", 200) == 206
-        begin = part.stat().st_size if goes_on else 0
-        if goes_on and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
-            note.unlink(missing_ok=True)  # so that the next call begins anew
-            raise OSError("the server sends another part than the one asked for")
+        begin = part.stat().st_size if getattr(response, "status", None) == 206 else 0
+        if begin and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            note.unlink()
+            raise OSError("the server sends another range than the requested one")
         length = response.headers.get("Content-Length")
         total = begin + int(length) if length else None
-        _remember(url, note, response.headers)
-        with open(part, "ab" if goes_on else "wb") as file, _bar() as progress:
-            task = progress.add_task(part.stem, total=total, completed=begin)
-            while True:
-                block = response.read(_BLOCK)
-                if not block:
-                    break
-                file.write(block)
-                progress.advance(task, len(block))
-    if total is not None and part.stat().st_size != total:
-        raise OSError(f"the connection broke after {part.stat().st_size} of {total} bytes")
-
-
-def _range_of(url: str, part: Path, note: Path) -> Dict[str, str]:
-    """Ask for the rest, but only of the very file that the first part is of."""
-    try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        size = part.stat().st_size
-        if known["url"] != url or not size:
-            return {}
-        version = str(known["version"])
-        if not (version.isascii() and version.isprintable()):
-            return {}
-        return {"Range": f"bytes={size}-", "If-Range": version}
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return {}
-
-
-def _remember(url: str, note: Path, headers: Any) -> None:
-    version = headers.get("ETag") or headers.get("Last-Modified")
-    if version and not version.startswith("W/"):  # a weak one does not promise the same bytes
-        note.write_text(json.dumps({"url": url, "version": version}), encoding="utf-8")
-    else:
+        version = response.headers.get("ETag") or response.headers.get("Last-Modified") or "W/"
         note.unlink(missing_ok=True)
+        if url.startswith("http") and not version.startswith("W/"):  # weak: bytes may differ
+            note.write_text(f"{url}\n{version}", encoding="utf-8")
+        with open(part, "ab" if begin else "wb") as file, bar("MB") as progress:
+            task = progress.add_task(part.stem, total=total and total / 1e6)
+            progress.update(task, completed=begin / 1e6)
+            for block in iter(partial(response.read, 1 << 16), b""):
+                file.write(block)
+                progress.advance(task, len(block) / 1e6)
+    size = part.stat().st_size
+    if total is not None and size != total:
+        raise OSError(f"the connection broke after {size} of {total} bytes")
+    note.unlink(missing_ok=True)
+    if not size:
+        raise OSError("the server sends an empty file")
+    os.replace(part, output_file)
 
 
 def extract(archive: Path, folder: Path) -> Path:
-    """Unpack a zip or tar file into ``folder``, and return it; replaces files of the same names.
+    """Unpack a .zip file into ``folder`` and return that; files of the same names are replaced.
 
-    Everything is looked at first and unpacked beside ``folder``, so that a damaged or dangerous
-    archive leaves nothing. Only plain files and folders are taken, with ordinary permissions.
+    All members are checked first and unpacked beside ``folder``, so a damaged or unsafe archive
+    leaves nothing.
 
     Raises:
-        DownloadError: not an archive, damaged, larger than the disk, or a member would lie
-            outside of ``folder`` or is a link or a device.
+        DownloadError: not a .zip file, damaged, larger than the free disk space, or a member is a
+            link, a device or outside of ``folder``.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix=folder.name + ".", dir=folder.parent) as place:
-            if zipfile.is_zipfile(archive):
-                with zipfile.ZipFile(archive) as packed:
-                    _unzip(packed, archive, Path(place))
-            else:
-                with tarfile.open(archive) as packed_tar:
-                    _untar(packed_tar, archive, Path(place))
-            _move(Path(place), folder)
-    except (
-        zipfile.BadZipFile,
-        tarfile.TarError,
-        EOFError,
-        zlib.error,
-        NotImplementedError,  # a way of compression that Python does not know
-        RuntimeError,  # a zip file with a password
-        OSError,
-    ) as error:
+            with zipfile.ZipFile(archive) as packed:
+                _check_members(archive, packed, disk_usage(place).free)
+                packed.extractall(place)
+            folder.mkdir(exist_ok=True)
+            for source in sorted(Path(place).rglob("*")):
+                target = folder / source.relative_to(place)
+                if source.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    os.replace(source, target)
+    # RuntimeError: an encrypted archive, or an unsupported compression method
+    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError) as error:
         raise DownloadError(f"{archive}: cannot be unpacked ({_reason(error)})") from error
     return folder
 
 
-def _unzip(packed: zipfile.ZipFile, archive: Path, place: Path) -> None:
+def _check_members(archive: Path, packed: zipfile.ZipFile, free_bytes: int) -> None:
     members = packed.infolist()
-    _check_size(archive, (member.file_size for member in members), place)
-    for member in members:
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        plain = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-        _check_member(archive, member.filename, plain)
-    for member in members:
-        target = place / member.filename
-        if member.is_dir():
-            target.mkdir(parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with packed.open(member) as source, open(target, "wb") as file:
-                shutil.copyfileobj(source, file)
-
-
-def _untar(packed: tarfile.TarFile, archive: Path, place: Path) -> None:
-    members = packed.getmembers()
-    # tarfile takes a damaged header for the end; behind the true one are only zeros.
-    assert packed.fileobj is not None
-    packed.fileobj.seek(packed.offset)
-    for block in iter(lambda: packed.fileobj.read(1 << 20), b""):  # type: ignore[union-attr]
-        if block.strip(b"\0"):
-            raise tarfile.ReadError(f"damaged at byte {packed.offset}")
-    _check_size(archive, (member.size for member in members), place)
-    for member in members:
-        _check_member(archive, member.name, member.isfile() or member.isdir())
-    for member in members:
-        target = place / member.name
-        if member.isdir():
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        source = packed.extractfile(member)
-        assert source is not None
-        with source, open(target, "wb") as file:
-            shutil.copyfileobj(source, file)
-
-
-def _check_member(archive: Path, name: str, plain: bool) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
-        raise DownloadError(f"{archive}: {name!r} would lie outside of its folder; not unpacked")
-    if not plain:
-        raise DownloadError(f"{archive}: {name!r} is a link or a device; not unpacked")
-
-
-def _check_size(archive: Path, sizes: Iterable[int], place: Path) -> None:
-    needed, free = sum(sizes), shutil.disk_usage(place).free
-    if needed > free:
+    needed = sum(member.file_size for member in members)
+    if needed > free_bytes:
         raise DownloadError(
-            f"{archive}: needs {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free"
+            f"{archive}: needs {needed / 1e6:.0f} MB, but only {free_bytes / 1e6:.0f} MB are free"
         )
+    for member in members:
+        name, path = member.filename, PurePosixPath(member.filename)
+        if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
+            raise DownloadError(
+                f"{archive}: {name!r} would lie outside of its folder; not unpacked"
+            )
+        if S_IFMT(member.external_attr >> 16) not in (0, S_IFREG, S_IFDIR):
+            raise DownloadError(f"{archive}: {name!r} is a link or a device; not unpacked")
 
 
-def _move(place: Path, folder: Path) -> None:
-    """Give unpacked files their places."""
-    for root, folders, files in os.walk(place):
-        target = folder / Path(root).relative_to(place)
-        target.mkdir(parents=True, exist_ok=True)
-        for name in folders:
-            (target / name).mkdir(exist_ok=True)
-        for name in files:
-            os.replace(Path(root) / name, target / name)
-
-
-def _reason(error: BaseException) -> str:
-    inner = getattr(error, "reason", None)
-    if isinstance(error, urllib.error.HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    if isinstance(inner, (OSError, str)):
-        return _reason(inner) if isinstance(inner, OSError) else inner
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    file = getattr(error, "filename", None)
-    return " ".join(f"{text}: {file}".split() if file else str(text).split())
-
-
-def _bar() -> Progress:
-    columns: Tuple[Any, ...] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    return Progress(*columns, console=console, disable=not console.is_terminal)
+def _reason(error: Exception) -> str:
+    """Return the text of an error on one line, without urllib's wrapper."""
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        error = error.reason if isinstance(error.reason, OSError) else OSError(error.reason)
+    return " ".join(str(error).split())

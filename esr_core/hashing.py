@@ -1,4 +1,4 @@
-"""What tells one file from another."""
+"""SHA-256 of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def digest(path: Path) -> str:
 
 
 def digest_of_ends(path: Path) -> str:
-    """Return the SHA-256 of a file's first and last MiB, which costs little, however long it is."""
+    """Return the SHA-256 of a file's first and last MiB, at a cost independent of its size."""
     with open(path, "rb") as file:
         content = hashlib.sha256(file.read(_BLOCK_BYTES))
         file.seek(max(file.seek(0, os.SEEK_END) - _BLOCK_BYTES, 0))

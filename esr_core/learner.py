@@ -1,7 +1,7 @@
-"""The learner: train, measure, use, save and optimize an ESR.
+"""The learner: train, evaluate, run, save and optimize an ESR.
 
-It has the constructor and the methods of OpenDR's ``FacialEmotionLearner``, and reads and writes
-that one's files, so scripts written for it go on working.
+It has the constructor, the methods and the file formats of OpenDR's ``FacialEmotionLearner``, so
+scripts written for that one work with it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Sequence
 
@@ -19,36 +20,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.catalogue import CATALOGUE, OPENDR, get
 from esr_core.data.dataset import FaceDataset, open_split
 from esr_core.data.ferplus import LABEL_MODES
+from esr_core.download import CATALOGUE, OPENDR, get
 from esr_core.emotions import LABELS
-from esr_core.errors import AnotherTraining, ModelError, OptionError
+from esr_core.errors import AnotherTraining, ImageError, ModelError, OptionError
 from esr_core.evaluation.metrics import (
     Predictor,
     first_branches,
     measure,
-    predictions,
+    predict_split,
     torch_predictor,
 )
 from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.inference.onnx_model import Model, load_model
-from esr_core.media.image import as_batch
+from esr_core.media.image import Image, as_batch
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
-from esr_core.progress import bar
+from esr_core.perception.preprocessing import InputSpec, crop
 from esr_core.training.config import ResizeStage, TrainingConfig
 from esr_core.training.distributed import leads
 from esr_core.training.progress import training_bar
 from esr_core.training.trainer import train
-from esr_core.validation import (
-    as_file_name,
-    as_folder,
-    as_number,
-    as_path,
-    check_choice,
-    check_flag,
-)
+from esr_core.validation import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
 
 #: The downloads of the published learner.
 _MODES = ("data", "pretrained", "demo_image", "demo_video")
@@ -56,7 +50,7 @@ _MODES = ("data", "pretrained", "demo_image", "demo_video")
 
 @dataclass(frozen=True)
 class Category:
-    """What one face shows."""
+    """The emotion of one face."""
 
     prediction: int  # index into LABELS
     confidence: float  # its probability, the mean over the branches
@@ -65,20 +59,20 @@ class Category:
 
     @property
     def data(self) -> int:
-        """The prediction, under the name that OpenDR's targets have for it."""
+        """The prediction, under the name of OpenDR's targets."""
         return self.prediction
 
 
 class FacialEmotionLearner:
-    """An ESR-n, or with ``diversify`` an ESR*-n, and everything one does with it.
+    """An ESR-n, or with ``diversify`` an ESR*-n, with its training, evaluation and inference.
 
-    Arguments are those of the published learner. ``base_path_to_dataset`` is a folder in
-    AffectNet's form (:func:`esr_core.datasets.pre_process_affect_net` makes it) or one with FER+;
-    ``labels`` says how FER+'s votes become targets.
+    The arguments are those of the published learner. ``base_path_to_dataset`` is a folder with
+    faces of AffectNet (see :func:`esr_core.datasets.pre_process_affect_net`) or with FER+;
+    ``labels`` selects how FER+'s votes become targets.
     :class:`esr_core.training.config.TrainingConfig` and ``esr train`` have more options.
 
     Raises:
-        OptionError: (a ValueError) an argument has the wrong type or is out of range.
+        OptionError: (a ValueError) an argument, of the methods too, is wrong or out of range.
     """
 
     def __init__(
@@ -105,37 +99,26 @@ class FacialEmotionLearner:
     ) -> None:
         self.lr = as_number("lr", lr, float, 1e-8, 100)
         self.batch_size = as_number("batch_size", batch_size, int, 1, 65_536)
-        self.validation_interval = as_number(
-            "validation_interval", validation_interval, int, 1, 10_000
-        )
-        self.max_training_epoch = as_number(
-            "max_training_epoch", max_training_epoch, int, 1, 10_000
-        )
+        count = partial(as_number, kind=int, low=1, high=10_000)
+        self.validation_interval = count("validation_interval", validation_interval)
+        self.max_training_epoch = count("max_training_epoch", max_training_epoch)
+        self.max_tuning_epoch = count("max_tuning_epoch", max_tuning_epoch)
         self.momentum = as_number("momentum", momentum, float, 0, 0.9999)
         self.ensemble_size = as_number("ensemble_size", ensemble_size, int, 1, 64)
-        self.max_tuning_epoch = as_number("max_tuning_epoch", max_tuning_epoch, int, 1, 10_000)
         self.seed = as_number("seed", seed, int, 0, 2**31 - 1)
-        for name, flag in (
-            ("dimensional_finetune", dimensional_finetune),
-            ("categorical_train", categorical_train),
-            ("diversify", diversify),
-        ):
-            check_flag(name, flag)
-        check_choice("labels", labels, LABEL_MODES)
+        self.dimensional_finetune = as_flag("dimensional_finetune", dimensional_finetune)
+        self.categorical_train = as_flag("categorical_train", categorical_train)
+        self.diversify = as_flag("diversify", diversify)
+        self.labels = as_choice("labels", labels, LABEL_MODES)
         self.temp_path = as_folder("temp_path", temp_path)
         self.base_path_experiment = as_folder("base_path_experiment", base_path_experiment)
         self.base_path_to_dataset = as_path("base_path_to_dataset", base_path_to_dataset)
         self.name_experiment = as_file_name("name_experiment", name_experiment)
-        self.device = _checked_device(device, device_ind)
-        self.device_ind = [device_ind] if isinstance(device_ind, int) else list(device_ind)
-        self.dimensional_finetune = dimensional_finetune
-        self.categorical_train = categorical_train
-        self.diversify = diversify
-        self.labels = labels
+        self.device, self.device_ind = _checked_device(device, device_ind)
         self.reset()
 
     def reset(self) -> None:
-        """Forget the network; what was saved stays."""
+        """Discard the network; saved files stay."""
         self.model: ESR | None = None
         self.ort_session: Model | None = None
         self.metadata: ModelMetadata | None = None
@@ -143,32 +126,32 @@ class FacialEmotionLearner:
         self._trained = False
 
     def init_model(self, num_branches: int) -> None:
-        """Make a new, untrained network with so many branches."""
+        """Create a new, untrained network of ``num_branches`` branches."""
         num_branches = as_number("num_branches", num_branches, int, 1, 64)
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
-        self._take(esr, ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT))
+        self._set(esr, ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT))
         self._trained = False
 
     def fit(self, verbose: bool = True) -> dict[str, Any]:
-        """Train by the constructor's arguments; a fit that was killed goes on where it was.
+        """Train as the constructor's arguments select; an interrupted fit is resumed.
 
-        With ``categorical_train`` branch after branch from scratch: each new branch learns at
-        ``lr``, base and older branches at a tenth of it, ``max_training_epoch`` epochs for the
-        first and ``max_tuning_epoch`` for each later one; the best ensemble of each goes on. With
-        ``dimensional_finetune`` then valence and arousal, from those weights, those loaded, or
-        those in the experiment's folder: only the last layers, or all if :meth:`load` was told
-        ``fix_backbone=False``.
+        ``categorical_train``: train branch after branch from scratch. Each new branch learns at
+        ``lr``, base and older branches at a tenth of it, for ``max_training_epoch`` epochs (first
+        branch) or ``max_tuning_epoch`` epochs (each later one); each stage continues from the best
+        ensemble. ``dimensional_finetune``: then train valence and arousal, starting from those
+        weights, the loaded ones, or those in the experiment's folder: only the last layers, or
+        all layers after ``load(fix_backbone=False)``.
 
-        Weights come to ``<base_path_experiment>/<name_experiment>/trained_models``, curves and
-        history beside them. Returns the figures of the last stage, as ``esr train --json``.
+        Weights are written to ``<base_path_experiment>/<name_experiment>/trained_models``, curves
+        and history beside them. Returns the figures of the last stage, as ``esr train --json``.
 
         Raises:
-            OptionError: nothing is to be trained, or there are no weights to fine-tune.
+            OptionError: no stage is selected, or there are no weights to fine-tune.
             DataError: the data set is missing, empty or damaged.
         """
-        check_flag("verbose", verbose)
+        as_flag("verbose", verbose)
         if not (self.categorical_train or self.dimensional_finetune):
             raise OptionError(
                 "nothing to fit: categorical_train and dimensional_finetune are both False"
@@ -176,94 +159,72 @@ class FacialEmotionLearner:
         experiment = self.base_path_experiment / self.name_experiment
         figures: dict[str, Any] = {}
         if self.categorical_train:
-            recipe = self._recipe("branch_by_branch", self.ensemble_size)
-            figures = self._train("categorical", recipe, None, experiment, verbose)
+            config = self._config("branch_by_branch", self.ensemble_size)
+            figures = self._train("categorical", config, None, experiment, verbose)
         if self.dimensional_finetune:
             if not self._trained:
-                self._load_experiment(experiment / "trained_models")
-            start = self._network()
-            recipe = self._recipe("affect", start.get_ensemble_size())
-            figures = self._train("dimensional", recipe, start, experiment, verbose)
+                self._load_weights(experiment / "trained_models")
+            start, _ = self._network()
+            config = self._config("affect", start.get_ensemble_size())
+            figures = self._train("dimensional", config, start, experiment, verbose)
         return figures
 
     def eval(
         self, eval_type: str = "categorical", current_branch_on_training: int = 0
     ) -> dict[str, Any]:
-        """Measure on the validation set.
+        """Evaluate on the validation set.
 
         The keys ``valence_arousal_losses``, ``running_emotion_loss`` and
         ``running_emotion_corrects`` are the published ones, for branches 0 to
-        ``current_branch_on_training``: a figure for each branch of the ensemble (0 for those after
-        it) and, except for the emotion loss, one for the first of them together. All other keys
-        describe the whole ensemble, see :class:`esr_core.evaluation.metrics.Report`.
+        ``current_branch_on_training``: one figure per branch of the ensemble (0 for later ones)
+        and, except for the emotion loss, one for the ensemble of these branches. All other keys
+        describe the whole ensemble, see
+        :class:`esr_core.evaluation.metrics.EvaluationReport`.
 
         Raises:
-            OptionError: an argument is out of range.
             DataError: the data set is missing, empty or damaged.
             ModelError: there is no network yet.
         """
-        check_choice("eval_type", eval_type, ("categorical", "dimensional"))
+        as_choice("eval_type", eval_type, ("categorical", "dimensional"))
         predict, metadata = self._predictor()
-        size = metadata.branches
-        current_branch_on_training = as_number(
-            "current_branch_on_training", current_branch_on_training, int, 0, size - 1
+        current = as_number(
+            "current_branch_on_training", current_branch_on_training, int, 0, metadata.branches - 1
         )
         data = open_split(self.base_path_to_dataset, "validation", eval_type)
-        with bar("faces") as progress:
-            task = progress.add_task("validation", total=len(data))
-            outputs = predictions(
-                predict,
-                data,
-                metadata.input,
-                self.batch_size,
-                lambda done: progress.update(task, completed=done),
-            )
+        outputs = predict_split(predict, data, metadata.input, "validation", self.batch_size)
         report = measure(outputs, data.emotions, data.affect)
-        asked = current_branch_on_training + 1
-        together = measure(first_branches(outputs, asked), data.emotions, data.affect)
-        assert together.branches is not None
-        result: dict[str, Any] = {
-            "valence_arousal_losses": [[], []],
-            "running_emotion_loss": [0.0] * size,
-            "running_emotion_corrects": [0] * (size + 1),
-        }
-        rest = [0] * (size - asked)
-        if eval_type == "categorical":
-            result["running_emotion_loss"] = [*together.branches.loss, *map(float, rest)]
-            by_vote = round(together.accuracy_vote * together.n)
-            result["running_emotion_corrects"] = [*together.branches.correct, *rest, by_vote]
-        else:
-            valence, arousal = zip(*together.branches.rmse)
-            mean = first_branches(outputs, asked)[4].mean(axis=1)
-            both = np.sqrt(((mean - data.affect) ** 2).mean(axis=0))
-            result["valence_arousal_losses"] = [
-                [*valence, *map(float, rest), float(both[0])],
-                [*arousal, *map(float, rest), float(both[1])],
-            ]
-        return {**result, **report.summary()}
+        return {**_published_figures(outputs, data, eval_type, current + 1), **report.summary()}
 
-    def infer(self, input_batch: Any) -> tuple[list[Category], NDArray[np.float32]]:
-        """Say what faces show.
+    def infer(
+        self, input_batch: Any, boxes: Any = None
+    ) -> tuple[list[Category], NDArray[np.float32]]:
+        """Return the emotions of faces.
 
-        input_batch: what :func:`esr_core.media.image.as_batch` takes: one framed face or several,
-        as Image, NumPy array or tensor, or a list of those. Returns a category per face, and (n, 2)
-        valence and arousal, the mean over the branches as it comes, not kept in [-1, 1].
+        Without ``boxes``, input_batch holds framed faces in any form that
+        :func:`esr_core.media.image.as_batch` takes: one or several images, arrays or tensors. With
+        ``boxes``, (n, 4) x1, y1, x2, y2 in pixels as the detector returns them, it is one uint8
+        image, and each face is cropped as in the network's training (``InputSpec``).
+
+        Returns a category per face, and (n, 2) valence and arousal, the mean over the branches, not
+        clipped to [-1, 1].
 
         Raises:
-            ImageError: an image of another shape or type, or with NaN.
+            ImageError: an image or boxes of another shape or type, or values that are not finite.
             ModelError: there is no network yet.
         """
         predict, metadata = self._predictor()
-        batch = as_batch(input_batch, metadata.input)
+        if boxes is None:
+            batch = as_batch(input_batch, metadata.input)
+        else:
+            batch = _crops(input_batch, boxes, metadata.input)
         if len(batch) == 0:
             return [], np.zeros((0, 2), np.float32)
         probabilities, _, _, _, affect = predict(batch)
-        categories = []
-        for row in probabilities:
-            likeliest = int(row.argmax())
-            categories.append(
-                Category(likeliest, float(row[likeliest]), LABELS[likeliest].capitalize(), row)
-            )
+        likeliest = probabilities.argmax(axis=1).tolist()
+        categories = [
+            Category(label, float(row[label]), LABELS[label].capitalize(), row)
+            for label, row in zip(likeliest, probabilities)
+        ]
         return categories, affect.mean(axis=1)
 
     def save(
@@ -272,36 +233,33 @@ class FacialEmotionLearner:
         base_path_to_save_model: str | Path,
         verbose: bool = True,
     ) -> None:
-        """Write weights, as ``learner.model.to_state_dict()`` gives them, or what is optimized.
+        """Write weights (``learner.model.to_state_dict()``), or the optimized network.
 
-        A folder in the published form: ``Net-Base-Shared_Representations.pt``,
+        The folder has the published form: ``Net-Base-Shared_Representations.pt``,
         ``Net-Branch_1.pt`` … and ``<name_experiment>.json``; after :meth:`optimize`
         ``<name_experiment>.onnx`` and the JSON file.
 
         Raises:
-            ModelError: there is no network yet, or these are not weights of this one.
+            ModelError: there is no network yet, or the weights are those of another one.
         """
-        check_flag("verbose", verbose)
+        as_flag("verbose", verbose)
         folder = as_folder("base_path_to_save_model", base_path_to_save_model)
         if self.ort_session:
+            metadata, source = self.ort_session.metadata, self.ort_session.path
+            if not source.is_file():
+                raise ModelError(f"{source} is missing; load() weights and optimize()")
             file = self.name_experiment + ".onnx"
-            if not self.ort_session.path.is_file():
-                raise ModelError(f"{self.ort_session.path} is gone; load() weights and optimize()")
             folder.mkdir(parents=True, exist_ok=True)
-            with replacing(folder / file) as partial:
-                shutil.copyfile(self.ort_session.path, partial)
-            metadata = self.ort_session.metadata
+            with replacing(folder / file) as target:
+                shutil.copyfile(source, target)
             checkpoint.write_description(folder, metadata, self.name_experiment, file)
         else:
             if not isinstance(state_dicts, (list, tuple)) or not state_dicts:
                 raise OptionError(
                     "state_dicts must be a list of the base's and the branches' weights, as "
-                    f"model.to_state_dict() gives it, but is a {type(state_dicts).__name__}"
+                    f"model.to_state_dict() returns it, but is a {type(state_dicts).__name__}"
                 )
-            self._network()
-            assert self.metadata is not None
-            branches = len(state_dicts) - 1
-            metadata = self.metadata
+            metadata, branches = self._network()[1], len(state_dicts) - 1
             if branches != metadata.branches:
                 name = f"ESR{'*' if self.diversify else ''}-{branches}"
                 metadata = replace(metadata, name=name, branches=branches)
@@ -317,22 +275,21 @@ class FacialEmotionLearner:
         file_name_conv_branch: str = checkpoint.BRANCH_FILE,
         fix_backbone: bool = True,
     ) -> None:
-        """Read what :meth:`save`, or that of the published learner, wrote.
+        """Read a folder that :meth:`save`, or that of the published learner, wrote.
 
-        ensemble_size: so many branches of those in the folder. fix_backbone: whether
-        :meth:`fit` then trains only the last layers of valence and arousal.
+        ensemble_size: number of branches to load. fix_backbone: let :meth:`fit` train only the last
+        layers of valence and arousal.
 
         Raises:
-            OptionError: an argument is out of range.
             ModelError: a file is missing, damaged, or of another network.
         """
         ensemble_size = as_number("ensemble_size", ensemble_size, int, 1, 64)
-        check_flag("fix_backbone", fix_backbone)
+        as_flag("fix_backbone", fix_backbone)
         base_file = as_file_name("file_name_base_network", file_name_base_network)
         branch_file = as_file_name("file_name_conv_branch", file_name_conv_branch)
         if branch_file.count("{}") != 1 or branch_file.count("{") + branch_file.count("}") != 2:
             raise OptionError(
-                "file_name_conv_branch must hold {} once, where the number of the branch stands, "
+                "file_name_conv_branch must hold {} once, in place of the branch's number, "
                 f"but got {branch_file!r}"
             )
         folder = as_path("path_to_saved_network", path_to_saved_network)
@@ -351,78 +308,73 @@ class FacialEmotionLearner:
                 folder, self.name_experiment, ensemble_size, base_file, branch_file
             )
             self._check_kind(metadata, folder)
-            self._take(esr, metadata)
+            self._set(esr, metadata)
         self.fix_backbone = fix_backbone
         self._trained = True
 
     def optimize(self, do_constant_folding: bool = False) -> None:
-        """Write ``<temp_path>/<name_experiment>.onnx``; infer and eval use it from now on.
+        """Write ``<temp_path>/<name_experiment>.onnx``, and use it in infer and eval from now on.
 
         Raises:
             ModelError: there is no network yet, or it is optimized already.
         """
         from esr_core.network.onnx_export import export_fp32  # onnx takes a second to import
 
-        check_flag("do_constant_folding", do_constant_folding)
+        as_flag("do_constant_folding", do_constant_folding)
         if self.ort_session:
             raise ModelError(f"already optimized, as {self.ort_session.path}; load() weights first")
-        esr = self._network()
-        assert self.metadata is not None
+        esr, metadata = self._network()
         self.temp_path.mkdir(parents=True, exist_ok=True)
         path = self.temp_path / (self.name_experiment + ".onnx")
-        export_fp32(esr, self.metadata, path, do_constant_folding)
+        export_fp32(esr, metadata, path, do_constant_folding)
         self.ort_session = load_model(path, self._provider)
 
     def download(
         self, path: str | Path | None = None, mode: str = "data", url: str = OPENDR
     ) -> str:
-        """Fetch the published learner's files into ``path`` (default: temp_path).
+        """Download the published learner's files into ``path`` (default: temp_path).
 
         mode: ``data`` (a small AffectNet), ``pretrained`` (ESR-9, not for commercial use),
-        ``demo_image`` or ``demo_video``. A download that broke goes on; what is there stays.
-        Returns where the folder or file lies.
+        ``demo_image`` or ``demo_video``. Existing files are kept. Returns the path of the folder
+        or file.
 
         Raises:
-            OptionError: an unknown mode.
-            DownloadError: the server cannot be reached, or the archive is damaged or dangerous.
+            DownloadError: the server is unreachable, or the archive is damaged or unsafe.
         """
-        check_choice("mode", mode, _MODES)
+        as_choice("mode", mode, _MODES)
         root = self.temp_path if path is None else as_folder("path", path)
         return str(get(CATALOGUE[mode], root, url))
-
-    # What the methods above have in common.
 
     @property
     def _provider(self) -> str:
         return "cuda" if self.device.startswith("cuda") else "cpu"
 
-    def _take(self, esr: ESR, metadata: ModelMetadata) -> None:
+    def _set(self, esr: ESR, metadata: ModelMetadata) -> None:
         self.model, self.ort_session, self.metadata = esr.to(self.device), None, metadata
 
-    def _network(self) -> ESR:
-        if self.model is None:
-            what = "only an optimized one" if self.ort_session else "none"
+    def _network(self) -> tuple[ESR, ModelMetadata]:
+        if self.model is None or self.metadata is None:
+            present = "only an optimized one" if self.ort_session else "none"
             raise ModelError(
-                f"a network with weights is needed, but there is {what}: "
+                f"a network with weights is needed, but there is {present}: "
                 "call init_model(), load() or fit() first"
             )
-        return self.model
+        return self.model, self.metadata
 
     def _predictor(self) -> tuple[Predictor, ModelMetadata]:
         if self.ort_session:
             return self.ort_session.predict_branches, self.ort_session.metadata
-        esr = self._network()
-        assert self.metadata is not None
-        return torch_predictor(esr.eval(), self.metadata.temperature), self.metadata
+        esr, metadata = self._network()
+        return torch_predictor(esr.eval(), metadata.temperature), metadata
 
-    def _check_kind(self, metadata: ModelMetadata, where: Path) -> None:
+    def _check_kind(self, metadata: ModelMetadata, path: Path) -> None:
         if metadata.diversified != self.diversify:
             raise ModelError(
-                f"{where}: holds an {metadata.name}, which needs diversify={metadata.diversified}, "
+                f"{path}: holds an {metadata.name}, which needs diversify={metadata.diversified}, "
                 f"but this learner has diversify={self.diversify}"
             )
 
-    def _recipe(self, method: str, branches: int) -> TrainingConfig:
+    def _config(self, method: str, branches: int) -> TrainingConfig:
         return TrainingConfig(
             method=method,
             branches=branches,
@@ -445,26 +397,25 @@ class FacialEmotionLearner:
         )
 
     def _train(
-        self, kind: str, recipe: TrainingConfig, start: ESR | None, experiment: Path, verbose: bool
+        self, kind: str, config: TrainingConfig, start: ESR | None, experiment: Path, verbose: bool
     ) -> dict[str, Any]:
-        training: FaceDataset = open_split(self.base_path_to_dataset, "training", kind, self.labels)
-        validation: FaceDataset = open_split(self.base_path_to_dataset, "validation", kind)
-        with training_bar(recipe.batch_size, verbose and leads()) as show:
-            arguments = (training, validation, recipe, experiment / kind, show, self.device, start)
+        training = open_split(self.base_path_to_dataset, "training", kind, self.labels)
+        validation = open_split(self.base_path_to_dataset, "validation", kind)
+        with training_bar(config.batch_size, verbose and leads()) as show:
+            arguments = (training, validation, config, experiment / kind, show, self.device, start)
             try:
                 report = train(*arguments, name=self.name_experiment)
-            except AnotherTraining as other:
-                print(f"fit: begins anew, since {other}", file=sys.stderr)
+            except AnotherTraining as error:
+                print(f"fit: starts from the beginning, because {error}", file=sys.stderr)
                 report = train(*arguments, name=self.name_experiment, fresh=True)
-        self._take(*checkpoint.load(experiment / kind, self.name_experiment))
+        esr, metadata = checkpoint.load(experiment / kind, self.name_experiment)
+        self._set(esr, metadata)
         self._trained = True
-        esr, metadata = self._network(), self.metadata
-        assert metadata is not None
         if leads():
             checkpoint.save(experiment / "trained_models", esr, metadata, self.name_experiment)
         return report.summary()
 
-    def _load_experiment(self, folder: Path) -> None:
+    def _load_weights(self, folder: Path) -> None:
         if not (folder / f"{self.name_experiment}.json").is_file():
             raise OptionError(
                 f"dimensional_finetune needs trained weights, but {folder} has none: load() some, "
@@ -473,29 +424,62 @@ class FacialEmotionLearner:
         self.load(self.ensemble_size, folder)
 
 
-def _checked_device(device: Any, indices: Any) -> str:
-    """Return the device in torch's form: ``cpu`` or ``cuda:0``."""
-    if isinstance(indices, int) and not isinstance(indices, bool):
-        indices = [indices]
+def _published_figures(
+    outputs: Sequence[NDArray[Any]], data: FaceDataset, eval_type: str, count: int
+) -> dict[str, Any]:
+    """Return the published learner's figures of the first ``count`` branches."""
+    size = outputs[2].shape[1]
+    evaluated = first_branches(outputs, count)
+    report = measure(evaluated, data.emotions, data.affect)
+    assert report.branches is not None
+    affect: list[list[float]] = [[], []]
+    loss, correct, rest = [0.0] * size, [0] * (size + 1), [0.0] * (size - count)
+    if eval_type == "categorical":
+        loss = [*report.branches.loss, *rest]
+        votes = round(report.accuracy_vote * report.n)
+        correct = [*report.branches.correct, *map(int, rest), votes]
+    else:
+        error = evaluated[4].mean(axis=1) - data.affect
+        rmse = np.sqrt((error**2).mean(axis=0)).tolist()
+        each = zip(*report.branches.rmse)
+        affect = [[*branches, *rest, mean] for branches, mean in zip(each, rmse)]
+    return {
+        "valence_arousal_losses": affect,
+        "running_emotion_loss": loss,
+        "running_emotion_corrects": correct,
+    }
+
+
+def _crops(image: Any, boxes: Any, spec: InputSpec) -> NDArray[np.float32]:
+    """Return the faces of one image as the network's input, (n, 3, size, size)."""
+    rgb = (image if isinstance(image, Image) else Image(image)).rgb()
+    array = np.asarray(boxes, np.float32)
+    if rgb.dtype != np.uint8 or (array.size and (array.ndim != 2 or array.shape[1] != 4)):
+        raise ImageError(
+            "boxes must be (n, 4) x1, y1, x2, y2 and the image uint8, "
+            f"but got {array.shape} and {rgb.dtype}"
+        )
+    return crop(rgb, array.reshape(-1, 4), spec)
+
+
+def _checked_device(device: Any, indices: Any) -> tuple[str, list[int]]:
+    """Return the device in torch's form, ``cpu`` or ``cuda:0``, and the GPU indices."""
+    indices = [indices] if isinstance(indices, int) else indices
     if not isinstance(indices, (list, tuple)) or not indices:
         raise OptionError(f"device_ind must be a list of GPU indices, but got {indices!r}")
-    for index in indices:
-        as_number("device_ind", index, int, 0, 1023)
-    check_choice("device", device, ("cpu", "cuda"))
-    if device == "cpu":
-        return "cpu"
-    if not torch.cuda.is_available():
+    as_choice("device", device, ("cpu", "cuda"))
+    if device == "cuda" and not torch.cuda.is_available():
         raise OptionError(
             "device must be 'cpu' here, but got 'cuda': no CUDA device is available "
             f"(torch {torch.__version__})"
         )
-    count = torch.cuda.device_count()
-    for index in indices:
-        as_number("device_ind", index, int, 0, count - 1)
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    count = torch.cuda.device_count() if device == "cuda" else 1024
+    indices = [as_number("device_ind", index, int, 0, count - 1) for index in indices]
+    if device == "cpu":
+        return "cpu", indices
     if len(indices) > 1 and "LOCAL_RANK" not in os.environ:
         raise OptionError(
-            f"device_ind must name one GPU, but got {list(indices)}; for several start the script "
+            f"device_ind must name one GPU, but got {indices}; for several start the script "
             "with torchrun, one process per GPU"
         )
-    return f"cuda:{indices[rank % len(indices)]}"
+    return f"cuda:{indices[int(os.environ.get('LOCAL_RANK', '0')) % len(indices)]}", indices

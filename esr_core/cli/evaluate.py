@@ -1,4 +1,4 @@
-"""``esr evaluate``, ``esr calibrate`` and ``esr card``: what a network is worth."""
+"""``esr evaluate``, ``esr calibrate`` and ``esr card``: the metrics of a network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from esr_core.progress import bar
 
 if TYPE_CHECKING:
     from esr_core.data.dataset import FaceDataset
-    from esr_core.evaluation.metrics import Predictor
+    from esr_core.evaluation.metrics import EvaluationReport, Predictor
     from esr_core.evaluation.robustness import Robustness
 
 
@@ -35,160 +35,158 @@ def add(commands: Any) -> None:
     evaluate = command(
         commands,
         "evaluate",
-        "Measure a network on FER+ (majority protocol), or on AffectNet's validation set.",
+        "Evaluate a network on FER+ (majority protocol), or on AffectNet's validation set.",
         "esr evaluate --data valid.npz.xz\n"
         "  esr evaluate --data valid.npz.xz --robustness\n"
         "  esr evaluate --data data/AffectNet --model my.onnx --json",
         _evaluate,
     )
-    _add_data(evaluate)
     evaluate.add_argument(
-        "--model", default="", help=".onnx file or folder of weights; default: the one that ships"
+        "--model", default="", help=".onnx file or folder of weights (default: the shipped one)"
     )
     evaluate.add_argument(
         "--branches",
         type=_branches,
         default=0,
-        metavar="N",
-        help="ask only the first N, or 'adaptive': until a face is decided (default: all)",
+        metavar="N|adaptive",
+        help="number of branches to evaluate; adaptive: the first one, and the others only when it "
+        "is not confident (default: all)",
     )
     evaluate.add_argument(
         "--robustness",
         action="store_true",
-        help="also blurred, darkened, compressed, shifted, turned, and found by the detector",
+        help="also evaluate blurred, dark, compressed, shifted, rotated and detected faces",
     )
-    evaluate.add_argument("--json", action="store_true")
-
     calibrate = command(
         commands,
         "calibrate",
-        "Fit how sure trained weights are, and when they have seen enough; note it beside them.",
+        "Fit the temperature and the early exit's margin of trained weights, and save them there.",
         "esr calibrate checkpoints/esr-9 --data valid.npz.xz",
         _calibrate,
     )
     calibrate.add_argument("checkpoint", type=Path, metavar="FOLDER")
-    _add_data(calibrate)
-    calibrate.add_argument("--json", action="store_true")
-
     card = command(
         commands,
         "card",
-        "Measure a network and write its model card, with pictures, beside it.",
+        "Evaluate a network and write its model card, with a picture, beside it.",
         "esr card models/esr-9-ferplus-int8.onnx --data valid.npz.xz",
         _card,
     )
     card.add_argument("model", type=Path, metavar="FILE.onnx")
-    _add_data(card)
-    card.add_argument(
-        "--fp32", default="", metavar="MODEL", help="the network before it was quantized"
-    )
-    card.add_argument("--json", action="store_true")
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DATA", help="a file of FER+, or a data folder"
-    )
+    card.add_argument("--fp32", default="", metavar="MODEL", help="the network before quantization")
+    for parser in (evaluate, calibrate, card):
+        parser.add_argument(
+            "--data", type=Path, required=True, help="a FER+ file, or a folder of a data set"
+        )
+        parser.add_argument("--json", action="store_true")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.metrics import measure
+    from esr_core.evaluation.metrics import measure, predict_split
 
     predict, metadata = _predictor(arguments.model, arguments.branches)
-    data = _faces(arguments.data)
-    outputs = _answers(predict, metadata, data, "evaluating")
+    data = _open_data(arguments.data)
+    outputs = predict_split(predict, data, metadata.input, "evaluating")
     report = measure(outputs, data.emotions, data.affect)
-    asked = float((outputs[2] >= 0).sum(axis=1).mean())
+    evaluated = float((outputs[2] >= 0).sum(axis=1).mean())
     robustness = None
     if arguments.robustness:
         robustness = _robustness(predict, outputs[0], metadata, data)
     if arguments.json:
-        more: Dict[str, Any] = {"branches_asked": round(asked, 2)} if arguments.branches else {}
+        more: Dict[str, Any] = {"branches_asked": round(evaluated, 2)} if arguments.branches else {}
         if robustness:
             more["robustness"] = robustness.summary()
         print(json.dumps({**report.summary(), **more}))
-        return
+    else:
+        _print_report(report, robustness, metadata, evaluated)
+
+
+def _print_report(
+    report: EvaluationReport,
+    robustness: Optional[Robustness],
+    metadata: ModelMetadata,
+    evaluated: float,
+) -> None:
     table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
-    for column in ("is", "recall", *LABELS):
+    for column in ("target", "recall", *LABELS):
         table.add_column(column, justify="right")
     for label, row in zip(LABELS, report.confusion):
-        table.add_row(label, f"{report.recall[label]:.1%}", *(str(count) for count in row))
-    console = Console()
-    console.print(table)
-    console.print(
+        table.add_row(label, f"{report.recall[label]:.1%}", *map(str, row))
+    lines = [
         f"by vote {report.accuracy_vote:.2%}, macro F1 {report.macro_f1:.3f}, "
         f"calibration error {report.ece:.3f}"
-    )
+    ]
     for name, affect in (("valence", report.valence), ("arousal", report.arousal)):
-        console.print(
+        lines.append(
             f"{name}: RMSE {affect.rmse:.3f}, CCC {affect.ccc:.3f}, Pearson {affect.pearson:.3f}, "
-            f"same sign {affect.sign_agreement:.1%}"
+            f"same sign {affect.sign_agreement:.1%} (without targets of 0)"
         )
-    if asked < metadata.branches:
-        console.print(f"{asked:.2f} of {metadata.branches} branches were asked about a face")
+    if evaluated < metadata.branches:
+        lines.append(f"{evaluated:.2f} of {metadata.branches} branches evaluated per face")
     if report.branches:
-        console.print(
-            "accuracy of the first 1, 2, … branches: "
-            + ", ".join(f"{accuracy:.2%}" for accuracy in report.branches.nested)
-        )
-        console.print(f"two branches disagree on {report.branches.disagreement:.1%} of the faces")
+        accuracies = ", ".join(f"{accuracy:.2%}" for accuracy in report.branches.nested)
+        lines.append(f"accuracy of the first 1, 2, … branches: {accuracies}")
+        lines.append(f"two branches disagree on {report.branches.disagreement:.1%} of the faces")
     if robustness:
-        console.print(
-            ", ".join(f"{name} {value:.2%}" for name, value in robustness.summary().items())
-        )
+        lines.append(", ".join(f"{name} {x:.2%}" for name, x in robustness.summary().items()))
+    console = Console()
+    console.print(table)
+    console.print("\n".join(lines), soft_wrap=True)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.calibration import branches_asked, fit_lead, fit_temperature
-    from esr_core.evaluation.metrics import at_temperature, measure, torch_predictor
+    from esr_core.evaluation.calibration import exit_early, fit_exit_margin, fit_temperature
+    from esr_core.evaluation.metrics import at_temperature, measure, predict_split, torch_predictor
     from esr_core.network import checkpoint
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
-    data = _faces(arguments.data)
-    outputs = _answers(torch_predictor(esr), metadata, data, "calibrating")
+    data = _open_data(arguments.data)
+    outputs = predict_split(torch_predictor(esr), data, metadata.input, "calibrating")
     before = measure(outputs, data.emotions, data.affect).ece
     target = data.emotions.argmax(axis=1)
     temperature = fit_temperature(outputs[3], target)
     after = measure(at_temperature(outputs, temperature), data.emotions, data.affect).ece
-    lead = fit_lead(outputs[3], target, temperature)
-    asked = float(branches_asked(outputs[3], lead, temperature)[1].mean())
+    margin = fit_exit_margin(outputs[3], target, temperature)
+    evaluated = float(exit_early(outputs[3], margin, temperature)[1].mean())
     description = checkpoint.find_description(arguments.checkpoint)
     figures = {"ece_before": round(before, 4), "ece": round(after, 4), "faces": len(data)}
-    figures["branches_asked"] = round(asked, 2)
+    figures["branches_asked"] = round(evaluated, 2)
     record = {**metadata.record, "calibration": figures}
-    calibrated = replace(metadata, temperature=temperature, lead=lead, record=record)
+    calibrated = replace(metadata, temperature=temperature, lead=margin, record=record)
     checkpoint.write_description(arguments.checkpoint, calibrated, description.stem)
     if arguments.json:
-        print(json.dumps({"temperature": temperature, "lead": lead, **figures}))
+        print(json.dumps({"temperature": temperature, "lead": margin, **figures}))
     else:
         print(
-            f"temperature {temperature:.3f} noted in {description}; calibration error "
-            f"{before:.3f} before, {after:.3f} with it; with a lead of {lead:g} a face is decided "
-            f"after {asked:.1f} of {metadata.branches} branches on the average"
+            f"temperature {temperature:.3f} saved in {description}; calibration error "
+            f"{before:.3f} before, {after:.3f} with it; with an exit margin of {margin:g} "
+            f"{evaluated:.1f} of {metadata.branches} branches are evaluated per face"
         )
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.metrics import measure
+    from esr_core.evaluation.metrics import measure, predict_split
     from esr_core.evaluation.model_card import Adaptive, places, write
 
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
     output_files.check([Output("the card", each) for each in places(arguments.model)], read, True)
     predict, metadata = _predictor(str(arguments.model))
-    data = _faces(arguments.data)
-    outputs = _answers(predict, metadata, data, "evaluating")
+    data = _open_data(arguments.data)
+    outputs = predict_split(predict, data, metadata.input, "evaluating")
     report = measure(outputs, data.emotions, data.affect)
     robustness = _robustness(predict, outputs[0], metadata, data)
     exact = None
     if arguments.fp32:
-        unquantized = _answers(*_predictor(arguments.fp32), data, "evaluating")
-        exact = measure(unquantized, data.emotions, data.affect)
+        unquantized, described = _predictor(arguments.fp32)
+        outputs = predict_split(unquantized, data, described.input, "evaluating")
+        exact = measure(outputs, data.emotions, data.affect)
     adaptive = None
     if load_model(arguments.model).has_early_exit:
-        told = _answers(*_predictor(str(arguments.model), ADAPTIVE), data, "evaluating")
-        asked = (told[2] >= 0).sum(axis=1)
-        right = told[0].argmax(axis=1) == data.emotions.argmax(axis=1)
-        adaptive = Adaptive(metadata.lead, float(asked.mean()), float(right.mean()))
+        predict, _ = _predictor(str(arguments.model), ADAPTIVE)
+        outputs = predict_split(predict, data, metadata.input, "evaluating")
+        evaluated = float((outputs[2] >= 0).sum(axis=1).mean())
+        accuracy = measure(outputs[:3], data.emotions, data.affect).accuracy
+        adaptive = Adaptive(metadata.lead, evaluated, accuracy)
     files = write(arguments.model, metadata, report, robustness, exact, adaptive)
     if arguments.json:
         print(json.dumps({"files": [str(file) for file in files]}))
@@ -196,7 +194,7 @@ def _card(arguments: argparse.Namespace) -> None:
         print("\n".join(map(str, files)))
 
 
-def _faces(path: Path) -> FaceDataset:
+def _open_data(path: Path) -> FaceDataset:
     if path.is_dir():
         from esr_core.data.dataset import open_split
 
@@ -206,28 +204,13 @@ def _faces(path: Path) -> FaceDataset:
     return ferplus.read(path)
 
 
-def _answers(
-    predict: Predictor, metadata: ModelMetadata, data: FaceDataset, doing: str
-) -> Sequence[NDArray[Any]]:
-    from esr_core.evaluation.metrics import predictions
-
-    with bar("faces") as progress:
-        task = progress.add_task(doing, total=len(data))
-        return predictions(
-            predict,
-            data,
-            metadata.input,
-            on_progress=lambda done: progress.update(task, completed=done),
-        )
-
-
 def _robustness(
     predict: Predictor, plain: NDArray[np.float32], metadata: ModelMetadata, data: FaceDataset
 ) -> Robustness:
     from esr_core.evaluation.robustness import PASSES, measure_robustness
 
     with bar("faces") as progress:
-        task = progress.add_task("disturbing", total=PASSES * len(data))
+        task = progress.add_task("robustness", total=PASSES * len(data))
         return measure_robustness(
             predict,
             plain,
@@ -258,6 +241,11 @@ def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Mo
         esr, metadata = checkpoint.load(Path(model))
         return torch_predictor(esr, metadata.temperature), metadata
     loaded = load_model(model or None)
+    if isinstance(branches, int) and branches > loaded.metadata.branches:
+        raise OptionError(
+            f"--branches must be {ADAPTIVE}, or from 1 to {loaded.metadata.branches} for "
+            f"{loaded.metadata.name}, but got {branches}"
+        )
     if branches:
         return partial(loaded.predict, branches=branches), loaded.metadata
     predict = loaded.predict_branches if loaded.has_branch_outputs else loaded.predict

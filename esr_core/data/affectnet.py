@@ -1,8 +1,8 @@
 """AffectNet: photographs labelled with an expression, valence and arousal.
 
 Mollahosseini, Hasani, Mahoor, "AffectNet: A Database for Facial Expression, Valence, and Arousal
-Computing in the Wild", 2017. The data set is got from its authors; :func:`pre_process_affect_net`
-cuts the faces out, into small files whose names carry the labels, and the data sets read those.
+Computing in the Wild", 2017; available from its authors. :func:`pre_process_affect_net` crops the
+faces into small files with the labels in their names, which the data sets read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple
 
@@ -33,47 +32,30 @@ from esr_core.validation import as_folder, as_number, as_path
 SIZE_PX = 96
 FILES_PER_FOLDER = 500
 JPEG_QUALITY = 95
-
-
-class _Set(NamedTuple):
-    """Where a set of images is annotated, lies, and is written to."""
-
-    annotations: str
-    images: str
-    destination: str
-
-
+#: For each ``set_index`` the table of annotations, the folder of images, and the output folder.
 _SETS = (
-    _Set("automatically_annotated.csv", "Automatically_Annotated_extracted", "Training_Unlabeled"),
-    _Set("training.csv", "Manually_Annotated_extracted", "Training_Labeled"),
-    _Set("validation.csv", "Manually_Annotated_extracted", "Validation"),
+    ("automatically_annotated.csv", "Automatically_Annotated_extracted", "Training_Unlabeled"),
+    ("training.csv", "Manually_Annotated_extracted", "Training_Labeled"),
+    ("validation.csv", "Manually_Annotated_extracted", "Validation"),
 )
-_COLUMNS = (
-    "subDirectory_filePath",
-    "face_x",
-    "face_y",
-    "face_width",
-    "face_height",
-    "expression",
-    "valence",
-    "arousal",
-)
-#: What the data sets call the sets: for them, as for the published ones, 0 is what one trains on.
+_BOX = ("face_x", "face_y", "face_width", "face_height")
+_COLUMNS = ("subDirectory_filePath", *_BOX, "expression", "valence", "arousal")
+#: The folders by ``idx_set`` of the data sets, where as in the published ones 0 is for training.
 _FOLDERS = ("Training_Labeled", "Training_Unlabeled", "Validation")
-#: Of the three colours over the training images, as the published learner has them.
+#: Mean and standard deviation of the training images' RGB, from the published learner.
 _MEAN = torch.tensor([149.35457, 117.06477, 102.67609]) / 255
 _STD = torch.tensor([69.18084, 61.907074, 60.435623]) / 255
 _NAME = re.compile(r"\d+[s_](-?\d+)[s_](-?\d+)[s_](-?\d+)\.jpg")
-#: AffectNet's further expressions: none, uncertain, no face.
+#: The labels 8 to 10 are: none, uncertain, no face.
 _LAST_EXPRESSION = 10
 
 
 class PreProcessed(NamedTuple):
-    """What came of a run."""
+    """The result of :func:`pre_process_affect_net`."""
 
     written: int
     already_there: int
-    broken: tuple[str, ...]  # one line for each row that gave no face
+    broken: tuple[str, ...]  # one line per row without a face
 
 
 def pre_process_affect_net(
@@ -82,44 +64,42 @@ def pre_process_affect_net(
     base_destination_path: str | Path,
     set_index: int,
 ) -> PreProcessed:
-    """Cut the annotated faces out: 96x96 JPEGs, 500 a folder, labels in their names.
+    """Crop the annotated faces into 96x96 JPEGs, 500 per folder, with labels in their names.
 
-    set_index: 0 the automatically annotated images, 1 those to train on, 2 those to validate on.
-    Uses all cores, goes on after a broken image, and does not do again what is there.
+    set_index: 0 automatically annotated, 1 training, 2 validation. Runs on all cores, skips broken
+    images, and keeps the files of an earlier run.
 
     Raises:
         OptionError: set_index is not 0, 1 or 2.
         DataError: a folder, a file or a column is missing.
     """
-    kind = _SETS[as_number("set_index", set_index, int, 0, 2)]
-    images = as_path("base_path_to_images", base_path_to_images) / kind.images
-    annotations = as_path("base_path_to_annotations", base_path_to_annotations) / kind.annotations
-    destination = as_folder("base_destination_path", base_destination_path) / kind.destination
+    table, source, output = _SETS[as_number("set_index", set_index, int, 0, 2)]
+    images = as_path("base_path_to_images", base_path_to_images) / source
+    annotations = as_path("base_path_to_annotations", base_path_to_annotations) / table
+    destination = as_folder("base_destination_path", base_destination_path) / output
     if not images.is_dir():
-        raise DataError(f"{images}: no such folder, but the images must be there")
+        raise DataError(f"{images}: no such folder, but it must hold the images")
     total = _count_rows(annotations)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    written, already_there, broken = 0, 0, []
+    written, broken = 0, []
     with ThreadPoolExecutor(cores, "crop") as threads, bar("faces") as progress:
-        task = progress.add_task(kind.destination, total=total)
+        task = progress.add_task(output, total=total)
         jobs = (
             threads.submit(_process, number, row, images, destination)
             for number, row in enumerate(_rows(annotations))
         )
-        for outcome in _in_order(jobs, ahead=16 * (cores or 1)):
-            written += outcome is True
-            already_there += outcome is False
-            if isinstance(outcome, str):
-                broken.append(outcome)
+        for number, job in enumerate(_in_order(jobs, ahead=16 * (cores or 1))):
+            try:
+                written += job.result()
+            except (DataError, ImageError) as error:
+                broken.append(f"row {number}: {error}")
             progress.advance(task)
     if broken:
+        more = [f"and {len(broken) - 20} more"] if len(broken) > 20 else []
+        lines = [f"{len(broken)} of {total} rows gave no face:", *broken[:20], *more]
         console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        console.print(f"{len(broken)} of {total} rows gave no face:")
-        for line in broken[:20]:
-            console.print(f"  {line}")
-        if len(broken) > 20:
-            console.print(f"  and {len(broken) - 20} more")
-    return PreProcessed(written, already_there, tuple(broken))
+        console.print("\n  ".join(lines))
+    return PreProcessed(written, total - written - len(broken), tuple(broken))
 
 
 def _rows(annotations: Path) -> Iterator[dict[str, Any]]:
@@ -142,58 +122,49 @@ def _count_rows(annotations: Path) -> int:
     return count
 
 
-def _in_order(jobs: Iterator[Future[bool | str]], ahead: int) -> Iterator[bool | str]:
-    """Yield results, with so many jobs waiting at most: there may be a million of them."""
-    waiting: deque[Future[bool | str]] = deque()
+def _in_order(jobs: Iterator[Future[bool]], ahead: int) -> Iterator[Future[bool]]:
+    """Yield jobs in order and submit at most ``ahead`` of a possible million in advance."""
+    waiting: deque[Future[bool]] = deque()
     for job in jobs:
         waiting.append(job)
         if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+            yield waiting.popleft()
+    yield from waiting
 
 
-def _process(number: int, row: dict[str, Any], images: Path, destination: Path) -> bool | str:
-    """Write one face: True; False if it was there; a line that says what is wrong with the row."""
+def _process(number: int, row: dict[str, Any], images: Path, destination: Path) -> bool:
+    """Write one face; return False if its file exists.
+
+    Raises:
+        DataError: the row is invalid.
+        ImageError: its image cannot be read.
+    """
     source = str(row["subDirectory_filePath"])
     if not source.isprintable() or source.startswith("/") or ".." in source.split("/"):
-        return f"row {number}: {source!r}: not a path inside of the folder of images"
+        raise DataError(f"{source!r}: not a path inside of the folder of images")
     try:
-        x, y, width, height = (
-            round(float(row[name])) for name in ("face_x", "face_y", "face_width", "face_height")
-        )
+        x, y, width, height = (round(float(row[name])) for name in _BOX)
         expression = int(row["expression"])
         valence, arousal = (round(float(row[name]) * 1000) for name in ("valence", "arousal"))
     except (TypeError, ValueError, OverflowError) as error:
-        return f"row {number}: {source}: not a number ({error})"
-    try:
-        _check_labels(expression, valence, arousal)
-    except ValueError as error:
-        return f"row {number}: {source}: {error}"
+        raise DataError(f"{source}: not a number ({error})") from error
+    _check_labels(source, expression, valence, arousal)
     name = f"{number:07d}s{expression}s{valence}s{arousal}.jpg"
     target = destination / str(number // FILES_PER_FOLDER) / name
     if target.is_file() and target.stat().st_size:
         return False
-    try:
-        path = images / source
-        if not path.exists():  # some copies keep all images in one folder
-            path = images / source.rsplit("/", 1)[-1]
-        rgb = read_image(path)
-    except OSError as error:  # a name that no file system takes
-        return f"row {number}: {source}: {error.strerror}"
-    except ImageError as error:
-        return f"row {number}: {error}"
+    path = images / source
+    if not os.path.exists(path):  # some copies have all images in one folder
+        path = images / source.rsplit("/", 1)[-1]
+    rgb = read_image(path)
     face = rgb[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
     if face.size == 0:
-        return (
-            f"row {number}: {source}: its box ({x}, {y}, {width}, {height}) holds nothing of the "
+        raise DataError(
+            f"{source}: its box ({x}, {y}, {width}, {height}) holds nothing of the "
             f"{rgb.shape[1]}x{rgb.shape[0]} image"
         )
-    jpeg = cv2.imencode(
-        ".jpg",
-        cv2.cvtColor(_resized(face), cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
-    )[1]
+    bgr = cv2.cvtColor(_resized(face), cv2.COLOR_RGB2BGR)
+    jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
         partial.write_bytes(jpeg.tobytes())
@@ -207,30 +178,17 @@ def _resized(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cv2.resize(face, (SIZE_PX, SIZE_PX), interpolation=method)  # type: ignore[return-value]
 
 
-@dataclass(frozen=True)
-class _Names:
-    """The files of a set and the labels in their names; nothing is decoded yet."""
-
-    paths: list[str]
-    emotions: NDArray[np.int64]  # (n,)
-    affect: NDArray[np.float32]  # (n, 2)
-
-    @classmethod
-    def scan(cls, folder: Path) -> _Names:
-        if not folder.is_dir():
-            raise DataError(
-                f"{folder}: no such folder; make it with esr_core.datasets.pre_process_affect_net"
-            )
-        paths, labels = [], []
-        for path in sorted(str(path) for path in folder.rglob("*.jpg")):
-            label = _labels(path)
-            if label[0] < len(LABELS):
-                paths.append(path)
-                labels.append(label)
-        if not paths:
-            raise DataError(f"{folder}: holds no face with one of the eight expressions")
-        table = np.array(labels, np.int64)
-        return cls(paths, table[:, 0], (table[:, 1:] / 1000).astype(np.float32))
+def _scan(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the files with one of the eight emotions, and their labels (n, 3)."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; make it with esr_core.datasets.pre_process_affect_net"
+        )
+    labels = {path: _labels(path) for path in sorted(map(str, folder.rglob("*.jpg")))}
+    labels = {path: label for path, label in labels.items() if label[0] < len(LABELS)}
+    if not labels:
+        raise DataError(f"{folder}: holds no face with one of the eight expressions")
+    return list(labels), np.array(list(labels.values()), np.int64)
 
 
 def _labels(path: str) -> tuple[int, int, int]:
@@ -238,32 +196,31 @@ def _labels(path: str) -> tuple[int, int, int]:
     if not match:
         raise DataError(
             f"{path}: a face must be named like 0000017s1s-250s300.jpg: number, expression, "
-            "valence and arousal in thousandths, with s or _ between"
+            "valence and arousal in thousandths, separated by s or _"
         )
-    expression, valence, arousal = (int(part) for part in match.groups())
-    try:
-        _check_labels(expression, valence, arousal)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
+    expression, valence, arousal = map(int, match.groups())
+    _check_labels(path, expression, valence, arousal)
     return expression, valence, arousal
 
 
-def _check_labels(expression: int, valence: int, arousal: int) -> None:
+def _check_labels(path: str, expression: int, valence: int, arousal: int) -> None:
     if not 0 <= expression <= _LAST_EXPRESSION:
-        raise ValueError(
-            f"the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
+        raise DataError(
+            f"{path}: the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
         )
-    # Of those without a face or an emotion AffectNet says -2 each.
+    # AffectNet has -2 where there is no face or no emotion.
     limit = 1000 if expression < len(LABELS) else 2000
     if max(abs(valence), abs(arousal)) > limit:
-        raise ValueError(
-            f"valence and arousal must be from {-limit} to {limit} thousandths, but are "
+        raise DataError(
+            f"{path}: valence and arousal must be from {-limit} to {limit} thousandths, but are "
             f"{valence} and {arousal}"
         )
 
 
 class _AffectNet(Dataset[Any]):
-    """Faces of one set, read when they are asked for."""
+    """Faces of one set; images are read on access."""
+
+    _dimensional = False
 
     def __init__(
         self,
@@ -274,42 +231,30 @@ class _AffectNet(Dataset[Any]):
         base_path_to_affectnet: str | Path | None = None,
         seed: int = 0,
     ) -> None:
-        """Find the faces.
+        """List the faces.
 
-        idx_set: 0 labelled by people, to train on; 1 labelled automatically; 2 validation.
-        transforms: what is done with a face, (96, 96, 3) uint8 RGB, before it becomes a tensor
-        (3, 96, 96) in [0, 1]; may return a tensor itself. ``is_norm_by_mean_std`` takes that to
-        the mean 0 and standard deviation 1 of AffectNet. Of labels with more images
-        ``max_loaded_images_per_label`` are drawn by ``seed``; none is loaded before it is used.
+        idx_set: 0 manually labelled, for training; 1 automatically labelled; 2 validation.
+        max_loaded_images_per_label: of labels with more images, that many are drawn by ``seed``.
+        transforms: applied to a face, (96, 96, 3) uint8 RGB, before it becomes a tensor
+        (3, 96, 96) in [0, 1]; may return a tensor itself. is_norm_by_mean_std: normalize the tensor
+        to AffectNet's mean 0 and standard deviation 1.
 
         Raises:
             OptionError: an argument is out of range.
-            DataError: the folder is missing or empty, or a file's name carries no valid labels.
+            DataError: the folder is missing or empty, or a file's name holds no valid labels.
         """
-        if isinstance(idx_set, bool) or idx_set not in (0, 1, 2):
-            raise OptionError(f"idx_set must be 0, 1 or 2, but got {idx_set!r}")
-        most = max_loaded_images_per_label
-        if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-            raise OptionError(
-                f"max_loaded_images_per_label must be a whole number from 1 on, but got {most!r}"
-            )
+        index = as_number("idx_set", idx_set, int, 0, 2)
+        most = as_number("max_loaded_images_per_label", max_loaded_images_per_label, int, 1, 10**9)
         if transforms is not None and not callable(transforms):
             raise OptionError(f"transforms must be a function or None, but got {transforms!r}")
-        folder = Path(base_path_to_affectnet or "./data/AffectNet") / _FOLDERS[idx_set]
-        found = _Names.scan(folder)
-        rows = _at_most(self._kinds(found), most, seed)
-        self.paths = [found.paths[i] for i in rows]
-        self.emotions: NDArray[np.int64] = found.emotions[rows]
-        self.affect: NDArray[np.float32] = found.affect[rows]
+        paths, labels = _scan(Path(base_path_to_affectnet or "./data/AffectNet") / _FOLDERS[index])
+        quadrants = (labels[:, 1:] >= 0) @ np.array([2, 1])
+        rows = _draw(quadrants if self._dimensional else labels[:, 0], most, seed)
+        self.paths = [paths[i] for i in rows]
+        self.emotions: NDArray[np.int64] = labels[rows, 0]
+        self.affect: NDArray[np.float32] = (labels[rows, 1:] / 1000).astype(np.float32)
         self._transforms = transforms
-        self._normalises = is_norm_by_mean_std
-
-    def _kinds(self, found: _Names) -> NDArray[np.int64]:
-        """What an even share is to be taken of: (n,)."""
-        raise NotImplementedError
-
-    def _target(self, i: int) -> Any:
-        raise NotImplementedError
+        self._normalizes = is_norm_by_mean_std
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -318,7 +263,7 @@ class _AffectNet(Dataset[Any]):
         """Read a face: (96, 96, 3) uint8 RGB.
 
         Raises:
-            DataError: the file is not a picture.
+            DataError: the file is not an image.
         """
         try:
             return _resized(read_image(Path(self.paths[i])))
@@ -333,9 +278,10 @@ class _AffectNet(Dataset[Any]):
             face = self._transforms(face)
         if not isinstance(face, torch.Tensor):
             face = torch.from_numpy(np.moveaxis(np.asarray(face), 2, 0).copy()).float() / 255
-        if self._normalises:
+        if self._normalizes:
             face = (face - _MEAN[:, None, None]) / _STD[:, None, None]
-        return face, self._target(i)
+        target = torch.from_numpy(self.affect[i]) if self._dimensional else int(self.emotions[i])
+        return face, target
 
     @staticmethod
     def get_class(idx: int) -> str:
@@ -344,28 +290,19 @@ class _AffectNet(Dataset[Any]):
 
 
 class AffectNetCategorical(_AffectNet):
-    """Faces with their expression, an index into ``LABELS``; evenly drawn from the expressions."""
-
-    def _kinds(self, found: _Names) -> NDArray[np.int64]:
-        return found.emotions
-
-    def _target(self, i: int) -> int:
-        return int(self.emotions[i])
+    """Faces with their expression, an index into ``LABELS``, balanced over the expressions."""
 
 
 class AffectNetDimensional(_AffectNet):
-    """Faces with valence and arousal; evenly drawn from the plane's quadrants."""
+    """Faces with valence and arousal, balanced over the quadrants of the plane."""
 
-    def _kinds(self, found: _Names) -> NDArray[np.int64]:
-        quadrants: NDArray[np.int64] = (found.affect >= 0) @ np.array([2, 1])
-        return quadrants
-
-    def _target(self, i: int) -> torch.Tensor:
-        return torch.from_numpy(self.affect[i])
+    _dimensional = True
 
 
-def _at_most(kinds: NDArray[np.int64], most: int, seed: int) -> list[int]:
-    """Draw ``most`` rows of each kind, or all when there are fewer; in the rows' order."""
+def _draw(groups: NDArray[np.int64], most: int, seed: int) -> list[int]:
+    """Draw up to ``most`` rows of each group, sorted."""
     random = np.random.default_rng(seed)
-    chosen = [random.permutation(np.flatnonzero(kinds == kind))[:most] for kind in np.unique(kinds)]
-    return sorted(int(i) for i in np.concatenate(chosen))
+    chosen = [
+        random.permutation(np.flatnonzero(groups == each))[:most] for each in np.unique(groups)
+    ]
+    return sorted(np.concatenate(chosen).tolist())

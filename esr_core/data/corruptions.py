@@ -1,4 +1,4 @@
-"""What cameras and files do to a face; to train with, and to measure what it costs."""
+"""Image corruptions of cameras and files, for augmentation and robustness."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 def blur(face: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
-    """Return (h, w) or (h, w, 3) out of focus: a Gaussian of so many widths of the image."""
+    """Blur (h, w) or (h, w, 3) by a Gaussian; width: its sigma in widths of the image."""
     return cast(NDArray[np.uint8], cv2.GaussianBlur(face, (0, 0), width * face.shape[1]))
 
 
 def compress(face: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Return (h, w) or (h, w, 3) as it comes out of a JPEG file of that quality, in percent."""
+    """Compress (h, w) or (h, w, 3) as JPEG of this quality, in percent, and decode it."""
     packed = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cast(NDArray[np.uint8], cv2.imdecode(packed, cv2.IMREAD_UNCHANGED))

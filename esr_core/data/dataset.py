@@ -1,4 +1,4 @@
-"""What training and evaluation want of a data set, and where each kind of it is found."""
+"""The data set interface of training and evaluation, and how to open a data folder."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from esr_core.perception.preprocessing import InputSpec
 if TYPE_CHECKING:
     from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
 
-#: The files of FER+ in a data folder; any other folder is taken for an AffectNet tree.
+#: The files of FER+ in a data folder; a folder without them is an AffectNet tree.
 FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
-#: Of AffectNet so many images per label, or per quadrant, make an even training set.
+#: Number of AffectNet's images per label, or per quadrant, of a balanced training set.
 TRAINING_IMAGES_PER_LABEL = 5000
 
 
 class FaceDataset(Protocol):
-    """A split of labelled faces; images are read when they are asked for."""
+    """A split of labelled faces; images are read on access."""
 
     name: str
-    spec: InputSpec  # how these faces become a network input
+    spec: InputSpec  # conversion of these faces to a network input
 
     @property
     def emotions(self) -> NDArray[np.float32]:
@@ -45,14 +45,14 @@ class FaceDataset(Protocol):
         """Return (k, h, w) grey or (k, h, w, 3) RGB images."""
 
     def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return what to learn for (k,) rows: (k, 8); may be drawn anew each time."""
+        """Return the training targets (k, 8) of (k,) rows; may be random."""
 
     def subset(self, count: int) -> FaceDataset:
         """Return ``count`` of the faces, or all when there are fewer."""
 
 
 class AffectNetFaces:
-    """A split of AffectNet as :class:`FaceDataset`; images stay on disk until they are needed."""
+    """A split of AffectNet as :class:`FaceDataset`."""
 
     name = "affectnet"
     spec = PUBLISHED_INPUT
@@ -62,11 +62,10 @@ class AffectNetFaces:
     ) -> None:
         self._data = data
         self._rows = rows
-        self.emotions: NDArray[np.float32] = np.eye(len(LABELS), dtype=np.float32)[
-            data.emotions[rows]
-        ]
+        one_hot = np.eye(len(LABELS), dtype=np.float32)
+        self.emotions: NDArray[np.float32] = one_hot[data.emotions[rows]]
         self.affect: NDArray[np.float32] = data.affect[rows]
-        # OpenCV lets go of the interpreter while it decodes, so threads are enough.
+        # OpenCV releases the GIL while it decodes, so threads are enough.
         self._threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
     def __len__(self) -> int:
@@ -77,11 +76,11 @@ class AffectNetFaces:
         return np.stack(list(self._threads.map(self._data.image, self._rows[list(rows)])))
 
     def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return what was annotated, (n, 8), one 1 a row; nothing is drawn."""
+        """Return the annotated emotions, (n, 8) one-hot."""
         return torch.from_numpy(self.emotions)[rows]
 
     def subset(self, count: int) -> AffectNetFaces:
-        """Return so many of the faces, always the same ones, in their order."""
+        """Return ``count`` of the faces, deterministically drawn, in their order."""
         chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:count])
         return AffectNetFaces(self._data, self._rows[chosen])
 
@@ -89,11 +88,11 @@ class AffectNetFaces:
 def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:
     """Open ``training`` or ``validation`` of the data set in a folder.
 
-    kind: ``categorical`` or ``dimensional``, which of AffectNet's images can be used. labels: how
-    FER+'s votes become targets, see :func:`esr_core.data.ferplus.read`.
+    kind: ``categorical`` or ``dimensional``, selects AffectNet's images. labels: selects the
+    targets of FER+, see :func:`esr_core.data.ferplus.read`.
 
     Raises:
-        DataError: the folder is missing, empty, or holds something else.
+        DataError: the folder is missing or empty, or holds other files.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such data folder")

@@ -1,9 +1,8 @@
 """FER+: the 48x48 grey faces of FER2013 with ten votes each.
 
 Images: Goodfellow et al., "Challenges in representation learning", 2013. Votes: Barsoum et al.,
-"Training deep networks for facial expression recognition with crowd-sourced label
-distribution", 2016. Read from ``.npz`` or ``.npz.xz`` files with the arrays ``images``
-(n, 48, 48) uint8 and ``votes`` (n, 10) uint8.
+"Training deep networks for facial expression recognition with crowd-sourced label distribution",
+2016. Files: ``.npz`` or ``.npz.xz`` with ``images`` (n, 48, 48) uint8 and ``votes`` (n, 10) uint8.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import io
 import lzma
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Sequence
 
@@ -19,40 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS, affect_of
-from esr_core.errors import DataError, OptionError
+from esr_core.errors import DataError
 from esr_core.perception.preprocessing import InputSpec
+from esr_core.validation import as_choice
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-#: How votes become targets, after Barsoum et al.: the label with the most of them; a label that
-#: is drawn from them anew each time; or all of them, as a distribution.
+#: Targets made of the votes, after Barsoum et al.: the label with the most votes; a label drawn
+#: from them each time; or their distribution.
 LABEL_MODES = ("majority", "probability", "cross_entropy")
 
-#: The columns of ``votes``; the last two are no emotions.
-VOTE_COLUMNS = (
-    "neutral",
-    "happy",
-    "surprise",
-    "sad",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "not-a-face",
-)
+_EMOTIONS = ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", "contempt")
+#: The columns of ``votes``.
+VOTE_COLUMNS = (*_EMOTIONS, "unknown", "not-a-face")
 _TO_LABELS = [VOTE_COLUMNS.index(label) for label in LABELS]
 
 
 @dataclass(frozen=True)
 class FerPlus:
-    """Faces and what ten people saw in them, in the project's order of emotions."""
+    """Faces with the votes of ten annotators, in the project's order of emotions."""
 
     images: NDArray[np.uint8]  # (n, 48, 48) grey
     distribution: NDArray[np.float32]  # (n, 8), rows sum to 1
     target: NDArray[np.int64]  # (n,) the label with the most votes
-    labels: str = "cross_entropy"  # what a network learns from them, one of LABEL_MODES
+    labels: str = "cross_entropy"  # the targets, one of LABEL_MODES
 
     name = "ferplus"
     spec = InputSpec()
@@ -62,14 +52,14 @@ class FerPlus:
 
     @property
     def emotions(self) -> NDArray[np.float32]:
-        """(n, 8) what is to be learned on the average: all votes, or only the label."""
+        """(n, 8) the mean targets: all votes, or only the label."""
         if self.labels == "majority":
             return np.eye(len(LABELS), dtype=np.float32)[self.target]
         return self.distribution
 
     @property
     def affect(self) -> NDArray[np.float32]:
-        """(n, 2) valence and arousal; nobody voted on them, they are derived from the emotions."""
+        """(n, 2) valence and arousal, derived from the emotions."""
         return affect_of(self.distribution)
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
@@ -77,7 +67,7 @@ class FerPlus:
         return self.images[rows]
 
     def targets(self, rows: Tensor, generator: Generator) -> Tensor:
-        """Return (k, 8) targets; ``probability`` draws a label from the votes each time."""
+        """Return targets (k, 8); ``probability`` draws a label from the votes each time."""
         import torch
 
         targets = torch.from_numpy(self.emotions)[rows]
@@ -89,36 +79,26 @@ class FerPlus:
     def subset(self, count: int, seed: int = 0) -> FerPlus:
         """Return ``count`` images drawn at random, or all when there are fewer."""
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
-        return replace(
-            self,
-            images=self.images[rows],
-            distribution=self.distribution[rows],
-            target=self.target[rows],
-        )
+        return FerPlus(self.images[rows], self.distribution[rows], self.target[rows], self.labels)
 
 
 def read(path: Path, labels: str = "majority") -> FerPlus:
     """Read one split.
 
-    Single votes count as noise and are set to 0 first. ``majority`` keeps an image if more than
-    half of what is left is one of the eight emotions (the protocol behind the published ESR
-    figures); ``probability`` and ``cross_entropy`` keep it if the emotions together have more
-    than half. What they teach, see ``LABEL_MODES``.
+    Single votes are noise and set to 0 first. ``majority`` keeps an image if one emotion has more
+    than half of the remaining votes (the protocol of the published ESR figures); ``probability``
+    and ``cross_entropy`` keep it if the eight emotions together have more than half.
 
     Raises:
-        OptionError: labels is another word.
+        OptionError: labels is not one of ``LABEL_MODES``.
         DataError: the file is missing, damaged, or lacks an array.
     """
-    if labels not in LABEL_MODES:
-        raise OptionError(f"labels must be one of {', '.join(LABEL_MODES)}, but got {labels!r}")
+    as_choice("labels", labels, LABEL_MODES)
     images, votes = _arrays(path)
     votes = np.where(votes > 1, votes, 0).astype(np.float32)
     total = votes.sum(axis=1)
     emotions = votes[:, _TO_LABELS]
-    if labels == "majority":
-        keep = emotions.max(axis=1) > total / 2
-    else:
-        keep = emotions.sum(axis=1) > total / 2
+    keep = (emotions.max if labels == "majority" else emotions.sum)(axis=1) > total / 2
     if not keep.any():
         raise DataError(f"{path}: none of its {len(images)} images passes the {labels} protocol")
     emotions = emotions[keep]
@@ -144,13 +124,13 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
-        raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_form(images)}")
+        raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_describe(images)}")
     if votes.shape != (len(images), len(VOTE_COLUMNS)) or votes.dtype.kind not in "iuf":
         raise DataError(
-            f"{path}: votes must be ({len(images)}, 10) numbers, but got {_form(votes)}"
+            f"{path}: votes must be ({len(images)}, 10) numbers, but got {_describe(votes)}"
         )
     return images, votes
 
 
-def _form(array: NDArray[np.generic]) -> str:
+def _describe(array: NDArray[np.generic]) -> str:
     return f"{array.shape} {array.dtype}"

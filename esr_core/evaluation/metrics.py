@@ -1,8 +1,9 @@
-"""How right a network is, and how honest about it."""
+"""Accuracy and calibration of a network on a data set."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
@@ -12,19 +13,19 @@ from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
 from esr_core.evaluation.calibration import log_softmax, mean_probabilities, summed_probabilities
 from esr_core.perception.preprocessing import InputSpec, whole
+from esr_core.progress import bar
 
 if TYPE_CHECKING:
     from esr_core.data.dataset import FaceDataset
     from esr_core.network.esr import ESR
 
-#: Takes (n, 3, s, s) in [0, 1], returns probabilities (n, 8), affect (n, 2), votes (n, branches),
-#: -1 for who was not asked, and if it knows them also the branches' logits (n, branches, 8) and
-#: affect (n, branches, 2).
+#: Maps faces (n, 3, s, s) in [0, 1] to probabilities (n, 8), affect (n, 2), votes (n, branches; -1:
+#: not evaluated), and optionally the branches' logits (n, branches, 8) and affect (n, branches, 2).
 Predictor = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
 
 
-class Images(Protocol):
-    """As much of a split as a network sees."""
+class ImageSplit(Protocol):
+    """The images of a data set, without labels."""
 
     def __len__(self) -> int: ...
 
@@ -34,39 +35,35 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class AffectReport:
-    """How well one dimension, valence or arousal, was told."""
+    """Agreement of one dimension, valence or arousal, with its targets."""
 
     rmse: float
     ccc: float  # concordance correlation (Lin, "A concordance correlation coefficient", 1989)
     pearson: float
-    sign_agreement: float  # share of faces on the right side of 0
-
-    def summary(self) -> Dict[str, float]:
-        """Return its values by name, rounded for JSON."""
-        return {name: round(value, 4) for name, value in asdict(self).items()}
+    sign_agreement: float  # share of faces with the target's sign; targets of 0 are excluded
 
 
 @dataclass(frozen=True)
 class BranchReport:
-    """What each branch is worth, by itself and beside the others; one figure per branch."""
+    """Metrics of the branches, one value per branch."""
 
     loss: Tuple[float, ...]  # cross entropy to the targets
     correct: Tuple[int, ...]
-    rmse: Tuple[Tuple[float, float], ...]  # valence, arousal; as they come, not kept in [-1, 1]
+    rmse: Tuple[Tuple[float, float], ...]  # valence, arousal; not clipped to [-1, 1]
     nested: Tuple[float, ...]  # accuracy of the ensemble of the first 1, 2, … branches
-    disagreement: float  # share of faces that two branches call differently, mean over all pairs
+    disagreement: float  # share of faces with different votes, mean over all pairs of branches
 
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """What was measured on ``n`` images."""
+    """The metrics of a network on ``n`` images."""
 
     n: int
     loss: float  # cross entropy of the mean probabilities
     accuracy: float  # by the mean of the branches' probabilities
     accuracy_vote: float  # by their votes; the mean decides a tie
     recall: Dict[str, float]
-    confusion: NDArray[np.int64]  # (8, 8), rows: what it is, columns: what was said
+    confusion: NDArray[np.int64]  # (8, 8), rows: target, columns: prediction
     macro_f1: float  # mean over the labels that occur
     ece: float  # expected calibration error, 15 bins (Guo et al., 2017)
     valence: AffectReport
@@ -74,26 +71,20 @@ class EvaluationReport:
     branches: Optional[BranchReport] = None
 
     def summary(self) -> Dict[str, Any]:
-        """The figures as plain JSON values, rounded to what is significant."""
-        of_branches: Dict[str, Any] = {}
-        if self.branches:
-            of_branches = {
-                "nested": [round(accuracy, 4) for accuracy in self.branches.nested],
-                "disagreement": round(self.branches.disagreement, 4),
-            }
-        return {
-            "n": self.n,
-            "loss": round(self.loss, 4),
-            "accuracy": round(self.accuracy, 4),
-            "accuracy_vote": round(self.accuracy_vote, 4),
-            "recall": {label: round(value, 4) for label, value in self.recall.items()},
-            "confusion": self.confusion.tolist(),
-            "macro_f1": round(self.macro_f1, 4),
-            "ece": round(self.ece, 4),
-            "valence": self.valence.summary(),
-            "arousal": self.arousal.summary(),
-            **of_branches,
-        }
+        """Return the metrics as JSON values, rounded to four digits."""
+        values = {**asdict(self), "confusion": self.confusion.tolist()}
+        branches = values.pop("branches") or {}
+        values.update({name: branches[name] for name in ("nested", "disagreement") if branches})
+        rounded: Dict[str, Any] = _rounded(values)
+        return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def evaluate(
@@ -103,19 +94,19 @@ def evaluate(
     batch_size: int = 64,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> EvaluationReport:
-    """Run ``predict`` over all images of a split and compare with what people saw."""
+    """Run ``predict`` on all images of a data set and compare with the targets."""
     outputs = predictions(predict, data, spec, batch_size, on_progress)
     return measure(outputs, data.emotions, data.affect)
 
 
 def predictions(
     predict: Predictor,
-    data: Images,
+    data: ImageSplit,
     spec: InputSpec,
     batch_size: int = 64,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Sequence[NDArray[Any]]:
-    """Run ``predict`` over all images of a split; a few at a time are in memory."""
+    """Run ``predict`` on all images of a data set, batch by batch."""
     parts = []
     for start in range(0, len(data), batch_size):
         rows = range(start, min(start + batch_size, len(data)))
@@ -124,8 +115,17 @@ def predictions(
     return [np.concatenate(column) for column in zip(*parts)]
 
 
+def predict_split(
+    predict: Predictor, data: ImageSplit, spec: InputSpec, title: str, batch_size: int = 64
+) -> Sequence[NDArray[Any]]:
+    """Run :func:`predictions` with a progress bar."""
+    with bar("faces") as progress:
+        update = partial(progress.update, progress.add_task(title, total=len(data)))
+        return predictions(predict, data, spec, batch_size, lambda done: update(completed=done))
+
+
 def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDArray[Any]]:
-    """Return what an ensemble of only the first ``count`` branches would have said."""
+    """Return the outputs of the ensemble of the first ``count`` branches."""
     _, _, votes, logits, affect = outputs
     logits, affect = logits[:, :count], affect[:, :count]
     probabilities = mean_probabilities(logits)
@@ -133,7 +133,7 @@ def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDAr
 
 
 def at_temperature(outputs: Sequence[NDArray[Any]], temperature: float) -> Sequence[NDArray[Any]]:
-    """Return what an ensemble would have said with its logits divided by ``temperature``."""
+    """Return the outputs of the ensemble with its logits divided by ``temperature``."""
     _, affect, votes, logits, each = outputs
     return [mean_probabilities(logits, temperature), affect, votes, logits / temperature, each]
 
@@ -141,78 +141,86 @@ def at_temperature(outputs: Sequence[NDArray[Any]], temperature: float) -> Seque
 def measure(
     outputs: Sequence[NDArray[Any]], emotions: NDArray[np.float32], affect: NDArray[np.float32]
 ) -> EvaluationReport:
-    """Compare what a :data:`Predictor` returned for n faces with emotions (n, 8), affect (n, 2).
+    """Compare the outputs of a :data:`Predictor` with emotions (n, 8) and affect (n, 2).
 
     Raises:
-        ModelError: the answers are not finite.
+        ModelError: the outputs are not finite.
     """
-    probabilities, told, votes = outputs[:3]
-    if not (np.isfinite(probabilities).all() and np.isfinite(told).all()):
-        raise ModelError("the network answers with values that are not finite")
-    target, said = emotions.argmax(axis=1), probabilities.argmax(axis=1)
+    probabilities, estimates, votes = outputs[:3]
+    if not (np.isfinite(probabilities).all() and np.isfinite(estimates).all()):
+        raise ModelError("the network's outputs are not finite")
+    target, predicted = emotions.argmax(axis=1), probabilities.argmax(axis=1)
     confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    np.add.at(confusion, (target, said), 1)
+    np.add.at(confusion, (target, predicted), 1)
+    correct, actual = np.diag(confusion), confusion.sum(axis=1)
+    f1 = 2 * correct / np.maximum(actual + confusion.sum(axis=0), 1)
+    recall = (correct / np.maximum(actual, 1)).tolist()
     branches = None
     if len(outputs) > 3:
         branches = _measure_branches(outputs[3], outputs[4], emotions, affect)
     return EvaluationReport(
         n=len(target),
         loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
-        accuracy=float((said == target).mean()),
+        accuracy=float((predicted == target).mean()),
         accuracy_vote=float((majority(votes, probabilities) == target).mean()),
-        recall=_recall(confusion),
+        recall=dict(zip(LABELS, recall)),
         confusion=confusion,
-        macro_f1=_macro_f1(confusion),
-        ece=calibration_error(probabilities.max(axis=1), said == target),
-        valence=measure_affect(told[:, 0], affect[:, 0]),
-        arousal=measure_affect(told[:, 1], affect[:, 1]),
+        macro_f1=float(f1[actual > 0].mean()),
+        ece=calibration_error(probabilities.max(axis=1), predicted == target),
+        valence=measure_affect(estimates[:, 0], affect[:, 0]),
+        arousal=measure_affect(estimates[:, 1], affect[:, 1]),
         branches=branches,
     )
 
 
-def measure_affect(told: NDArray[np.float32], true: NDArray[np.float32]) -> AffectReport:
-    """Compare one dimension, (n,) each; correlations are 0 where nothing varies."""
-    x, y = told.astype(np.float64), true.astype(np.float64)
+def measure_affect(estimates: NDArray[np.float32], targets: NDArray[np.float32]) -> AffectReport:
+    """Compare one dimension, (n,) each; correlations are 0 where nothing varies.
+
+    The sign agreement leaves out targets of exactly 0, which no estimate has the sign of (22.7 % of
+    FER+, where both dimensions are derived); it is 1 if all targets are 0.
+    """
+    x, y = estimates.astype(np.float64), targets.astype(np.float64)
     covariance = ((x - x.mean()) * (y - y.mean())).mean()
     spread = x.std() * y.std()
     scale = x.var() + y.var() + (x.mean() - y.mean()) ** 2
+    signed = y != 0
     return AffectReport(
         rmse=float(np.sqrt(((x - y) ** 2).mean())),
         ccc=float(2 * covariance / scale) if scale > 0 else 0.0,
         pearson=float(covariance / spread) if spread > 0 else 0.0,
-        sign_agreement=float((np.sign(x) == np.sign(y)).mean()),
+        sign_agreement=float((x * y > 0)[signed].mean()) if signed.any() else 1.0,
     )
 
 
 def _measure_branches(
     logits: NDArray[np.float32],
-    told: NDArray[np.float32],
+    estimates: NDArray[np.float32],
     emotions: NDArray[np.float32],
     affect: NDArray[np.float32],
 ) -> BranchReport:
+    target, votes = emotions.argmax(axis=1), logits.argmax(axis=2)
     loss = -(emotions[:, None] * log_softmax(logits)).sum(axis=2).mean(axis=0)
-    correct = (logits.argmax(axis=2) == emotions.argmax(axis=1)[:, None]).sum(axis=0)
-    rmse = np.sqrt(((told - affect[:, None]) ** 2).mean(axis=0))
+    rmse = np.sqrt(((estimates - affect[:, None]) ** 2).mean(axis=0))
     return BranchReport(
-        loss=tuple(float(v) for v in loss),
-        correct=tuple(int(v) for v in correct),
-        rmse=tuple((float(v), float(a)) for v, a in rmse),
-        nested=nested_accuracy(logits, emotions.argmax(axis=1)),
-        disagreement=disagreement(logits.argmax(axis=2)),
+        loss=tuple(loss.tolist()),
+        correct=tuple((votes == target[:, None]).sum(axis=0).tolist()),
+        rmse=tuple((float(valence), float(arousal)) for valence, arousal in rmse),
+        nested=nested_accuracy(logits, target),
+        disagreement=disagreement(votes),
     )
 
 
 def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> Tuple[float, ...]:
-    """Accuracy of the first 1, 2, … of the branches, by their mean probability.
+    """Return the accuracy of the first 1, 2, … branches, by their mean probability.
 
     logits: (n, branches, 8). target: (n,) labels.
     """
-    right = summed_probabilities(logits).argmax(axis=2) == target[:, None]
-    return tuple(float(share) for share in right.mean(axis=0))
+    correct = summed_probabilities(logits).argmax(axis=2) == target[:, None]
+    return tuple(correct.mean(axis=0).tolist())
 
 
 def disagreement(votes: NDArray[np.int64]) -> float:
-    """Share of faces that two branches call differently, the mean over all pairs of branches.
+    """Return the share of faces with different votes, the mean over all pairs of branches.
 
     votes: (n, branches). After Kuncheva and Whitaker, "Measures of diversity in classifier
     ensembles", 2003, of labels instead of right and wrong. 0 for a single branch.
@@ -220,30 +228,35 @@ def disagreement(votes: NDArray[np.int64]) -> float:
     branches = votes.shape[1]
     if branches < 2:
         return 0.0
-    counts = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)  # (n, 8)
+    counts = _count_votes(votes)
     agreeing = (counts * (counts - 1)).sum(axis=1) / (branches * (branches - 1))
     return float(1 - agreeing.mean())
 
 
 def majority(votes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the label with the most votes (n,); between equals the more probable one."""
-    counts = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
-    labels: NDArray[np.int64] = (counts + probabilities * 0.5).argmax(axis=1)
+    """Return the label with the most votes (n,); the more probable one breaks a tie."""
+    labels: NDArray[np.int64] = (_count_votes(votes) + probabilities * 0.5).argmax(axis=1)
     return labels
 
 
+def _count_votes(votes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of votes per label: (n, branches) → (n, 8)."""
+    counts: NDArray[np.int64] = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
+    return counts
+
+
 def calibration_error(
-    confidence: NDArray[np.float32], right: NDArray[np.bool_], bins: int = 15
+    confidence: NDArray[np.float32], correct: NDArray[np.bool_], bins: int = 15
 ) -> float:
-    """Mean gap between confidence and accuracy over equal bins (Guo et al., 2017, eq. 3)."""
-    of_bin = np.minimum((confidence * bins).astype(int), bins - 1)
-    gap = np.bincount(of_bin, weights=confidence - right, minlength=bins)
+    """Return the gap of confidence and accuracy, mean over equal bins (Guo et al., 2017, eq. 3)."""
+    index = np.minimum((confidence * bins).astype(int), bins - 1)
+    gap = np.bincount(index, weights=confidence - correct, minlength=bins)
     return float(np.abs(gap).sum() / len(confidence))
 
 
 def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
-    """Let a PyTorch network predict, in float32, on the device where it is."""
-    import torch  # the node evaluates nothing and must not need it
+    """Return a predictor that runs a PyTorch network in float32 on its device."""
+    import torch  # evaluating an .onnx file must not need it
 
     from esr_core.network.esr import Ensemble
 
@@ -255,16 +268,3 @@ def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
             return [part.cpu().numpy() for part in ensemble(torch.from_numpy(batch).to(device))]
 
     return predict
-
-
-def _recall(confusion: NDArray[np.int64]) -> Dict[str, float]:
-    """Share of each label's images that were recognised; NaN-free: 0 where there are none."""
-    totals = np.maximum(confusion.sum(axis=1), 1)
-    return {label: float(confusion[i, i] / totals[i]) for i, label in enumerate(LABELS)}
-
-
-def _macro_f1(confusion: NDArray[np.int64]) -> float:
-    """The mean over labels of 2 TP / (true + said); labels that never occur are left out."""
-    occurring = confusion.sum(axis=1) > 0
-    both = confusion.sum(axis=1) + confusion.sum(axis=0)
-    return float((2 * np.diag(confusion) / np.maximum(both, 1))[occurring].mean())

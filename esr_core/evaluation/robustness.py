@@ -1,12 +1,13 @@
-"""How right a network stays when faces come as a camera gives them: blurred, dark, askew.
+"""Accuracy of a network on disturbed faces: blurred, dark, shifted, rotated, detected.
 
-Every disturbance is the same each time and scales with the image, so that figures compare.
+All disturbances are deterministic and scale with the image, so results are comparable.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.data.corruptions import blur, compress
-from esr_core.evaluation.metrics import Images, Predictor, predictions
+from esr_core.evaluation.metrics import ImageSplit, Predictor, predictions
 from esr_core.perception.detection import Detector, find_faces
 from esr_core.perception.preprocessing import InputSpec, crop
 from esr_core.pipeline import PipelineOptions
@@ -22,100 +23,72 @@ from esr_core.pipeline import PipelineOptions
 if TYPE_CHECKING:
     from esr_core.data.dataset import FaceDataset
 
-#: Takes a face (h, w) or (h, w, 3) uint8 and its number, returns it disturbed.
+#: Maps a face (h, w) or (h, w, 3) uint8 and its row in the data set to the disturbed face.
 Disturbance = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
-#: The photograph that a face is put into for the detector to find, px, and the face in it.
+#: Side of the photograph for the detector, and of the face in it.
 PHOTOGRAPH_PX, FACE_PX = 480, 192
 _BATCH = 64
 
 
-def blurred(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Out of focus: a Gaussian of 1/32 of the width, 1.5 px at 48."""
-    return blur(face, 1 / 32)
-
-
-def darkened(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """A third of the light."""
-    return (face * 0.33).astype(np.uint8)
-
-
-def compressed(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """JPEG of quality 30."""
-    return compress(face, 30)
-
-
-def shifted(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """A tenth of the width to the right, down, left or up, by turns."""
-    angle = number % 4 * math.pi / 2
-    step = face.shape[1] / 10
-    return _moved(face, 0.0, (step * math.cos(angle), step * math.sin(angle)))
-
-
-def turned(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """By 15 degrees, to the one side and the other by turns."""
-    return _moved(face, 15.0 if number % 2 else -15.0, (0.0, 0.0))
-
-
-def mirrored(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """The mirror image; no disturbance, but half of what is averaged at times."""
-    return np.ascontiguousarray(face[:, ::-1])
-
-
-def _moved(face: NDArray[np.uint8], angle_deg: float, shift: Sequence[float]) -> NDArray[np.uint8]:
+def _move(face: NDArray[np.uint8], angle_deg: float, dx: float, dy: float) -> NDArray[np.uint8]:
+    """Rotate about the centre and shift by shares of the width; repeat the border's pixels."""
     height, width = face.shape[:2]
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = np.asarray(cv2.getRotationMatrix2D(centre, angle_deg, 1.0), np.float64)
-    matrix[:, 2] += shift
+    matrix[:, 2] += dx * width, dy * width
     return cv2.warpAffine(  # type: ignore[return-value]
         face, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE
     )
 
 
-#: What is tried, by the name in reports.
+def _shift(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+    angle = number % 4 * math.pi / 2  # to the right, down, left and up by turns
+    return _move(face, 0.0, math.cos(angle) / 10, math.sin(angle) / 10)
+
+
+#: The disturbances by the name in reports.
 DISTURBANCES: Dict[str, Disturbance] = {
-    "blurred": blurred,
-    "darkened": darkened,
-    "compressed": compressed,
-    "shifted": shifted,
-    "turned": turned,
+    "blurred": lambda face, _: blur(face, 1 / 32),  # 1.5 px at 48
+    "darkened": lambda face, _: (face * 0.33).astype(np.uint8),
+    "compressed": lambda face, _: compress(face, 30),
+    "shifted": _shift,
+    "turned": lambda face, number: _move(face, 15.0 if number % 2 else -15.0, 0.0, 0.0),
 }
+#: Number of times that :func:`measure_robustness` evaluates a data set.
+PASSES = len(DISTURBANCES) + 2
 
 
 @dataclass(frozen=True)
 class Disturbed:
-    """Images of which each is disturbed when it is read."""
+    """Images that are disturbed when they are loaded."""
 
-    images: Images
+    images: ImageSplit
     disturbance: Disturbance
 
     def __len__(self) -> int:
         return len(self.images)
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return images as they are after the disturbance, of the same shape."""
+        """Return disturbed images of the original shape."""
         images = self.images.load(rows)
         return np.stack([self.disturbance(image, row) for image, row in zip(images, rows)])
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """Accuracies of one network on one split, by the mean of its branches."""
+    """Accuracies of a network on one data set, by the mean of its branches."""
 
-    accuracy: float  # of the faces as they are
+    accuracy: float  # of the original faces
     disturbed: Dict[str, float]  # by the names in DISTURBANCES
-    found: float  # share of faces that the detector finds in a photograph
-    photographed: float  # accuracy of those, framed by the detector's boxes
-    mirrored_too: float  # the mean over each face and its mirror image; costs twice the time
+    found: float  # share of the faces that the detector finds in a photograph
+    photographed: float  # accuracy of those, cropped by the detector's boxes
+    mirrored_too: float  # of the mean over each face and its mirror image, at twice the time
 
     def summary(self) -> Dict[str, Any]:
-        """The figures as plain JSON values."""
-        return {
-            "accuracy": round(self.accuracy, 4),
-            **{name: round(value, 4) for name, value in self.disturbed.items()},
-            "found": round(self.found, 4),
-            "photographed": round(self.photographed, 4),
-            "mirrored_too": round(self.mirrored_too, 4),
-        }
+        """Return the metrics as JSON values."""
+        values = {"accuracy": self.accuracy, **self.disturbed, **vars(self)}
+        del values["disturbed"]
+        return {name: round(value, 4) for name, value in values.items()}
 
 
 def measure_robustness(
@@ -126,44 +99,35 @@ def measure_robustness(
     detector: Detector,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Robustness:
-    """Run a network over a split in every way but the plain one, whose answers are known.
+    """Evaluate a network on a data set with every disturbance.
 
-    plain: (n, 8) probabilities of the faces as they are. ``on_progress`` counts up to
+    plain: (n, 8) probabilities of the original faces. ``on_progress`` counts up to
     PASSES * len(data).
     """
     target = data.emotions.argmax(axis=1)
-    passes = 0
 
-    def told(done: int) -> None:
-        on_progress(passes * len(data) + done)
+    def accuracy(probabilities: NDArray[np.float32]) -> float:
+        return float((probabilities.argmax(axis=1) == target).mean())
 
-    def probabilities(faces: Images) -> NDArray[np.float32]:
-        nonlocal passes
-        answers: NDArray[np.float32] = predictions(predict, faces, spec, _BATCH, told)[0]
-        passes += 1
-        return answers
+    def progress(passes: int) -> Callable[[int], None]:
+        return lambda done: on_progress(passes * len(data) + done)
 
-    def right(answers: NDArray[np.float32]) -> float:
-        return float((answers.argmax(axis=1) == target).mean())
+    def flip(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(face[:, ::-1])
 
-    disturbed = {
-        name: right(probabilities(Disturbed(data, disturbance)))
-        for name, disturbance in DISTURBANCES.items()
-    }
-    mirror = probabilities(Disturbed(data, mirrored))
-    rows, answers = _photographed(predict, data, spec, detector, told)
-    correct = answers.argmax(axis=1) == target[rows]
+    splits = map(partial(Disturbed, data), (*DISTURBANCES.values(), flip))
+    *disturbed, mirror = (
+        predictions(predict, split, spec, _BATCH, progress(i))[0] for i, split in enumerate(splits)
+    )
+    rows, detected = _photographed(predict, data, spec, detector, progress(PASSES - 1))
+    correct = detected.argmax(axis=1) == target[rows]
     return Robustness(
-        right(plain),
-        disturbed,
+        accuracy(plain),
+        dict(zip(DISTURBANCES, map(accuracy, disturbed))),
         found=len(rows) / len(data),
         photographed=float(correct.mean()) if len(rows) else 0.0,
-        mirrored_too=right(plain + mirror),
+        mirrored_too=accuracy(plain + mirror),
     )
-
-
-#: How often :func:`measure_robustness` goes through a split.
-PASSES = len(DISTURBANCES) + 2
 
 
 def _photographed(
@@ -173,31 +137,31 @@ def _photographed(
     detector: Detector,
     on_progress: Callable[[int], None],
 ) -> Tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return which faces were found in a photograph, and the probabilities of those."""
+    """Return the rows of the faces detected in a photograph, and their probabilities."""
     rows: List[int] = []
-    answers: List[NDArray[Any]] = [np.zeros((0, 8), np.float32)]
+    outputs: List[NDArray[Any]] = [np.zeros((0, 8), np.float32)]
     for start in range(0, len(data), _BATCH):
         crops: List[NDArray[Any]] = []
-        numbers = range(start, min(start + _BATCH, len(data)))
-        for number, face in zip(numbers, data.load(numbers)):
+        block = range(start, min(start + _BATCH, len(data)))
+        for number, face in zip(block, data.load(block)):
             rgb = photograph(face, number)
-            found = find_faces(detector, rgb, PHOTOGRAPH_PX)
-            if len(found) and found.scores[0] >= PipelineOptions.min_score:
+            detections = find_faces(detector, rgb, PHOTOGRAPH_PX)
+            if len(detections) and detections.scores[0] >= PipelineOptions.min_score:
                 rows.append(number)
-                crops.append(crop(rgb, found.boxes[:1], spec))
+                crops.append(crop(rgb, detections.boxes[:1], spec))
         if crops:
-            answers.append(predict(np.concatenate(crops))[0])
-        on_progress(numbers.stop)
-    return np.array(rows, np.intp), np.concatenate(answers)
+            outputs.append(predict(np.concatenate(crops))[0])
+        on_progress(block.stop)
+    return np.array(rows, np.intp), np.concatenate(outputs)
 
 
 def photograph(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Return an RGB image with the face somewhere in it; its border's pixels fill the rest."""
+    """Return an RGB image with the face in it, filled up with its border pixels."""
     if face.ndim == 2:
         face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
     large = cv2.resize(face, (FACE_PX, FACE_PX), interpolation=cv2.INTER_CUBIC)
     room = PHOTOGRAPH_PX - FACE_PX
-    # Steps without a common divisor with the room, so that faces come to lie everywhere.
+    # Steps coprime to the room + 1 spread the faces over the whole image.
     left, top = number * 89 % (room + 1), number * 131 % (room + 1)
     return cv2.copyMakeBorder(  # type: ignore[return-value]
         large, top, room - top, left, room - left, cv2.BORDER_REPLICATE

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,11 +18,22 @@ import onnx
 import published
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from esr_core import DownloadError, FacialEmotionLearner, Image, ImageError, ModelError, OptionError
+from esr_core import (
+    DownloadError,
+    EmotionPipeline,
+    FacialEmotionLearner,
+    Image,
+    ImageError,
+    ModelError,
+    OptionError,
+    PipelineOptions,
+)
 from esr_core.data.dataset import open_split
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
+from esr_core.perception.preprocessing import InputSpec, crop
 
 MakeFerPlus = Callable[[str, int], Path]
 
@@ -47,7 +59,7 @@ ARGUMENTS = {
 
 @pytest.fixture
 def affectnet(tmp_path: Path) -> Path:
-    """A small tree in AffectNet's form: the colour says which of two emotions."""
+    """A small tree in AffectNet's form: the colour stands for one of two emotions."""
     random = np.random.default_rng(0)
     for folder, count in (("Training_Labeled", 12), ("Validation", 6)):
         for i in range(count):
@@ -82,8 +94,8 @@ def faces(count: int) -> torch.Tensor:
 
 
 def test_constructor_and_methods_have_the_published_arguments() -> None:
-    known = inspect.signature(FacialEmotionLearner).parameters
-    positional = {n: p.default for n, p in known.items() if p.kind is not p.KEYWORD_ONLY}
+    parameters = inspect.signature(FacialEmotionLearner).parameters
+    positional = {n: p.default for n, p in parameters.items() if p.kind is not p.KEYWORD_ONLY}
     assert list(positional.items()) == list(ARGUMENTS.items())
 
     def named(method: str) -> dict[str, Any]:
@@ -94,7 +106,7 @@ def test_constructor_and_methods_have_the_published_arguments() -> None:
     assert named("fit") == {"verbose": True}
     assert named("eval") == {"eval_type": "categorical", "current_branch_on_training": 0}
     assert named("init_model") == {"num_branches": empty}
-    assert named("infer") == {"input_batch": empty}
+    assert named("infer") == {"input_batch": empty, "boxes": None}
     assert list(named("save")) == ["state_dicts", "base_path_to_save_model", "verbose"]
     assert named("load") == {
         "ensemble_size": 9,
@@ -129,8 +141,8 @@ def test_published_checkpoints_answer_as_the_published_network(
             learner.optimize(do_constant_folding=diversified)
             assert learner.ort_session is not None
         categories, va = learner.infer(x)
-        told = np.stack([category.probabilities for category in categories])
-        np.testing.assert_allclose(told, mean, atol=1e-5)
+        probabilities = np.stack([category.probabilities for category in categories])
+        np.testing.assert_allclose(probabilities, mean, atol=1e-5)
         np.testing.assert_allclose(va, affect.mean(dim=0).numpy(), atol=1e-5)
         for category, row in zip(categories, mean):
             assert category.prediction == category.data == row.argmax()
@@ -210,6 +222,40 @@ def test_infer_takes_images_in_every_form(make: Make, form: str) -> None:
         }  # fmt: skip
 
 
+def test_infer_with_boxes_crops_as_the_pipeline(
+    tmp_path: Path, make: Make, rgb: NDArray[np.uint8]
+) -> None:
+    published.write(tmp_path / "net", 2, False)
+    learner = make(ensemble_size=2)
+    learner.load(2, tmp_path / "net")
+    assert learner.metadata is not None
+    learner.metadata = replace(learner.metadata, input=InputSpec(margin=1.22, shift_y=0.05))
+    learner.optimize()
+    options = PipelineOptions(smoothing_s=0.0, branches=2)
+    (face,) = EmotionPipeline(options, model=learner.ort_session).step(rgb, 0.0)
+    for image in (rgb, Image(rgb)):
+        (category,), affect = learner.infer(image, boxes=[face.box])
+        np.testing.assert_allclose(category.probabilities, face.probabilities, atol=1e-6)
+        assert affect[0].tolist() == pytest.approx([face.valence, face.arousal], abs=1e-5)
+    framed = crop(rgb, np.array([face.box]), learner.metadata.input)
+    assert learner.infer(framed)[0][0].confidence == pytest.approx(category.confidence, abs=1e-6)
+    x1, y1, x2, y2 = face.box.clip(0).astype(int)
+    tight = learner.infer(rgb[y1:y2, x1:x2])[0][0]
+    assert np.abs(tight.probabilities - category.probabilities).max() > 1e-4
+    assert learner.infer(rgb, boxes=[])[0] == []
+    assert len(learner.infer(rgb, boxes=np.stack([face.box] * 3))[0]) == 3
+
+
+@pytest.mark.parametrize("boxes", [[1, 2, 3, 4], [[1, 2, 3]], [[0, 0, np.nan, 9]]])
+def test_boxes_that_infer_refuses(make: Make, rgb: NDArray[np.uint8], boxes: Any) -> None:
+    learner = make()
+    learner.init_model(1)
+    with pytest.raises(ImageError, match="boxes must be"):
+        learner.infer(rgb, boxes=boxes)
+    with pytest.raises(ImageError, match=r"the image uint8, but got \(1, 4\) and float64"):
+        learner.infer(rgb / 255, boxes=[[0, 0, 9, 9]])
+
+
 def test_one_image_and_none(tmp_path: Path, make: Make) -> None:
     learner = make()
     learner.init_model(1)
@@ -222,7 +268,7 @@ def test_one_image_and_none(tmp_path: Path, make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [
         (torch.full((1, 3, 96, 96), torch.nan), "image 1 of 1 holds values that are not finite"),
         ([faces(1)[0], faces(1)[0] * 255], "image 2 of 2 holds floats up to 25.*give it as uint8"),
@@ -234,15 +280,15 @@ def test_one_image_and_none(tmp_path: Path, make: Make) -> None:
         ([None], "but is a NoneType"),
     ],
 )
-def test_images_that_infer_refuses(make: Make, images: Any, said: str) -> None:
+def test_images_that_infer_refuses(make: Make, images: Any, message: str) -> None:
     learner = make()
     learner.init_model(1)
-    with pytest.raises(ImageError, match=said):
+    with pytest.raises(ImageError, match=message):
         learner.infer(images)
 
 
 @pytest.mark.parametrize("onnx_runtime", [False, True])
-def test_eval_has_the_published_keys_and_what_people_need(
+def test_eval_returns_the_published_keys_and_the_metrics(
     make: Make, affectnet: Path, onnx_runtime: bool
 ) -> None:
     learner = make()
@@ -268,7 +314,7 @@ def test_eval_has_the_published_keys_and_what_people_need(
         assert set(result[key]) == {"rmse", "ccc", "pearson", "sign_agreement"}
 
 
-def test_eval_against_sums_written_out(tmp_path: Path, make: Make, affectnet: Path) -> None:
+def test_eval_against_explicit_formulas(tmp_path: Path, make: Make, affectnet: Path) -> None:
     parts = published.write(tmp_path / "net", 2, False)
     learner = make()
     learner.load(2, tmp_path / "net")
@@ -285,8 +331,8 @@ def test_eval_against_sums_written_out(tmp_path: Path, make: Make, affectnet: Pa
     result = learner.eval("dimensional", 1)
     true = torch.from_numpy(split.affect)
     for d in range(2):
-        told = [affect[0], affect[1], affect.mean(0)]
-        expected = [float((one[:, d] - true[:, d]).square().mean().sqrt()) for one in told]
+        estimates = [affect[0], affect[1], affect.mean(0)]
+        expected = [float((one[:, d] - true[:, d]).square().mean().sqrt()) for one in estimates]
         assert result["valence_arousal_losses"][d] == pytest.approx(expected, rel=1e-4)
 
 
@@ -344,7 +390,7 @@ FacialEmotionLearner(
 """
 
 
-def test_fit_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path, affectnet: Path) -> None:
+def test_killed_fit_resumes_to_the_same_weights(tmp_path: Path, affectnet: Path) -> None:
     whole, broken = tmp_path / "whole/esr_9", tmp_path / "broken/esr_9"
     command = [sys.executable, "-c", FIT]
     subprocess.run([*command, str(whole.parent), str(affectnet)], check=True)
@@ -377,7 +423,7 @@ def test_fit_with_ferplus(tmp_path: Path, make: Make, make_ferplus: MakeFerPlus)
     assert learner.eval()["n"] == 16
 
 
-def test_fit_that_cannot_be(tmp_path: Path, make: Make, affectnet: Path) -> None:
+def test_fit_without_a_stage_or_weights(tmp_path: Path, make: Make, affectnet: Path) -> None:
     with pytest.raises(OptionError, match="nothing to fit"):
         make(dimensional_finetune=False).fit()
     with pytest.raises(OptionError, match="dimensional_finetune needs trained weights"):
@@ -385,7 +431,7 @@ def test_fit_that_cannot_be(tmp_path: Path, make: Make, affectnet: Path) -> None
     assert not (tmp_path / "experiments").exists()
 
 
-def test_methods_that_need_a_network_say_so(tmp_path: Path, make: Make) -> None:
+def test_methods_that_need_a_network(tmp_path: Path, make: Make) -> None:
     learner = make()
     for call in (
         lambda: learner.infer(faces(1)),
@@ -431,16 +477,14 @@ def test_methods_that_need_a_network_say_so(tmp_path: Path, make: Make) -> None:
         ("seed", -1, "an int from 0"),
     ],
 )
-def test_arguments_are_checked_when_they_arrive(
-    make: Make, name: str, value: Any, allowed: str
-) -> None:
+def test_constructor_checks_its_arguments(make: Make, name: str, value: Any, allowed: str) -> None:
     with pytest.raises(ValueError, match=name) as caught:
         make(**{name: value})
     assert allowed in str(caught.value)
     assert repr(value) in str(caught.value) or repr(value[0]) in str(caught.value)
 
 
-def test_cuda_where_there_is_none() -> None:
+def test_cuda_without_a_device() -> None:
     program = """
 from esr_core import FacialEmotionLearner
 try:
@@ -461,7 +505,7 @@ except ValueError as error:
 def test_methods_check_their_arguments_too(tmp_path: Path, make: Make, affectnet: Path) -> None:
     learner = make()
     learner.init_model(2)
-    for call, said in (
+    for call, message in (
         (lambda: learner.init_model(0), "num_branches must be an int from 1 to 64, but got 0"),
         (lambda: learner.eval("both"), "eval_type must be one of categorical, dimensional"),
         (lambda: learner.eval("categorical", 2), "current_branch_on_training must be an int from"),
@@ -474,11 +518,11 @@ def test_methods_check_their_arguments_too(tmp_path: Path, make: Make, affectnet
         (lambda: learner.save("x", tmp_path), "state_dicts must be a list"),  # type: ignore[arg-type]
         (lambda: learner.download(mode="all"), "mode must be one of data, pretrained"),
     ):
-        with pytest.raises(ValueError, match=said.replace("{}", r"\{\}")):
+        with pytest.raises(ValueError, match=message.replace("{}", r"\{\}")):
             call()
 
 
-def test_load_names_what_is_wrong(tmp_path: Path, make: Make) -> None:
+def test_load_of_missing_or_damaged_files(tmp_path: Path, make: Make) -> None:
     with pytest.raises(ModelError, match="gone: no such folder"):
         make().load(9, tmp_path / "gone")
     published.write(tmp_path / "net", 2, False)
@@ -517,14 +561,14 @@ def test_download_of_each_kind(tmp_path: Path, make: Make) -> None:
     assert learner.download(mode="demo_image", url=url) == str(tmp_path / "temp/demo/sheldon.jpg")
 
 
-def test_archive_that_is_none_says_what_to_do(tmp_path: Path, make: Make) -> None:
+def test_damaged_archive_reports_the_remedy(tmp_path: Path, make: Make) -> None:
     (tmp_path / "server/pretrained").mkdir(parents=True)
     (tmp_path / "server/pretrained/esr_9.zip").write_text("<html>Not here</html>")
-    with pytest.raises(DownloadError, match=r"remove .*esr_9\.zip to download it anew"):
+    with pytest.raises(DownloadError, match=r"remove .*esr_9\.zip to download it again"):
         make().download(tmp_path / "here", "pretrained", (tmp_path / "server").as_uri())
 
 
-def test_numbers_of_numpy_do(make: Make, affectnet: Path) -> None:
+def test_numpy_numbers_are_accepted(make: Make, affectnet: Path) -> None:
     learner = make(
         batch_size=np.int64(4), lr=np.float32(0.01), ensemble_size=np.int32(2), seed=np.uint8(3)
     )

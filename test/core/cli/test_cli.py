@@ -190,6 +190,7 @@ def test_evaluate_counts_branches_and_robustness(tmp_path: Path, make_ferplus: M
         assert set(DISTURBANCES) < set(answer["robustness"])
     shown = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx").stdout
     assert "accuracy of the first 1, 2, … branches: " in shown
+    assert shown.count("(without targets of 0)") == 2
 
 
 def test_calibrate_notes_a_temperature_that_all_else_uses(
@@ -216,7 +217,7 @@ def test_calibrate_notes_a_temperature_that_all_else_uses(
     again = json.loads(esr(tmp_path, "calibrate", weights, "--data", data, "--json").stdout)
     assert again == told  # not relative to the last one
     shown = esr(tmp_path, "calibrate", weights, "--data", data).stdout
-    assert f"temperature {told['temperature']:.3f} noted in " in shown
+    assert f"temperature {told['temperature']:.3f} saved in " in shown
 
 
 def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
@@ -237,12 +238,16 @@ def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
     everyone = evaluated()
     assert evaluated("--branches", "1")["accuracy"] == everyone["nested"][0]
     assert evaluated("--branches", "2")["branches_asked"] == 2
+    assert evaluated("--branches", "3")["branches_asked"] == 3
+    done = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--branches", "4")
+    line = "--branches must be adaptive, or from 1 to 3 for ESR-3, but got 4"
+    assert refusal(done) == f"esr evaluate: {line}"
     adaptive = evaluated("--branches", "adaptive")
     assert 1 <= adaptive["branches_asked"] < 3
     shown = esr(
         tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--branches", "adaptive"
     ).stdout
-    assert f"{adaptive['branches_asked']:.2f} of 3 branches were asked about a face" in shown
+    assert f"{adaptive['branches_asked']:.2f} of 3 branches evaluated per face" in shown
     assert esr(tmp_path, "card", "net.onnx", "--data", data).returncode == 0
     card = " ".join((tmp_path / "net.md").read_text(encoding="utf-8").split())
     assert f"(`branches: adaptive`), {adaptive['branches_asked']:.2f} of 3 branches" in card
@@ -290,6 +295,10 @@ def test_card_says_what_evaluate_says(
     assert f"| by vote | {report['accuracy_vote']:.2%} | {fp32['accuracy_vote']:.2%} |" in card
     for label, value in report["recall"].items():
         assert f"| {label} | 3 | {value:.1%} |" in card
+    assert "targets of exactly 0 are excluded" in card
+    for name in ("valence", "arousal"):
+        affect = report[name]
+        assert f"| {name} | {affect['rmse']:.3f} | {affect['sign_agreement']:.1%} |" in card
     assert "Derived, not annotated" in card
     assert "must not be used" in card
     picture = cv2.imread(str(tmp_path / "net-confusion.png"))
@@ -499,13 +508,13 @@ def test_download_from_a_server_of_ones_own(tmp_path: Path) -> None:
     assert (tmp_path / "here/demo/sheldon.jpg").read_bytes() == b"picture"
 
 
-def test_download_that_is_not_what_its_sum_says_leaves_nothing(tmp_path: Path) -> None:
+def test_download_with_another_hash_leaves_nothing(tmp_path: Path) -> None:
     there = tmp_path / "server/face_detection_yunet/face_detection_yunet_2023mar.onnx"
     there.parent.mkdir(parents=True)
     there.write_bytes(b"another file")
     url = f"file://{tmp_path}/server"
     line = refusal(esr(tmp_path, "download", "face_detector", "--to", "here", "--url", url))
-    assert "not the expected one (SHA-256 8f2383e4" in line
+    assert "does not match the known hash: expected 8f2383e4" in line
     assert [path for path in (tmp_path / "here").rglob("*") if path.is_file()] == []
 
 

@@ -35,9 +35,9 @@ Row = dict[str, Any]
 
 
 def row(file: str, box: tuple[int, int, int, int] = (100, 20, 60, 50), **changes: Any) -> Row:
-    known = dict(zip(COLUMNS[1:5], box))
+    numbers = dict(zip(COLUMNS[1:5], box))
     base = {"facial_landmarks": "1;2", "expression": 1, "valence": 0.29, "arousal": -0.5}
-    return {"subDirectory_filePath": file, **known, **base, **changes}
+    return {"subDirectory_filePath": file, **numbers, **base, **changes}
 
 
 def photograph(path: Path) -> None:
@@ -78,7 +78,7 @@ def source(tmp_path: Path) -> Source:
     return Source(tmp_path)
 
 
-def test_faces_are_cut_where_x_is_x_and_y_is_y(source: Source) -> None:
+def test_faces_are_cropped_by_x_and_y(source: Source) -> None:
     source.annotate([row("17/a.png"), row("18/b.png", (0, 60, 40, 40), expression=6)])
     assert source.process() == (2, 0, ())
     names = [
@@ -102,7 +102,7 @@ def test_five_hundred_files_a_folder(source: Source) -> None:
     assert (folders.count("0"), folders.count("1")) == (500, 2)
 
 
-def test_second_run_does_nothing_twice_and_goes_on(source: Source) -> None:
+def test_second_run_writes_missing_faces_only(source: Source) -> None:
     rows = [row("17/a.png"), row("18/b.png")]
     source.annotate(rows)
     source.process()
@@ -139,11 +139,11 @@ def test_broken_rows_are_listed_and_the_others_written(
     photograph(source.images.parent / "secret.png")
     done = source.process()
     assert (done.written, done.already_there, len(done.broken)) == (1, 0, 14)
-    for number, said in enumerate(
+    for number, message in enumerate(
         ["gone.png: No such file", "text.png: not a picture", "holds nothing of the 200x120"]
     ):
         assert done.broken[number].startswith(f"row {number}: ")
-        assert said in done.broken[number]
+        assert message in done.broken[number]
     shown = capsys.readouterr().err
     assert "14 of 15 rows gave no face" in shown
     assert all(line in shown for line in done.broken)
@@ -152,7 +152,7 @@ def test_broken_rows_are_listed_and_the_others_written(
     assert (done.written, done.already_there, len(done.broken)) == (0, 1, 14)
 
 
-def test_empty_file_in_the_place_of_a_face_is_no_face(source: Source) -> None:
+def test_empty_file_is_replaced(source: Source) -> None:
     source.annotate([row("17/a.png")])
     source.process()
     (name,) = source.written()
@@ -162,7 +162,7 @@ def test_empty_file_in_the_place_of_a_face_is_no_face(source: Source) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((None, "x", "x", 1), "base_path_to_images must be a path"),
         (("x", 3, "x", 1), "base_path_to_annotations must be a path"),
@@ -171,8 +171,8 @@ def test_empty_file_in_the_place_of_a_face_is_no_face(source: Source) -> None:
         (("x", "x", "x", True), "set_index must be an int from 0 to 2"),
     ],
 )
-def test_pre_process_names_wrong_arguments(arguments: Any, said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_pre_process_names_wrong_arguments(arguments: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         pre_process_affect_net(*arguments)
 
 
@@ -201,7 +201,7 @@ def test_other_sets(source: Source, index: int, file: str, images: str, folder: 
     assert source.written()[0].startswith(folder)
 
 
-def test_what_is_missing_is_named_and_nothing_is_made(source: Source) -> None:
+def test_missing_inputs_create_nothing(source: Source) -> None:
     with pytest.raises(DataError, match=r"training\.csv: not a readable table"):
         source.process()
     source.annotate([])
@@ -250,7 +250,7 @@ def test_items_are_tensors_with_their_label(tmp_path: Path) -> None:
     torch.testing.assert_close(mirrored[0][0], image.flip(2))
 
 
-def test_loader_of_pytorch_takes_them(tmp_path: Path) -> None:
+def test_pytorch_data_loader(tmp_path: Path) -> None:
     for i in range(5):
         face(tmp_path, f"000000{i}s{i}s0s0.jpg")
     data = AffectNetCategorical(0, 10, None, False, tmp_path)
@@ -275,8 +275,8 @@ def test_labels_and_quadrants_are_drawn_evenly_by_seed(tmp_path: Path) -> None:
     assert (quadrants.affect[:, 0] < 0).sum() == 20
 
 
-def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
-    """The files of the last test were empty; here one is asked for."""
+def test_images_are_read_on_access(tmp_path: Path) -> None:
+    """The files of the last test were empty; here one is read."""
     folder = tmp_path / "Training_Labeled" / "0"
     folder.mkdir(parents=True)
     (folder / "0000001s1s0s0.jpg").touch()
@@ -288,7 +288,7 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("holiday.jpg", "a face must be named like"),
         ("0000001s11s0s0.jpg", "expression must be from 0 to 10, but is 11"),
@@ -296,9 +296,9 @@ def test_nothing_is_read_before_it_is_asked_for(tmp_path: Path) -> None:
         ("0000001s1s0s-2000.jpg", "valence and arousal must be from -1000 to 1000"),
     ],
 )
-def test_names_that_carry_no_valid_labels(tmp_path: Path, name: str, said: str) -> None:
+def test_names_that_carry_no_valid_labels(tmp_path: Path, name: str, message: str) -> None:
     face(tmp_path, name)
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         AffectNetCategorical(base_path_to_affectnet=tmp_path)
     assert name in str(caught.value)
 

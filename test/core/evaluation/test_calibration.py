@@ -1,4 +1,4 @@
-"""How sure an ensemble is, and when it has asked enough of its branches."""
+"""Temperature scaling, and the margin of the early exit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from esr_core.evaluation.calibration import (
-    branches_asked,
-    fit_lead,
+    exit_early,
+    fit_exit_margin,
     fit_temperature,
     mean_probabilities,
 )
@@ -17,7 +17,7 @@ from esr_core.evaluation.metrics import calibration_error
 
 
 def drawn(n: int, branches: int, scale: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Logits of branches that know the odds and overstate them, and labels drawn by the odds."""
+    """Logits of branches that overstate the true odds, and labels drawn by the odds."""
     random = np.random.default_rng(11)
     logits = random.normal(scale=1.5, size=(n, 1, 8)).repeat(branches, axis=1)
     odds = mean_probabilities(logits.astype(np.float32))
@@ -26,13 +26,13 @@ def drawn(n: int, branches: int, scale: float) -> tuple[NDArray[np.float32], NDA
 
 
 @pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
-def test_what_was_overstated_is_found(scale: float) -> None:
+def test_overstated_logits_are_rescaled(scale: float) -> None:
     logits, target = drawn(20_000, 3, scale)
     temperature = fit_temperature(logits, target)
     assert temperature == pytest.approx(scale, rel=0.05)
-    told = mean_probabilities(logits, temperature)
-    right = told.argmax(axis=1) == target
-    assert calibration_error(told.max(axis=1).astype(np.float32), right) < 0.02
+    probabilities = mean_probabilities(logits, temperature)
+    right = probabilities.argmax(axis=1) == target
+    assert calibration_error(probabilities.max(axis=1).astype(np.float32), right) < 0.02
 
 
 def test_no_other_temperature_makes_the_labels_likelier() -> None:
@@ -41,8 +41,8 @@ def test_no_other_temperature_makes_the_labels_likelier() -> None:
     target = (logits.mean(axis=1) + random.normal(scale=2, size=(300, 8))).argmax(axis=1)
 
     def loss(temperature: float) -> float:
-        told = torch.from_numpy(logits / temperature).softmax(dim=2).mean(dim=1)
-        return float(torch.nn.functional.nll_loss(told.log(), torch.from_numpy(target)))
+        probabilities = torch.from_numpy(logits / temperature).softmax(dim=2).mean(dim=1)
+        return float(torch.nn.functional.nll_loss(probabilities.log(), torch.from_numpy(target)))
 
     best = loss(fit_temperature(logits, target))
     assert best <= min(loss(t) for t in np.geomspace(0.2, 9, 200)) + 1e-5
@@ -66,30 +66,30 @@ def nested(n: int = 4000) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return logits.astype(np.float32), target
 
 
-def test_the_longer_the_lead_the_more_are_asked() -> None:
+def test_larger_margins_evaluate_more_branches() -> None:
     logits, _ = nested()
-    counts = [branches_asked(logits, lead)[1].mean() for lead in (0.0, 0.2, 0.5, 0.8, 2.0)]
+    counts = [exit_early(logits, margin)[1].mean() for margin in (0.0, 0.2, 0.5, 0.8, 2.0)]
     assert counts[0] == 1
     assert counts[-1] == 5
     assert counts == sorted(counts)
-    everyone, _ = branches_asked(logits, 2.0, 1.7)
-    np.testing.assert_allclose(everyone, mean_probabilities(logits, 1.7))
+    mean, _ = exit_early(logits, 2.0, 1.7)
+    np.testing.assert_allclose(mean, mean_probabilities(logits, 1.7))
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.001, 0.02])
-def test_fitted_lead_costs_no_more_than_allowed(cost: float) -> None:
+def test_fitted_margin_costs_no_more_than_allowed(cost: float) -> None:
     logits, target = nested()
 
-    def accuracy(lead: float) -> float:
-        return float((branches_asked(logits, lead)[0].argmax(axis=1) == target).mean())
+    def accuracy(margin: float) -> float:
+        return float((exit_early(logits, margin)[0].argmax(axis=1) == target).mean())
 
-    lead = fit_lead(logits, target, cost=cost)
+    margin = fit_exit_margin(logits, target, cost=cost)
     allowed = accuracy(2.0) - cost
-    assert all(accuracy(wider) >= allowed for wider in np.arange(lead, 1.0, 0.01))
-    assert accuracy(lead - 0.01) < allowed
-    assert branches_asked(logits, lead)[1].mean() < 4.5
+    assert all(accuracy(wider) >= allowed for wider in np.arange(margin, 1.0, 0.01))
+    assert accuracy(margin - 0.01) < allowed
+    assert exit_early(logits, margin)[1].mean() < 4.5
 
 
-def test_branches_that_all_say_the_same_need_not_be_asked() -> None:
+def test_identical_branches_need_no_margin() -> None:
     logits, target = nested()
-    assert fit_lead(logits[:, :1].repeat(5, axis=1), target) == 0.0
+    assert fit_exit_margin(logits[:, :1].repeat(5, axis=1), target) == 0.0

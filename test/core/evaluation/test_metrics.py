@@ -1,4 +1,4 @@
-"""How right a network is; predictors here give answers that are known."""
+"""Metrics of predictors with known outputs."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ Answer = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]
 
 
 def numbered(*targets: int) -> FerPlus:
-    """Faces whose grey in tenths is what ``read_off`` takes for the emotion."""
+    """Faces whose grey level stands for the emotion that ``read_off`` predicts."""
     images = np.stack([np.full((48, 48), 25 * t, np.uint8) for t in targets])
     return FerPlus(images, np.eye(8, dtype=np.float32)[list(targets)], np.array(targets))
 
 
 def read_off(batch: NDArray[np.float32]) -> Answer:
-    """Answer without a doubt what the grey says."""
-    said = np.rint(batch.mean(axis=(1, 2, 3)) * 255 / 25).astype(np.int64)
-    probabilities = np.eye(8, dtype=np.float32)[said]
-    return probabilities, affect_of(probabilities), np.stack([said, said], axis=1)
+    """Predict the emotion of the grey level with probability 1."""
+    label = np.rint(batch.mean(axis=(1, 2, 3)) * 255 / 25).astype(np.int64)
+    probabilities = np.eye(8, dtype=np.float32)[label]
+    return probabilities, affect_of(probabilities), np.stack([label, label], axis=1)
 
 
 def test_perfect_answers() -> None:
@@ -66,15 +66,15 @@ def test_mistakes_are_counted_where_they_belong() -> None:
     assert report.recall["fear"] == 0
     assert report.recall["contempt"] == 0
     assert report.ece == pytest.approx(0.25)
-    # happy: 2 of 3 said are right and 2 of 2 found; fear: none; sad: all.
+    # happy: precision 2 of 3, recall 2 of 2; fear: none; sad: all.
     assert report.macro_f1 == pytest.approx((0.8 + 0 + 1) / 3)
 
 
-def test_batches_make_no_difference_and_progress_is_told() -> None:
-    data, told = numbered(*[i % 8 for i in range(10)]), list[int]()
+def test_batches_make_no_difference_and_progress_is_reported() -> None:
+    data, counts = numbered(*[i % 8 for i in range(10)]), list[int]()
     whole = evaluate(read_off, data, InputSpec())
-    parts = evaluate(read_off, data, InputSpec(), batch_size=4, on_progress=told.append)
-    assert told == [4, 8, 10]
+    parts = evaluate(read_off, data, InputSpec(), batch_size=4, on_progress=counts.append)
+    assert counts == [4, 8, 10]
     assert parts.summary() == whole.summary()
 
 
@@ -161,15 +161,15 @@ def test_pytorch_predicts_as_the_ensemble_does() -> None:
 def test_agreement_of_affect_against_formulas_written_out() -> None:
     random = np.random.default_rng(3)
     true = random.uniform(-1, 1, 200)
-    told = 0.6 * true + 0.1 + random.normal(0, 0.2, 200)
-    report = measure_affect(told.astype(np.float32), true.astype(np.float32))
-    covariance = np.cov(told, true, bias=True)
-    assert report.pearson == pytest.approx(np.corrcoef(told, true)[0, 1], abs=1e-5)
-    gap = (told.mean() - true.mean()) ** 2
+    estimates = 0.6 * true + 0.1 + random.normal(0, 0.2, 200)
+    report = measure_affect(estimates.astype(np.float32), true.astype(np.float32))
+    covariance = np.cov(estimates, true, bias=True)
+    assert report.pearson == pytest.approx(np.corrcoef(estimates, true)[0, 1], abs=1e-5)
+    gap = (estimates.mean() - true.mean()) ** 2
     ccc = 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + gap)
     assert report.ccc == pytest.approx(ccc, abs=1e-5)
-    assert report.rmse == pytest.approx(np.sqrt(np.mean((told - true) ** 2)), abs=1e-5)
-    assert report.sign_agreement == pytest.approx(np.mean((told > 0) == (true > 0)))
+    assert report.rmse == pytest.approx(np.sqrt(np.mean((estimates - true) ** 2)), abs=1e-5)
+    assert report.sign_agreement == pytest.approx(np.mean((estimates > 0) == (true > 0)))
 
 
 def test_affect_that_never_changes_correlates_with_nothing() -> None:
@@ -177,17 +177,25 @@ def test_affect_that_never_changes_correlates_with_nothing() -> None:
     assert (report.rmse, report.ccc, report.pearson, report.sign_agreement) == (0, 0, 0, 1)
 
 
+def test_sign_agreement_leaves_out_targets_of_zero() -> None:
+    targets = np.array([0, 0, 0.5, 0.5, -0.5, -0.5], np.float32)
+    estimates = np.array([0.1, -0.1, 0.3, 0.2, -0.4, 0.1], np.float32)
+    assert measure_affect(estimates, targets).sign_agreement == 3 / 4
+    assert measure_affect(targets, targets).sign_agreement == 1
+    assert measure_affect(np.zeros(6, np.float32), targets).sign_agreement == 0
+
+
 def test_each_branch_is_measured_by_itself() -> None:
     logits = np.zeros((2, 2, 8), np.float32)  # of two faces, by two branches
-    logits[:, 0, 1] = 5  # the first branch says happy, twice
+    logits[:, 0, 1] = 5  # the first branch votes happy twice
     logits[[0, 1], 1, [1, 2]] = 5  # the second one happy, then sad
     affect = np.zeros((2, 2, 2), np.float32)
     affect[:, 1, 0] = 0.5
     emotions = np.eye(8, dtype=np.float32)[[1, 2]]
     unused = np.zeros((2, 8)), np.zeros((2, 2)), logits.argmax(2)
     true = np.zeros((2, 2), np.float32)
-    told = first_branches([*unused, logits, affect], 2)
-    report = measure(told, emotions, true).branches
+    outputs = first_branches([*unused, logits, affect], 2)
+    report = measure(outputs, emotions, true).branches
     assert report is not None
     assert report.correct == (1, 2)
     assert np.array(report.rmse) == pytest.approx(np.array([[0, 0], [0.5, 0]]))
@@ -202,8 +210,8 @@ def test_nested_accuracy_is_that_of_smaller_ensembles() -> None:
     target = random.integers(0, 8, 40)
     nested = nested_accuracy(logits, target)
     for k in range(1, 6):
-        told = torch.from_numpy(logits[:, :k]).softmax(dim=2).mean(dim=1).argmax(dim=1).numpy()
-        assert nested[k - 1] == pytest.approx((told == target).mean())
+        predicted = torch.from_numpy(logits[:, :k]).softmax(dim=2).mean(dim=1).argmax(dim=1).numpy()
+        assert nested[k - 1] == pytest.approx((predicted == target).mean())
 
 
 def test_disagreement_counts_pairs() -> None:

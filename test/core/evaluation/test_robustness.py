@@ -1,4 +1,4 @@
-"""Faces as a camera gives them, and what that costs."""
+"""Accuracy on disturbed faces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from esr_core.perception.detection import find_faces, open_detector
 
 @pytest.fixture
 def face(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The astronaut's, framed as FER+ has them."""
+    """The astronaut's face, framed as in FER+."""
     grey = cv2.cvtColor(rgb[15:155, 155:295], cv2.COLOR_RGB2GRAY)
     return cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
@@ -69,7 +69,7 @@ def test_turns_go_both_ways() -> None:
     assert (rows[0] - 25) * (rows[1] - 25) < 0
 
 
-def test_photograph_holds_the_face_somewhere_else_each_time(face: NDArray[np.uint8]) -> None:
+def test_photographs_hold_the_face_in_different_places(face: NDArray[np.uint8]) -> None:
     centres = []
     for number in range(5):
         rgb = photograph(face, number)
@@ -86,8 +86,8 @@ def test_disturbed_images_do_not_depend_on_the_batch(face: NDArray[np.uint8]) ->
     np.testing.assert_array_equal(disturbed.load([0, 1, 2])[2], disturbed.load([2])[0])
 
 
-def test_known_answers_are_counted(face: NDArray[np.uint8], model: Model) -> None:
-    """A network that says happy for what is bright, on bright faces and one without a face."""
+def test_accuracies_of_a_known_predictor(face: NDArray[np.uint8], model: Model) -> None:
+    """A predictor of happy for bright images, on bright faces and an image without a face."""
 
     def bright(batch: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
         labels = (batch.mean(axis=(1, 2, 3)) > 0.25).astype(int)
@@ -95,16 +95,16 @@ def test_known_answers_are_counted(face: NDArray[np.uint8], model: Model) -> Non
         return np.eye(8, dtype=np.float32)[labels], np.zeros((len(batch), 2), np.float32), votes
 
     blank = np.full((48, 48), 150, np.uint8)
-    told: list[int] = []
+    progress: list[int] = []
     faces, spec = split(face, face, face, blank), model.metadata.input
     plain = predictions(bright, faces, spec)[0]
-    report = measure_robustness(bright, plain, faces, spec, open_detector(), told.append)
+    report = measure_robustness(bright, plain, faces, spec, open_detector(), progress.append)
     assert (report.accuracy, report.mirrored_too) == (1.0, 1.0)
     assert report.disturbed["darkened"] == 0.0
     assert {report.disturbed[name] for name in ("blurred", "compressed", "turned")} == {1.0}
     assert (report.found, report.photographed) == (0.75, 1.0)
-    assert told == sorted(told)
-    assert told[-1] == PASSES * 4
+    assert progress == sorted(progress)
+    assert progress[-1] == PASSES * 4
     assert json.loads(json.dumps(report.summary())) == report.summary()
 
 

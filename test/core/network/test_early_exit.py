@@ -12,7 +12,7 @@ from networks import faces, lively
 from numpy.typing import NDArray
 
 from esr_core import Model, OptionError, load_model
-from esr_core.evaluation.calibration import branches_asked
+from esr_core.evaluation.calibration import exit_early
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import ADAPTIVE
 from esr_core.network.esr import ESR, Ensemble
@@ -80,7 +80,7 @@ def test_other_branches_are_evaluated_for_undecided_faces_only(
     complete = model.predict_branches(batch)
     prediction = model.predict(batch, ADAPTIVE)
     # The logits are divided by the temperature already.
-    expected, evaluated = branches_asked(complete.branch_emotions, LEAD)
+    expected, evaluated = exit_early(complete.branch_emotions, LEAD)
     np.testing.assert_array_equal((prediction.votes >= 0).sum(axis=1), evaluated)
     np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
     assert set(evaluated.tolist()) == {1, BRANCHES}, "the faces must be of both kinds"
