@@ -37,6 +37,7 @@ ONE_BY_ONE = replace(
     branches=2,
     stages=(ResizeStage(54, 2),),
     schedule="step",
+    learning_rate=0.01,
     save_every_steps=2,
 )
 #: The steps of ONE_BY_ONE at which the folder is copied, as a kill would leave it.
@@ -184,7 +185,7 @@ def test_older_parts_have_a_smaller_rate(tmp_path: Path, faces: FerPlus) -> None
 
 def test_best_weights_are_kept_not_the_last(tmp_path: Path, faces: FerPlus) -> None:
     reports = []
-    config = replace(TINY, stages=(ResizeStage(54, 4),), average=0.0, learning_rate=0.2)
+    config = replace(TINY, stages=(ResizeStage(54, 4),), average=0.0, learning_rate=0.02)
     best = train(
         faces, faces, config, tmp_path, lambda p: reports.append(p.report) if p.report else None
     )
@@ -197,7 +198,7 @@ def test_affect_alone_trains_the_last_layers_or_all(tmp_path: Path, faces: FerPl
     torch.manual_seed(1)
     start = ESR(1)
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-    config = replace(TINY, method="affect", learning_rate=0.1, average=0.0)
+    config = replace(TINY, method="affect", learning_rate=0.01, average=0.0)
     for heads_only in (True, False):
         folder = tmp_path / str(heads_only)
         train(faces, faces, replace(config, heads_only=heads_only), folder, start=start)
