@@ -1,7 +1,7 @@
-"""Options declared once: name, default, bounds, description, and whether they may change live.
+"""Options, declared once: name, default, bounds, description, and whether they can change live.
 
-A frozen dataclass whose fields come from :func:`option` is the single list. The command line,
-the ROS parameters, the check of YAML files and the documentation are made from it.
+A frozen dataclass with fields of :func:`option` is the only list. The command line, the ROS
+parameters, the check of YAML files and the documentation are made from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option:
-    """What is known about one option."""
+    """Name, type, bounds and description of one option."""
 
     name: str
     default: Any
@@ -29,13 +29,13 @@ class Option:
 
     @property
     def word_or_number(self) -> bool:
-        """Whether it may be one of the choices or, as well, a whole number in the bounds."""
+        """Whether the value is one of the choices or a whole number in the bounds."""
         return bool(self.choices) and self.low is not None
 
     def check(self, value: Any) -> None:
         """Raise OptionError unless ``value`` has the type of the default and lies in the bounds.
 
-        With choices and bounds both, one of the choices or a whole number in the bounds will do.
+        With both choices and bounds, it is one of the choices or a whole number in the bounds.
         """
         if self.word_or_number:
             self._check_word_or_number(value)
@@ -80,7 +80,7 @@ def option(
     choices: Tuple[str, ...] = (),
     live: bool = False,
 ) -> T:
-    """Declare a dataclass field that :func:`options` can read back."""
+    """Declare a dataclass field for :func:`options`."""
     low, high = bounds if bounds else (None, None)
     known = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     field: T = dataclasses.field(default=default, metadata=known)
@@ -88,7 +88,7 @@ def option(
 
 
 def options(cls: Any) -> Iterator[Option]:
-    """Iterate over those fields of a dataclass (or an instance of one) that are options."""
+    """Iterate over the options of a dataclass or of an instance of one."""
     for field in dataclasses.fields(cls):
         if field.metadata:
             yield Option(field.name, field.default, **field.metadata)
@@ -98,7 +98,7 @@ def check(instance: Any) -> None:
     """Check every option of an instance; call it from ``__post_init__``.
 
     Raises:
-        OptionError: the first option that has the wrong type or lies outside of its bounds.
+        OptionError: an option has the wrong type or is out of bounds; the first one is named.
     """
     for declared in options(instance):
         declared.check(getattr(instance, declared.name))

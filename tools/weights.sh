@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# From images to what ships: train, calibrate, export, measure.  See 'make weights'.
-# Of several configs each goes on from the one before, and what ships is that of the last. Run again
-# after a kill it goes on where it was.
+# Train, calibrate, export and evaluate the published weights. See 'make weights'.
+# With several configs each run starts from the weights of the one before; the last is exported.
+# After a kill the same command resumes.
 set -euo pipefail
 if [ $# -lt 2 ]; then
     echo "usage: tools/weights.sh 'CONFIG.yaml ...' DATA [DEVICE]    DATA holds train.npz.xz, valid.npz.xz" >&2
     exit 2
 fi
-configs=$1 data=$2 device=${3:-cpu} before=()
+configs=$1 data=$2 device=${3:-cpu} start=()
 for config in $configs; do
     trained=checkpoints/$(basename "$config" .yaml)
-    esr train --config "$config" --data "$data" --out "$trained" --device "$device" "${before[@]}"
-    before=(--start "$trained")
+    esr train --config "$config" --data "$data" --out "$trained" --device "$device" "${start[@]}"
+    start=(--start "$trained")
 done
 release=$trained/release
 mkdir -p "$release"

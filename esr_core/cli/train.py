@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
-from esr_core import options as declared
 from esr_core.cli import output_files
 from esr_core.cli.command import command
 from esr_core.cli.output_files import Output
 from esr_core.errors import AnotherTraining, OptionError
+from esr_core.options import options
 from esr_core.training import config
-from esr_core.training.config import Augmentation, TrainingConfig
+from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
+from esr_core.training.malloc import keep_pages
 from esr_core.training.progress import training_bar
 
-#: What a training needs besides a recipe; also allowed in a file for --config.
-_TRAINING_ARGUMENTS = {
+#: Flags beside the options of a training config, also allowed in a file for --config.
+_FLAGS = {
     "data": "folder with FER+ (train.npz.xz, valid.npz.xz), or with AffectNet",
-    "out": "folder for weights, curves, and the state to go on from",
+    "out": "folder for weights, curves, and the state from which a killed training resumes",
     "device": "cpu or cuda (default: cpu)",
-    "start": "folder of weights to train on from (default: a new network)",
-    "images": "train on so many images only, to try things",
+    "start": "folder of weights to train further (default: a new network)",
+    "images": "train on N images only, for a trial",
 }
 
 
@@ -31,7 +33,7 @@ def add(commands: Any) -> None:
     train = command(
         commands,
         "train",
-        "Train a network on FER+ or AffectNet; the same command goes on after a kill.",
+        "Train a network on FER+ or AffectNet; the same command resumes after a kill.",
         "esr train --data data/ferplus --out checkpoints/esr-4\n"
         "  esr train --config my.yaml --seed 2 --out checkpoints/second\n"
         "  esr train --data data/ferplus --out /tmp/try --images 640 --stages 56x1\n"
@@ -39,40 +41,27 @@ def add(commands: Any) -> None:
         run,
     )
     train.add_argument(
-        "--config", type=Path, metavar="FILE.yaml", help="any of these options; flags come first"
+        "--config", type=Path, metavar="FILE.yaml", help="these options; flags take precedence"
     )
-    for name, what in _TRAINING_ARGUMENTS.items():
-        train.add_argument("--" + name, metavar=name.upper(), help=what)
-    train.add_argument("--fresh", action="store_true", help="begin anew, whatever OUT holds")
-    train.add_argument("--json", action="store_true")
-    train.add_argument(
-        "--stages",
-        nargs="+",
-        metavar="SIZExEPOCHS",
-        help="sizes, px, and epochs at each "
-        f"(default: {' '.join(map(str, TrainingConfig().stages))})",
-    )
-    _add_training_options(train)
-
-
-def _add_training_options(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each option of a recipe, and of its augmentation."""
-    for group, cls in (
-        ("how to train", TrainingConfig),
-        ("how far augmented views go", Augmentation),
-    ):
-        flags = parser.add_argument_group(group)
-        for option in declared.options(cls):
+    for name, description in _FLAGS.items():
+        train.add_argument("--" + name, metavar=name.upper(), help=description)
+    train.add_argument("--fresh", action="store_true", help="start over, whatever OUT holds")
+    train.add_argument("--json", action="store_true", help="print the evaluation as JSON")
+    default = " ".join(map(str, TrainingConfig().stages))
+    help_text = f"input sizes, px, and epochs at each (default: {default})"
+    train.add_argument("--stages", nargs="+", metavar="SIZExEPOCHS", help=help_text)
+    for title, cls in (("training", TrainingConfig), ("augmentation", Augmentation)):
+        group = train.add_argument_group(title)
+        for option in options(cls):
             kind = type(option.default)
-            alone: Dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
-            flags.add_argument(
+            optional: Dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+            group.add_argument(
                 "--" + option.name.replace("_", "-"),
-                dest=option.name,
-                type=kind if kind is not bool else _flag,
-                **alone,
+                type=_flag if kind is bool else kind,
                 choices=option.choices or None,
                 metavar=None if option.choices else kind.__name__.upper(),
                 help=f"{option.description.replace('%', '%%')} (default: {option.default!r})",
+                **optional,
             )
 
 
@@ -83,74 +72,60 @@ def _flag(text: str) -> bool:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, or go on training."""
+    """Train, or resume a training."""
     from esr_core.data.dataset import open_split
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads
     from esr_core.training.trainer import train
 
-    values = config.read(arguments.config) if arguments.config else {}
-    views = values.get("augmentation") or {}
-    for option in (*declared.options(TrainingConfig), *declared.options(Augmentation)):
-        given = getattr(arguments, option.name)
-        if given is not None:
-            of_views = hasattr(Augmentation, option.name)
-            (views if of_views and isinstance(views, dict) else values)[option.name] = given
-    if views:
-        values["augmentation"] = views
-    if arguments.stages:
-        values["stages"] = arguments.stages
-    where = {
-        name: getattr(arguments, name) or values.pop(name, None) for name in _TRAINING_ARGUMENTS
-    }
-    for name in _TRAINING_ARGUMENTS:
-        values.pop(name, None)
-    for name in ("data", "out"):
-        if not where[name]:
-            raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
-    chosen = config.from_dict(values, str(arguments.config or "esr train"))
+    chosen = _merge_config(arguments)
     kind = "dimensional" if chosen.method == "affect" else "categorical"
-    folder = Path(str(where["data"]))
+    folder, out = Path(str(arguments.data)), Path(str(arguments.out))
     training = open_split(folder, "training", kind, chosen.labels)
-    if where["images"]:
-        training = training.subset(_whole_number("images", where["images"]))
+    if arguments.images:
+        training = training.subset(_images(arguments.images))
     validation = open_split(folder, "validation", kind)
-    out, start = Path(str(where["out"])), None
-    if where["start"]:
-        first = Path(str(where["start"]))
+    device, start = str(arguments.device or "cpu"), None
+    if arguments.start:
+        first = Path(str(arguments.start))
         written = [Output("--out", each) for each in checkpoint.files(out)]
         output_files.check(written, checkpoint.files(first), True)
         start = checkpoint.load(first)[0]
+    keep_pages()
     with training_bar(chosen.batch_size, leads()) as show:
         try:
             report = train(
-                training,
-                validation,
-                chosen,
-                out,
-                show,
-                device=str(where["device"] or "cpu"),
-                start=start,
-                fresh=arguments.fresh,
+                training, validation, chosen, out, show, device, start, fresh=arguments.fresh
             )
         except AnotherTraining as error:
-            raise OptionError(f"{error}; take another --out, or begin anew with --fresh") from error
-    if not leads():
-        return
-    if arguments.json:
-        print(json.dumps(report.summary()))
-    else:
-        print(
-            f"{report.accuracy:.2%} of {report.n} images; weights, history.csv and curves.png "
-            f"in {out}"
-        )
+            raise OptionError(f"{error}; use another --out, or start over with --fresh") from error
+    if leads():
+        text = f"accuracy {report.accuracy:.2%} of {report.n} images; weights, history.csv and "
+        print(json.dumps(report.summary()) if arguments.json else f"{text}curves.png in {out}")
 
 
-def _whole_number(name: str, value: Any) -> int:
-    try:
-        number = int(str(value))
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise OptionError(f"{name} must be a whole number from 1 on, but got {value!r}")
-    return number
+def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
+    """Return the options of the file and the flags; add its other values to ``arguments``."""
+    values = config.read(arguments.config) if arguments.config else {}
+    for name in _FLAGS:
+        in_file = values.pop(name, None)
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, in_file)
+    for name in ("data", "out"):
+        if not getattr(arguments, name):
+            raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
+    chosen = config.from_dict(values, str(arguments.config))
+    flags = {name: value for name, value in vars(arguments).items() if value is not None}
+    mine, views = (
+        {option.name: flags[option.name] for option in options(cls) if option.name in flags}
+        for cls in (TrainingConfig, Augmentation)
+    )
+    if arguments.stages:
+        mine["stages"] = tuple(map(ResizeStage.parse, arguments.stages))
+    return replace(chosen, **mine, augmentation=replace(chosen.augmentation, **views))
+
+
+def _images(value: Any) -> int:
+    if str(value).isdecimal() and int(str(value)) > 0:
+        return int(str(value))
+    raise OptionError(f"images must be a whole number from 1 on, but got {value!r}")

@@ -1,5 +1,5 @@
-"""Random views of training faces: what a camera does to them, one resampling for all geometry,
-then light and holes."""
+"""Random views of training faces: blur and JPEG, one resampling for all geometry, then light
+and erased rectangles."""
 
 from __future__ import annotations
 
@@ -15,31 +15,24 @@ from esr_core.data.corruptions import blur, compress
 from esr_core.training.config import Augmentation
 
 
-def identity(images: Tensor, size_px: int) -> Tensor:
-    """Enlarge grey faces (n, 1, h, w) in [0, 1] to (n, 1, size, size), as ``crop`` does."""
-    return F.interpolate(
-        images, size=(size_px, size_px), mode="bilinear", align_corners=False, antialias=False
-    )
-
-
 class Views(NamedTuple):
-    """The random numbers behind n views, drawn at once and for all processes alike."""
+    """The random parameters of n views, equal in all processes."""
 
-    transform: Tensor  # (n, 2, 3) from the view's coordinates to the image's, in half widths
+    transform: Tensor  # (n, 2, 3) from view to image coordinates, in half widths
     blur: Tensor  # (n,) standard deviation in widths of the image; 0: none
     quality: Tensor  # (n,) of JPEG, in percent; 0: not compressed
     gain: Tensor  # (n,)
     offset: Tensor  # (n,)
     erased: Tensor  # (n,) bool
     hole: Tensor  # (n, 4) top, left, height, width, as shares of the view
-    grey: Tensor  # (n,) the value of the hole
+    grey: Tensor  # (n,) value of the hole
 
-    def of(self, rows: Tensor) -> Views:
-        """Return those of some of the faces."""
+    def select(self, rows: Tensor) -> Views:
+        """Return the parameters of some of the faces."""
         return Views(*(part[rows] for part in self))
 
     def to(self, device: torch.device) -> Views:
-        """Return the same on a device."""
+        """Return the parameters on a device."""
         return Views(*(part.to(device) for part in self))
 
 
@@ -78,7 +71,7 @@ def draw(n: int, options: Augmentation, generator: torch.Generator) -> Views:
 
 
 def degrade(images: NDArray[np.uint8], views: Views) -> NDArray[np.uint8]:
-    """Return the faces, (n, h, w) or (n, h, w, 3), blurred and compressed as drawn."""
+    """Return blurred and compressed faces, (n, h, w) or (n, h, w, 3)."""
     degraded = images.copy()
     width = images.shape[2]
     for row in torch.nonzero(views.blur * width > 0.2)[:, 0].tolist():
@@ -89,7 +82,7 @@ def degrade(images: NDArray[np.uint8], views: Views) -> NDArray[np.uint8]:
 
 
 def augment(images: Tensor, size_px: int, views: Views) -> Tensor:
-    """Return the drawn view of every face.
+    """Return the view of every face.
 
     images: (n, c, h, w) float in [0, 1]. Returns (n, c, size, size) in [0, 1].
     """

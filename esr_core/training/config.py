@@ -1,54 +1,54 @@
-"""Everything that decides how a training goes, declared once.
+"""The configuration of a training.
 
-The command line, the YAML files and the metadata of a network are made from
+The flags of ``esr train``, its YAML files and the record in a network's metadata are made from
 :class:`TrainingConfig`.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from esr_core.data.ferplus import LABEL_MODES
 from esr_core.errors import OptionError
-from esr_core.options import check, option, options
+from esr_core.options import check, option
 
-#: The smallest input that leaves the last convolutions something to look at.
+#: The smallest input that leaves more than a pixel to the last convolutions.
 SMALLEST_PX = 54
 LARGEST_PX = 1024
-#: Losses that keep the attention of branches different, see :mod:`.diversity_loss`.
+#: Losses that keep the attention of the branches different, see :mod:`.diversity_loss`.
 DIVERSITY = ("none", "direct", "logdet")
+#: The precision that is fast on the device, see :mod:`.device`.
+AUTO = "auto"
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
 class ResizeStage:
-    """So many epochs at one size; written ``56x4``."""
+    """A number of epochs at one input size, written ``56x4``."""
 
     size_px: int
     epochs: int
 
     @classmethod
     def parse(cls, text: str) -> ResizeStage:
-        """Return the stage that a text such as ``56x4`` means.
+        """Parse a text such as ``56x4``.
 
         Raises:
-            OptionError: it is not SIZExEPOCHS, or out of bounds.
+            OptionError: the text is not SIZExEPOCHS, or out of bounds.
         """
-        try:
-            size, epochs = (int(part) for part in str(text).split("x"))
-        except ValueError as error:
+        match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", str(text))
+        size_px, epochs = map(int, match.groups()) if match else (0, 0)
+        if not SMALLEST_PX <= size_px <= LARGEST_PX or not 1 <= epochs <= 10_000:
             raise OptionError(
-                f"a stage must be SIZExEPOCHS such as 56x4, but got {text!r}"
-            ) from error
-        if not SMALLEST_PX <= size <= LARGEST_PX or not 1 <= epochs <= 10_000:
-            raise OptionError(
-                f"a stage must have a size from {SMALLEST_PX} to {LARGEST_PX} px and 1 to 10000 "
-                f"epochs, but got {text!r}"
+                f"a stage must be SIZExEPOCHS such as 56x4, with a size from {SMALLEST_PX} to "
+                f"{LARGEST_PX} px and 1 to 10000 epochs, but got {text!r}"
             )
-        return cls(size, epochs)
+        return cls(size_px, epochs)
 
     def __str__(self) -> str:
         return f"{self.size_px}x{self.epochs}"
@@ -56,38 +56,31 @@ class ResizeStage:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own optimizer, after which the best weights go on."""
+    """A part of a training with its own optimizer; the next one starts from its best weights."""
 
     name: str
-    branches: int  # of the ensemble meanwhile
+    branches: int  # of the ensemble during the phase
     sizes: tuple[int, ...]  # px, one per epoch
     learns: str  # emotions, affect, or both
-    newest: bool = False  # the newest branch learns at the full rate, all else slower
-    heads_only: bool = False  # nothing but the last layers learns
+    newest: bool = False  # the newest branch has the full learning rate, all else a smaller one
+    heads_only: bool = False  # only the last layers are trained
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far the views go; all ranges are symmetric and uniform unless said otherwise."""
+    """Strength of the augmentation; ranges are symmetric and uniform unless stated otherwise."""
 
-    rotation_deg: float = option(15.0, "rotation, degrees", bounds=(0, 180))
-    scale: float = option(0.15, "change of size, as a share", bounds=(0, 0.9))
-    shift: float = option(0.08, "shift, in widths of the image", bounds=(0, 1))
-    flip: float = option(0.5, "probability of a mirror image", bounds=(0, 1))
-    gain: float = option(0.4, "change of contrast, as a share", bounds=(0, 1))
-    offset: float = option(0.15, "change of brightness; white is 1", bounds=(0, 1))
-    blur: float = option(0.3, "probability of a Gaussian blur", bounds=(0, 1))
-    blur_width: float = option(
-        0.03, "its largest standard deviation, in widths of the image", bounds=(0, 0.5)
-    )
-    compress: float = option(0.2, "probability of JPEG of quality 10 to 50", bounds=(0, 1))
-    erase: float = option(0.3, "probability of a grey rectangle", bounds=(0, 1))
-    mixup: float = option(
-        0.0,
-        "parameter of the Beta distribution by which two faces and what they show are mixed (Zhang "
-        "et al., 2018); 0: none",
-        bounds=(0, 10),
-    )
+    rotation_deg: float = option(15.0, "rotation, degrees", (0, 180))
+    scale: float = option(0.15, "relative change of size", (0, 0.9))
+    shift: float = option(0.08, "shift, in widths of the image", (0, 1))
+    flip: float = option(0.5, "probability of a mirror image", (0, 1))
+    gain: float = option(0.4, "relative change of contrast", (0, 1))
+    offset: float = option(0.15, "change of brightness; white is 1", (0, 1))
+    blur: float = option(0.3, "probability of a Gaussian blur", (0, 1))
+    blur_width: float = option(0.03, "its largest standard deviation, in widths", (0, 0.5))
+    compress: float = option(0.2, "probability of JPEG of quality 10 to 50", (0, 1))
+    erase: float = option(0.3, "probability of a grey rectangle", (0, 1))
+    mixup: float = option(0.0, "alpha of mixup (Zhang et al., 2018); 0: none", (0, 10))
 
     def __post_init__(self) -> None:
         check(self)
@@ -95,63 +88,46 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train; ``configs/`` has what made the weights that ship."""
+    """Options of a training; ``configs/`` has those of the published weights."""
 
     method: str = option(
         "joint",
-        "joint: all branches at once; branch_by_branch: one more joins when the others are "
-        "trained (Siqueira et al., 2020); affect: only valence and arousal",
+        "joint: all branches together; branch_by_branch: one after the other (Siqueira et al., "
+        "2020); affect: only valence and arousal",
         choices=("joint", "branch_by_branch", "affect"),
     )
-    branches: int = option(4, "voters in the ensemble", bounds=(1, 64))
+    branches: int = option(4, "branches of the ensemble", (1, 64))
     diversified: bool = option(False, "ESR*: attention after every layer")
     stages: tuple[ResizeStage, ...] = (ResizeStage(56, 3), ResizeStage(72, 1), ResizeStage(96, 2))
-    tuning_epochs: int = option(
-        1, "epochs for each branch after the first, when they join one by one", bounds=(1, 10_000)
-    )
-    batch_size: int = option(64, "faces per step, over all processes", bounds=(1, 65_536))
-    learning_rate: float = option(0.05, "peak of the schedule", bounds=(1e-8, 100))
-    older_rate: float = option(
-        0.1, "share of it for base and older branches when a new one joins", bounds=(0, 1)
-    )
+    tuning_epochs: int = option(1, "branch_by_branch: epochs of later branches", (1, 10_000))
+    batch_size: int = option(64, "faces per step, over all processes", (1, 65_536))
+    learning_rate: float = option(0.05, "peak of the schedule", (1e-8, 100))
+    older_rate: float = option(0.1, "branch_by_branch: share of it for older parts", (0, 1))
     schedule: str = option(
         "one_cycle",
         "one_cycle: rise, then cosine to 0 (Smith and Topin, 2018); step: half every 10 epochs",
         choices=("one_cycle", "step", "constant"),
     )
-    warm_up: float = option(0.1, "share of the steps that one_cycle rises", bounds=(0, 0.9))
-    momentum: float = option(0.9, "of SGD (Nesterov)", bounds=(0, 0.9999))
-    weight_decay: float = option(5e-4, "of convolutions and linear layers", bounds=(0, 1))
-    average: float = option(
-        0.995, "decay per step of the running average of the weights; 0: none", bounds=(0, 0.99999)
-    )
-    reduction: str = option(
-        "mean", "how the losses of the branches become one", choices=("mean", "sum")
-    )
-    labels: str = option("cross_entropy", "how FER+'s votes become targets", choices=LABEL_MODES)
+    warm_up: float = option(0.1, "one_cycle: share of the steps that rise", (0, 0.9))
+    momentum: float = option(0.9, "of SGD (Nesterov)", (0, 0.9999))
+    weight_decay: float = option(5e-4, "of convolutions and linear layers", (0, 1))
+    average: float = option(0.995, "decay per step of the weights' EMA; 0: none", (0, 0.99999))
+    reduction: str = option("mean", "over the losses of the branches", choices=("mean", "sum"))
+    labels: str = option("cross_entropy", "targets from the votes of FER+", choices=LABEL_MODES)
     repeat_rare: float = option(
-        0.0,
-        "emotions with a smaller share of the faces than this are shown more often (Gupta et al., "
-        "2019); 0: none",
-        bounds=(0, 1),
+        0.0, "emotions with a smaller share are oversampled (Gupta et al., 2019); 0: none", (0, 1)
     )
-    diversity: str = option(
-        "logdet", "how attention is kept different; ESR* only", choices=DIVERSITY
+    diversity: str = option("logdet", "ESR*: loss that separates branches", choices=DIVERSITY)
+    diversity_weight: float = option(0.1, "its weight, spatial and channel each", (0, 1000))
+    gamma: float = option(10.0, "of the similarity of two branches", (1e-6, 1e6))
+    precision: str = option(
+        AUTO, "auto: bf16 if the device has instructions for it", choices=(AUTO, "bf16", "fp32")
     )
-    diversity_weight: float = option(0.1, "of that, spatial and channel each", bounds=(0, 1000))
-    gamma: float = option(10.0, "of the similarity of two branches", bounds=(1e-6, 1e6))
-    precision: str = option("bf16", "of the convolutions", choices=("bf16", "fp32"))
-    heads_only: bool = option(False, "affect: train the last layers and nothing else")
-    validation_interval: int = option(
-        1, "epochs from one validation to the next", bounds=(1, 10_000)
-    )
-    validate_on: int = option(
-        1000, "images, while the size still grows; afterwards all", bounds=(1, 10**9)
-    )
-    save_every_steps: int = option(
-        500, "steps between saved states, besides those after each epoch", bounds=(1, 10**9)
-    )
-    seed: int = option(1, "of everything random", bounds=(0, 2**31 - 1))
+    heads_only: bool = option(False, "affect: train only the last layers")
+    validation_interval: int = option(1, "epochs between validations", (1, 10_000))
+    validate_on: int = option(1000, "images to validate on before the last stage", (1, 10**9))
+    save_every_steps: int = option(500, "steps between saves within an epoch", (1, 10**9))
+    seed: int = option(1, "of all random numbers", (0, 2**31 - 1))
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
@@ -161,11 +137,11 @@ class TrainingConfig:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The size of each epoch, px."""
-        return tuple(s.size_px for stage in self.stages for s in [stage] * stage.epochs)
+        """The input size of each epoch, px."""
+        return tuple(stage.size_px for stage in self.stages for _ in range(stage.epochs))
 
     def phases(self) -> tuple[Phase, ...]:
-        """The stretches of this training, in order."""
+        """Return the phases of this training, in order."""
         if self.method == "joint":
             return (Phase("joint", self.branches, self.sizes, "both"),)
         if self.method == "affect":
@@ -178,7 +154,7 @@ class TrainingConfig:
         )
 
     def rate(self, step: int, steps: int, epoch: int) -> float:
-        """The learning rate at one of a phase's steps; epochs count from 0."""
+        """Return the learning rate at a step of a phase; step and epoch count from 0."""
         if self.schedule == "one_cycle":
             return self.learning_rate * one_cycle(step / steps, self.warm_up)
         if self.schedule == "step":
@@ -186,50 +162,54 @@ class TrainingConfig:
         return self.learning_rate
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values: what a YAML file may hold, and what the metadata records."""
+        """Return plain values, as in a YAML file and in the metadata."""
         return {**asdict(self), "stages": [str(stage) for stage in self.stages]}
 
 
 def from_dict(values: dict[str, Any], where: str) -> TrainingConfig:
-    """Make a recipe of plain values; what is not named keeps its default.
+    """Make a config from plain values and defaults; ``where`` begins the text of errors.
 
     Raises:
-        OptionError: a name is unknown, or a value of the wrong type or out of range.
+        OptionError: a name is unknown, or a value has the wrong type or is out of range.
     """
-    known = {f.name for f in fields(TrainingConfig)}
-    _refuse_unknown(values, known, where)
     values = dict(values)
     if "stages" in values:
         if not isinstance(values["stages"], list):
             raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
-        values["stages"] = tuple(ResizeStage.parse(text) for text in values["stages"])
+        values["stages"] = tuple(map(ResizeStage.parse, values["stages"]))
     if "augmentation" in values:
         views = values["augmentation"]
         if not isinstance(views, dict):
             raise OptionError(
                 f"{where}: augmentation must have options of its own, but is {views!r}"
             )
-        _refuse_unknown(views, {f.name for f in fields(Augmentation)}, f"{where}: augmentation")
-        values["augmentation"] = Augmentation(**_with_numbers(views, Augmentation))
-    return TrainingConfig(**_with_numbers(values, TrainingConfig))
+        values["augmentation"] = _make(Augmentation, views, f"{where}: augmentation")
+    return _make(TrainingConfig, values, where)
 
 
-def _with_numbers(values: dict[str, Any], cls: type) -> dict[str, Any]:
-    """Take ``5e-2`` for the number that people mean; YAML 1.1 wants ``5.0e-2``."""
-    values = dict(values)
-    for known in options(cls):
-        value = values.get(known.name)
-        if isinstance(known.default, float) and isinstance(value, str):
-            with suppress(ValueError):
-                values[known.name] = float(value)
-    return values
+def _make(cls: type[C], values: dict[str, Any], where: str) -> C:
+    defaults = {f.name: f.default for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(str(name) for name in values if name not in defaults)
+    if unknown:
+        raise OptionError(
+            f"{where}: unknown option {', '.join(unknown)}; known are {', '.join(sorted(defaults))}"
+        )
+    return cls(**{k: _number(v) if type(defaults[k]) is float else v for k, v in values.items()})
+
+
+def _number(value: Any) -> Any:
+    """Convert ``5e-2``, which YAML 1.1 reads as text; it requires ``5.0e-2``."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a YAML file of options.
 
     Raises:
-        OptionError: it is missing, or not such a file.
+        OptionError: the file is missing, or not such a file.
     """
     import yaml  # only training needs it
 
@@ -244,15 +224,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def one_cycle(progress: float, warm_up: float) -> float:
-    """Share of the peak rate at ``progress`` in [0, 1): a linear rise, then a cosine to 0."""
+    """Return the share of the peak rate at ``progress`` in [0, 1): linear rise, cosine to 0."""
     if progress < warm_up:
         return 0.1 + 0.9 * progress / warm_up
     return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
-
-
-def _refuse_unknown(values: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(str(name) for name in values if name not in known)
-    if unknown:
-        raise OptionError(
-            f"{where}: unknown option {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-        )

@@ -1,8 +1,8 @@
-"""The batches of an epoch: the same ones each time that a training comes to this place.
+"""The batches of an epoch, equal each time that a training reaches it.
 
-Every random number comes from the seed and the place (phase, epoch, step), not from what was drawn
-before. So a training that goes on in the middle of an epoch, or on several processes, sees the
-very images, targets and views that it would have seen otherwise.
+All random numbers are drawn from the seed and the position (phase, epoch, step), not from earlier
+draws. A training that resumes within an epoch, or runs on several processes, has the same images,
+targets and views as one that does not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from esr_core.data.dataset import FaceDataset
 from esr_core.training.augmentation import Views, augment, degrade, draw
-from esr_core.training.config import Augmentation
+from esr_core.training.config import TrainingConfig
 from esr_core.training.distributed import Group
 
 
@@ -30,44 +30,34 @@ class Batch(NamedTuple):
     views: Views
 
     def to(self, device: torch.device, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return augmented views (n, c, size, size) in [0, 1], emotions and affect, there."""
+        """Return augmented views (n, c, size, size) in [0, 1], emotions and affect, on a device."""
         images = self.images.to(device, non_blocking=True).float() / 255
         views = augment(images, size_px, self.views.to(device))
         return views, self.emotions.to(device), self.affect.to(device)
 
 
 class Batches:
-    """Cuts a split of faces into batches; the next one is read while the last is learned."""
+    """The batches of a data set; one is loaded while the network learns from the one before."""
 
-    def __init__(
-        self,
-        faces: FaceDataset,
-        batch_size: int,
-        augmentation: Augmentation,
-        seed: int,
-        group: Group,
-        repeat_rare: float = 0.0,
-    ) -> None:
-        self._faces = faces
-        self._shown = times_shown(faces.emotions, repeat_rare).cumsum(0)
+    def __init__(self, faces: FaceDataset, config: TrainingConfig, group: Group) -> None:
+        self._faces, self._config, self._group = faces, config, group
+        self._shown = times_shown(faces.emotions, config.repeat_rare).cumsum(0)
         self._affect = torch.from_numpy(faces.affect)
         # A set smaller than a batch is one batch.
-        self._batch_size = min(batch_size, len(faces) // group.size * group.size)
-        self._augmentation = augmentation
-        self._seed = seed
-        self._group = group
+        self._batch_size = min(config.batch_size, len(faces) // group.size * group.size)
 
     def __len__(self) -> int:
         return int(self._shown[-1]) // self._batch_size
 
     def epoch(self, phase: int, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Iterate over an epoch's batches, from ``first_step`` on."""
-        order = self._order(seeded(self._seed, phase, epoch))
-        with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
+        """Iterate over the batches of an epoch from ``first_step`` on."""
+        place = (self._config.seed, phase, epoch)
+        order, size = self._order(seeded(*place)), self._batch_size
+        with ThreadPoolExecutor(1, thread_name_prefix="batch") as loader:
             waiting = None
             for step in range(first_step, len(self)):
-                rows = order[step * self._batch_size : (step + 1) * self._batch_size]
-                coming = ahead.submit(self._read, rows, seeded(self._seed, phase, epoch, step))
+                rows = order[step * size : (step + 1) * size]
+                coming = loader.submit(self._load, rows, seeded(*place, step))
                 if waiting:
                     yield waiting.result()
                 waiting = coming
@@ -75,32 +65,37 @@ class Batches:
                 yield waiting.result()
 
     def _order(self, generator: torch.Generator) -> Tensor:
-        """Return the rows of an epoch: each as often as it is to be shown on the average."""
+        """Return the rows of an epoch, each as often as it is shown on average."""
         if self._shown[-1] == len(self._faces):
             return torch.randperm(len(self._faces), generator=generator)
-        # Rounding the running sum from a random start shows 2.6 times as 2 or 3 times, and keeps
-        # the length of all epochs alike.
+        # Rounding the running sum from a random start shows 2.6 times as 2 or 3 times, and gives
+        # all epochs the same length.
         start = torch.rand((), dtype=torch.float64, generator=generator)
         ends = (self._shown + start).floor().long()
         times = torch.diff(ends, prepend=ends.new_zeros(1))
         rows = torch.repeat_interleave(torch.arange(len(times)), times)
         return rows[torch.randperm(len(rows), generator=generator)]
 
-    def _read(self, rows: Tensor, generator: torch.Generator) -> Batch:
-        # Drawn for the whole batch, then shared, so that it does not matter among how many.
+    def _load(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        # Drawn for the whole batch, so that the number of processes does not matter.
+        mixup = self._config.augmentation.mixup
         targets, affect = self._faces.targets(rows, generator), self._affect[rows]
-        views = draw(len(rows), self._augmentation, generator)
+        views = draw(len(rows), self._config.augmentation, generator)
         mine = self._group.share(torch.arange(len(rows)))
         faces = self._faces.load(rows[mine].tolist())
-        if self._augmentation.mixup:
-            partner, share = _pairs(len(rows), self._augmentation.mixup, generator)
+        if mixup:
+            partner = torch.randperm(len(rows), generator=generator)
+            seed = int(torch.randint(2**31, (1,), generator=generator))
+            beta = np.random.default_rng(seed).beta(mixup, mixup, len(rows))  # torch's has no seed
+            share = torch.from_numpy(beta).float()[:, None]
             others = self._faces.load(rows[partner[mine]].tolist())
-            faces = _mixed(faces, others, share[mine])
-            targets = torch.lerp(targets[partner], targets, share[:, None])
-            affect = torch.lerp(affect[partner], affect, share[:, None])
-        images = torch.from_numpy(degrade(faces, views.of(mine)))
+            faces = _mix(faces, others, share[mine])
+            targets = torch.lerp(targets[partner], targets, share)
+            affect = torch.lerp(affect[partner], affect, share)
+        views = views.select(mine)
+        images = torch.from_numpy(degrade(faces, views))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return Batch(images, targets[mine], affect[mine], views.of(mine))
+        return Batch(images, targets[mine], affect[mine], views)
 
 
 def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:
@@ -114,21 +109,16 @@ def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:
     return (repeat_rare / share).sqrt().clamp(min=1.0)[labels]
 
 
-def _pairs(n: int, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw with which other each of n faces is mixed, and its own share in [0, 1]."""
-    partner = torch.randperm(n, generator=generator)
-    seed = int(torch.randint(2**31, (1,), generator=generator))
-    share = np.random.default_rng(seed).beta(mixup, mixup, n)  # torch's own takes no generator
-    return partner, torch.from_numpy(share).float()
-
-
-def _mixed(faces: NDArray[np.uint8], others: NDArray[np.uint8], share: Tensor) -> NDArray[np.uint8]:
+def _mix(faces: NDArray[np.uint8], others: NDArray[np.uint8], share: Tensor) -> NDArray[np.uint8]:
     weight = share.numpy().reshape(-1, *[1] * (faces.ndim - 1))
     mixed: NDArray[np.uint8] = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
     return mixed
 
 
-def seeded(*place: int) -> torch.Generator:
-    """Return a generator that depends on these numbers and nothing else."""
-    state = np.random.SeedSequence(place).generate_state(1, np.uint64)
+def seeded(seed: int, *place: int) -> torch.Generator:
+    """Return a generator that depends on these numbers, their count included, and nothing else.
+
+    NumPy pads the seed with zeros, but not the spawn key: (1, 2) and (1, 2, 0) differ.
+    """
+    state = np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))

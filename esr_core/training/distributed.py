@@ -1,14 +1,13 @@
-"""Training on several processes at once, one per GPU or machine, started by ``torchrun``.
+"""Training on several processes, one per GPU or machine, started by ``torchrun``.
 
-Each process takes its share of every batch. What depends on the whole batch (batch norm, the
-similarity of branches) is averaged over the processes, so the loss is that of one process.
+Each process takes a share of every batch. Values that depend on the whole batch (batch norm, the
+similarity of branches) are averaged over the processes, so the loss is that of one process.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
@@ -17,7 +16,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from esr_core.errors import OptionError
 from esr_core.network.esr import widened
 
 T = TypeVar("T")
@@ -25,29 +23,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together; alone it is one of one."""
+    """The processes that train together."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that evaluates, writes files and talks."""
+        """Whether this process evaluates, writes files and prints."""
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:
-        """The rows of a batch that are this process's."""
+        """Return this process's rows of a batch."""
         return rows[self.rank :: self.size]
 
     def mean(self, value: Tensor) -> Tensor:
-        """Average over the processes; gradients flow to all of them."""
+        """Return the mean over the processes; gradients flow to all of them."""
         if self.size == 1:
             return value
         mean: Tensor = _Mean.apply(value, self.size)  # type: ignore[no-untyped-call]
         return mean
 
-    def tell(self, value: T) -> T:
-        """Return the leader's value in every process, once all have come here."""
+    def broadcast(self, value: T) -> T:
+        """Return the leader's value in every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -67,78 +65,42 @@ class _Mean(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(total)
-        return total / context.size, None
-
-
-def own_device(name: str) -> torch.device:
-    """The device of this process: of several GPUs each process of a machine takes its own.
-
-    Raises:
-        OptionError: there is no such device here.
-    """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise OptionError(f"device must be cpu, cuda or such as cuda:1, but got {name!r}")
-    if name == "cpu":
-        return torch.device(name)
-    if not torch.cuda.is_available():
-        raise OptionError(
-            f"device must be cpu here, but got {name!r}: no CUDA device is available "
-            f"(torch {torch.__version__})"
-        )
-    if name == "cuda":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    device, count = torch.device(name), torch.cuda.device_count()
-    if device.index >= count:
-        raise OptionError(f"device must be below cuda:{count} here, but got {name!r}")
-    torch.cuda.set_device(device)
-    return device
-
-
-def device_name(device: torch.device) -> str:
-    """What a device is called, for those who want to know what a training took."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{torch.get_num_threads()} CPU threads"
+        return _Mean.forward(context, gradients[0], context.size), None
 
 
 def leads() -> bool:
-    """Whether this process is the one that talks to people."""
+    """Return whether this process prints; works before :func:`join`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def join(device: torch.device) -> Group:
-    """Join the processes that ``torchrun`` started; without it, stay alone."""
+    """Join the processes that ``torchrun`` started; without it, return a group of one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Group()
     if not dist.is_initialized():
         # Its functions have the default group as a default argument. Imported later, which
-        # DistributedDataParallel does, they would hold the group, and keep its threads, for ever.
+        # DistributedDataParallel does, they would hold the group and its threads for ever.
         import_module("torch.distributed.nn")
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Group(dist.get_rank(), dist.get_world_size())
 
 
 def leave(group: Group) -> None:
-    """Let go of the others."""
+    """Leave the other processes."""
     if group.size > 1 and dist.is_initialized():
         dist.destroy_process_group()
-        # Its threads end with the last who holds it, such as a cycle around the wrapped network.
-        # Threads that are still there when the interpreter ends can abort the process.
+        # Its threads end with the last reference, such as a cycle around the wrapped network.
+        # Threads that still run when the interpreter ends can abort the process.
         gc.collect()
 
 
 class SharedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the batches of all processes together, on CPUs too.
-
-    torch's SyncBatchNorm does this on GPUs only. Same parameters, same names.
-    """
+    """Batch norm over the batches of all processes; torch's SyncBatchNorm refuses CPUs."""
 
     group = Group()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n, c, h, w), in training by the means of all processes."""
+        """Normalise (n, c, h, w), in training by the statistics of all processes."""
         if not self.training:
             return super().forward(x)
         assert self.running_mean is not None
@@ -153,20 +115,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
             self.num_batches_tracked += 1
-        # The same formula as outside of training, with the batch's own statistics.
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return (wide * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
 
 def share_batch_norms(module: nn.Module, group: Group) -> None:
-    """Make every batch norm in a module one of the whole group."""
-    for name, child in module.named_children():
+    """Replace every batch norm of a module, in place, by one over the whole group."""
+    for child in module.modules():
         if type(child) is nn.BatchNorm2d:
-            shared = SharedBatchNorm(child.num_features, child.eps, child.momentum)
-            shared.to(child.weight)
-            shared.load_state_dict(child.state_dict())
-            shared.group = group
-            setattr(module, name, shared)
-        else:
-            share_batch_norms(child, group)
+            child.__class__ = SharedBatchNorm  # the same parameters, buffers and names
+            child.group = group  # type: ignore[assignment]

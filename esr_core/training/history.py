@@ -1,4 +1,4 @@
-"""What happened in each epoch of a training: a table for programs, curves for people."""
+"""The history of a training: a table, and its curves."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from esr_core.atomic_write import replacing
+from esr_core.evaluation.metrics import EvaluationReport
+from esr_core.training.config import Phase
 
+#: Title, and the columns of the branches in training, of those in validation, of the ensemble.
 _PANELS = (
-    # title, what is measured on training faces, on validation faces, of the whole ensemble
     ("loss", "loss_", "valid_loss_", "valid_loss"),
     ("accuracy", "accuracy_", "valid_accuracy_", "valid_accuracy"),
     ("valence RMSE", None, "valid_valence_rmse_", "valid_valence_rmse"),
@@ -22,11 +25,43 @@ _PANELS = (
 )
 
 
+def epoch_row(
+    epoch: int,
+    phase: Phase,
+    size_px: int,
+    learning_rate: float,
+    means: Tensor,
+    report: EvaluationReport | None,
+) -> dict[str, Any]:
+    """Return the row of an epoch.
+
+    means: (1 + 2 * branches,) total loss, then loss and accuracy of each branch, in training.
+    """
+    losses, correct = means[1:].reshape(2, phase.branches).tolist()
+    row: dict[str, Any] = {"phase": phase.name, "epoch": epoch, "size_px": size_px}
+    row.update(learning_rate=learning_rate, loss=float(means[0]))
+    row.update((f"loss_{k}", value) for k, value in enumerate(losses, start=1))
+    row.update((f"accuracy_{k}", value) for k, value in enumerate(correct, start=1))
+    if report:
+        assert report.branches is not None
+        affect = (report.valence.rmse, report.arousal.rmse)
+        figures = [("", (report.loss, report.accuracy, *affect))]
+        each = zip(report.branches.loss, report.branches.correct, report.branches.rmse)
+        for k, (loss, right, rmse) in enumerate(each, start=1):
+            figures.append((f"_{k}", (loss, right / report.n, *rmse)))
+        names = ["loss", "accuracy"]
+        if phase.learns != "emotions":
+            names += ["valence_rmse", "arousal_rmse"]
+        for ending, values in figures:
+            row.update((f"valid_{name}{ending}", v) for name, v in zip(names, values))
+    return row
+
+
 def write_csv(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write one line per epoch; a column per figure that any epoch has."""
-    columns = list(dict.fromkeys(name for row in history for name in row))
+    """Write one line per epoch, with a column for each name in any of them."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    columns = dict.fromkeys(name for row in history for name in row)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
     for row in history:
         writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
@@ -37,11 +72,10 @@ def write_csv(path: Path, history: list[dict[str, Any]]) -> None:
 def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
     """Draw the curves as PNG: thin lines are branches (dashed: training), thick is the ensemble."""
     columns = {name for row in history for name in row}
-    # Before the first validation there are the training curves at least.
+    # Before the first validation only the training has curves.
     panels = [p for p in _PANELS if p[3] in columns or f"{p[1]}1" in columns]
     figure = Figure(figsize=(6 * len(panels), 4.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)
-    epochs = np.arange(1, len(history) + 1)
     for axis, (name, training, validation, ensemble) in zip(axes[0], panels):
         branches = sum(
             not columns.isdisjoint((f"{validation}{k}", f"{training}{k}")) for k in range(1, 65)
@@ -49,10 +83,10 @@ def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
         shades = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.9, max(branches, 1)))
         for k, shade in enumerate(shades[:branches], start=1):
             label = f"branch {k}" if branches <= 9 else None
-            _line(axis, epochs, history, f"{validation}{k}", color=shade, lw=1, label=label)
+            _line(axis, history, f"{validation}{k}", color=shade, lw=1, label=label)
             if training:
-                _line(axis, epochs, history, f"{training}{k}", color=shade, lw=0.8, ls="--")
-        _line(axis, epochs, history, ensemble, color="crimson", lw=2.2, label="ensemble")
+                _line(axis, history, f"{training}{k}", color=shade, lw=0.8, ls="--")
+        _line(axis, history, ensemble, color="crimson", lw=2.2, label="ensemble")
         for i in range(1, len(history)):
             if history[i]["phase"] != history[i - 1]["phase"]:
                 axis.axvline(i + 0.5, color="0.8", lw=0.8, zorder=0)
@@ -65,7 +99,7 @@ def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
         figure.savefig(partial, format="png", dpi=110)
 
 
-def _line(axis: Any, epochs: Any, history: list[dict[str, Any]], name: str, **style: Any) -> None:
+def _line(axis: Any, history: list[dict[str, Any]], name: str, **style: Any) -> None:
     values = np.array([row.get(name, np.nan) for row in history], float)
     known = np.isfinite(values)
-    axis.plot(epochs[known], values[known], marker="o", markersize=3, **style)
+    axis.plot(np.flatnonzero(known) + 1, values[known], marker="o", markersize=3, **style)

@@ -12,7 +12,7 @@ from esr_core.progress import bar
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Reported after each step, while it validates, and with a ``report`` after that."""
+    """Reported after each step, during a validation, and after each epoch with its report."""
 
     phase: str
     epoch: int  # counted over all phases, from 1
@@ -21,7 +21,7 @@ class TrainingProgress:
     steps: int
     size_px: int
     loss: float
-    validated: float | None = None  # share of the validation that is done, while it goes on
+    validated: float | None = None  # share of a running validation
     report: EvaluationReport | None = None
 
 
@@ -38,27 +38,24 @@ def training_bar(
 
         def show(step: TrainingProgress) -> None:
             report = step.report
+            activity = f"loss {step.loss:.3f}"
             if report:
-                affect = (
-                    f"RMSE {report.valence.rmse:.3f} valence, {report.arousal.rmse:.3f} arousal"
-                )
-                said = affect if step.phase == "affect" else f"{report.accuracy:.2%} right"
-                progress.console.print(
-                    f"{step.phase}, epoch {step.epoch} of {step.epochs} at {step.size_px} px: "
-                    f"loss {step.loss:.3f}, validation {said} ({report.n} images)",
-                    highlight=False,
-                    soft_wrap=True,
-                )
-            doing = (
-                f"validates, {step.validated:.0%}" if step.validated else f"loss {step.loss:.3f}"
-            )
+                score = f"accuracy {report.accuracy:.2%}"
+                if step.phase == "affect":
+                    score = f"RMSE {report.valence.rmse:.3f} valence, "
+                    score += f"{report.arousal.rmse:.3f} arousal"
+                position = f"{step.phase}, epoch {step.epoch} of {step.epochs} at {step.size_px} px"
+                line = f"{position}: {activity}, validation {score} ({report.n} images)"
+                progress.console.print(line, highlight=False, soft_wrap=True)
+            if step.validated:
+                activity = f"validating, {step.validated:.0%}"
+            position = f"{step.phase}, epoch {step.epoch}/{step.epochs}, {step.size_px} px"
             progress.update(
                 task,
                 total=step.steps * batch_size,
                 completed=step.step * batch_size,
-                description=f"{step.phase}, epoch {step.epoch}/{step.epochs}, "
-                f"{step.size_px} px, {doing}",
-                refresh=report is not None or step.validated == 1,  # seen, however fast it goes
+                description=f"{position}, {activity}",
+                refresh=report is not None or step.validated == 1,  # shown even in a short run
             )
 
         yield show

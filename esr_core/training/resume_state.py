@@ -1,130 +1,171 @@
-"""Where a training has come to: the file that a killed one goes on from."""
+"""The state of a running training, and the file from which a killed training resumes."""
 
 from __future__ import annotations
 
-import pickle
-from dataclasses import dataclass
+import hashlib
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from esr_core.atomic_write import replacing
+from esr_core.data.dataset import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.inference.metadata import ModelMetadata
-from esr_core.training.config import TrainingConfig
+from esr_core.network.esr import ESR
+from esr_core.training.config import AUTO, TrainingConfig
 
 FILE = "state.pt"
-#: Counts what an older version would misread.
+#: Raised when the content changes such that an older version would misread it.
 FORMAT = 2
-#: What a training needs to go on.
-_PLACE = {
-    *("phase", "epoch", "step", "sums", "weights", "average", "optimizer"),
-    *("best", "history", "spent_s"),
-}
-#: Options that change how often something is written, not what comes out.
+#: Options that change how often a file is written and nothing else.
 _WITHOUT_EFFECT = ("save_every_steps",)
+_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 @dataclass(frozen=True)
 class BestModel:
-    """The best weights so far; those of a new phase or size are always better than the last's."""
+    """The best weights so far; each phase and each size starts without one."""
 
-    place: tuple[str, int]  # phase, size in px
-    figure: float  # of merit there; more is better
+    stage: tuple[str, int]  # phase, size in px
+    score: float  # higher is better; comparable within a stage only
     weights: list[dict[str, Tensor]]
     metadata: ModelMetadata
-    report: EvaluationReport | None = None  # None in a training that goes on after a kill
+    report: EvaluationReport | None = None  # None after a resume
 
     def to_dict(self) -> dict[str, Any]:
-        """As what a state file may hold."""
+        """Return the entry ``best`` of a state file."""
         return {
-            "place": list(self.place),
-            "figure": self.figure,
+            "place": list(self.stage),
+            "figure": self.score,
             "weights": self.weights,
             "metadata": self.metadata.to_json(),
         }
 
     @classmethod
-    def of(cls, saved: dict[str, Any] | None) -> BestModel | None:
-        """What :meth:`to_dict` gave."""
-        if saved is None:
-            return None
+    def from_dict(cls, saved: dict[str, Any]) -> BestModel:
+        """Make one from the entry ``best`` of a state file."""
         phase, size_px = saved["place"]
         metadata = ModelMetadata.from_json(saved["metadata"], FILE)
         return cls((phase, size_px), saved["figure"], saved["weights"], metadata)
 
 
-def write(path: Path, identity: dict[str, Any], place: dict[str, Any]) -> None:
-    """Save where a training is, and which one; the file before it stays until this is whole."""
+@dataclass
+class TrainState:
+    """The state of a running training; phase, epoch and step count from 0."""
+
+    phase: int
+    esr: ESR
+    average: ESR | None  # of the weights over the steps
+    optimizer: torch.optim.Optimizer
+    objective: nn.Module
+    sums: Tensor  # (1 + 2 * branches,) over the steps of the epoch: total, losses, accuracies
+    epoch: int = 0  # of the phase
+    step: int = 0  # of the epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row per epoch, of all phases
+    best: BestModel | None = None
+    began_s: float = field(default_factory=time.monotonic)  # less the time of earlier runs
+
+    @property
+    def spent_s(self) -> float:
+        """Time since the training began, without the time between a kill and its resume."""
+        return time.monotonic() - self.began_s
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values and tensors."""
+        return {
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "weights": self.esr.to_state_dict(),
+            "average": self.average.to_state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best.to_dict() if self.best else None,
+            "history": self.history,
+            "spent_s": self.spent_s,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over a state of the same phase."""
+        self.esr.reload(saved["weights"])
+        if self.average:
+            self.average.reload(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+        self.best = BestModel.from_dict(saved["best"]) if saved["best"] else None
+        self.history = saved["history"]
+        self.began_s -= saved["spent_s"]
+
+
+def identify(
+    config: TrainingConfig, training: FaceDataset, validation: FaceDataset, start: ESR | None
+) -> dict[str, Any]:
+    """Return the values that must be equal for a training to resume."""
+    weights = hashlib.sha256()
+    for tensor in start.state_dict().values() if start else ():
+        weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return {
+        "recipe": config.to_dict(),
+        "data": training.name,
+        "training_images": len(training),
+        "validation_images": len(validation),
+        "start": weights.hexdigest() if start else "",
+    }
+
+
+def write(path: Path, identity: dict[str, Any], state: TrainState) -> None:
+    """Save a training; an existing file stays until the new one is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, open(partial, "wb") as file:
-        torch.save({"format": FORMAT, "identity": identity, **place}, file)
+        torch.save({"format": FORMAT, "identity": identity, **state.state_dict()}, file)
 
 
 def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what :func:`write` saved; None if there is nothing.
+    """Return the content of a file of :func:`write`, or None if there is no file.
+
+    An option of ``auto`` in ``identity`` fits any value in the file.
 
     Raises:
-        TrainingError: the file is damaged.
-        AnotherTraining: it is of a training by another recipe, or from other data.
+        TrainingError: the file is damaged, or of another format.
+        AnotherTraining: the file is of a training with other options, data or initial weights.
     """
     if not path.exists():
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != FORMAT:
-            raise ValueError("written by another version")
-        missing = _PLACE - state.keys()
-        if missing:
-            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        theirs = _completed(dict(state["identity"]))
-    except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
+            raise ValueError(f"its format is {state['format']}, but must be {FORMAT}")
+        differences = _differences(identity, state["identity"])
+    except _DAMAGED as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path}: not the state of a training ({_first_line(error)}); take another "
-            "folder, or remove it to begin anew"
+            f"{path}: not the state of a training ({reason}); use another folder, or remove the "
+            "file to start over"
         ) from error
-    others = _differences(identity, theirs)
-    if others:
-        raise AnotherTraining(f"{path.parent} holds another training ({'; '.join(others)})")
+    if differences:
+        raise AnotherTraining(f"{path.parent} holds another training ({'; '.join(differences)})")
     return state
 
 
-def _completed(identity: dict[str, Any]) -> dict[str, Any]:
-    """Give options that came later than this training the defaults, which change nothing."""
-    defaults = TrainingConfig().to_dict()
-    recipe = {**defaults, **identity["recipe"]}
-    recipe["augmentation"] = {**defaults["augmentation"], **recipe["augmentation"]}
-    return {**identity, "recipe": recipe}
+def _differences(now: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+    # Options that did not exist at the time had no effect, as their defaults have none.
+    now, saved = _flat(now), {**_flat(TrainingConfig().to_dict()), **_flat(saved)}
+    return [
+        f"{name} was {saved.get(name)!s:.40}, now {now.get(name)!s:.40}"
+        for name in {**now, **saved}
+        if now.get(name) not in (saved.get(name), AUTO) and name not in _WITHOUT_EFFECT
+    ]
 
 
-def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """Say what differs, as 'name: there, now here'; nested options by their own names."""
-    found = []
-    for name in [*ours, *(name for name in theirs if name not in ours)]:
-        mine, their = ours.get(name), theirs.get(name)
-        if isinstance(mine, dict) and isinstance(their, dict):
-            found += _differences(mine, their)
-        elif mine != their and name not in _WITHOUT_EFFECT:
-            found.append(f"{name} was {_short(their)}, now {_short(mine)}")
-    return found
-
-
-def _short(value: Any) -> str:
-    """A value as people want to read it; of a hash its beginning."""
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:8]}…"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace nested dicts by their items."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
+    return flat

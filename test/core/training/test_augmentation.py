@@ -7,10 +7,11 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from esr_core import OptionError
-from esr_core.training.augmentation import augment, degrade, draw, identity
+from esr_core.training.augmentation import augment, degrade, draw
 from esr_core.training.config import Augmentation
 
 NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})
@@ -29,18 +30,17 @@ def faces(count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("size_px", [56, 96])
-def test_views_have_the_size_asked_for_and_stay_in_range(size_px: int) -> None:
+def test_views_have_the_given_size_and_stay_in_range(size_px: int) -> None:
     views = view(faces(16), size_px, Augmentation(), seeded())
     assert views.shape == (16, 1, size_px, size_px)
     assert float(views.min()) >= 0
     assert float(views.max()) <= 1
 
 
-def test_without_any_change_a_view_is_the_enlarged_face() -> None:
+def test_without_any_change_a_view_is_the_resized_face() -> None:
     images = faces(4)
-    torch.testing.assert_close(
-        view(images, 96, NONE, seeded()), identity(images, 96), atol=1e-4, rtol=0
-    )
+    resized = F.interpolate(images, size=(96, 96), mode="bilinear")
+    torch.testing.assert_close(view(images, 96, NONE, seeded()), resized, atol=1e-4, rtol=0)
 
 
 def test_same_seed_gives_the_same_views_and_another_one_others() -> None:
@@ -50,7 +50,7 @@ def test_same_seed_gives_the_same_views_and_another_one_others() -> None:
     assert not torch.allclose(first, other)
 
 
-def test_every_face_of_a_batch_gets_a_view_of_its_own() -> None:
+def test_each_face_of_a_batch_has_its_own_view() -> None:
     images = faces(1).expand(12, 1, 48, 48)
     views = view(images, 56, Augmentation(), seeded())
     assert len(torch.unique(views.flatten(1), dim=0)) == 12
@@ -96,7 +96,7 @@ def test_scale_goes_both_ways() -> None:
     assert float(ratio.max()) == pytest.approx(1 / 0.85, abs=0.02)
 
 
-def test_rotation_turns_by_the_angle_asked_for_at_most() -> None:
+def test_rotation_is_limited_by_the_given_angle() -> None:
     """The direction of the slope of a turned ramp is the angle."""
     ramp = torch.linspace(0, 1, 48)[None, :].expand(200, 1, 48, 48)
     views = view(ramp, 56, replace(NONE, rotation_deg=20.0), seeded())[:, 0, 18:38, 18:38]
@@ -166,9 +166,9 @@ def test_colours_go_through_the_same_view() -> None:
 
 
 def test_some_of_the_views_are_those_of_the_whole_batch() -> None:
-    """Processes that share a batch draw for all of it and see their part."""
+    """Processes that share a batch draw for all of it and use their part."""
     images, views, mine = faces(6), draw(6, Augmentation(), seeded()), torch.tensor([1, 4])
-    part = augment(images[mine], 56, views.of(mine))
+    part = augment(images[mine], 56, views.select(mine))
     torch.testing.assert_close(part, augment(images, 56, views)[mine])
 
 

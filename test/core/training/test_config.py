@@ -1,4 +1,4 @@
-"""Recipes: what they mean, and how they are written and read."""
+"""Training configs: their meaning, and their YAML files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from esr_core.training.config import (
     read,
 )
 
-CONFIGS = sorted(Path(__file__).parents[2].glob("configs/*.yaml"))
+CONFIGS = sorted(Path(__file__).parents[3].glob("configs/*.yaml"))
 
 
 def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
@@ -31,8 +31,8 @@ def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
 
 
 def test_steps_halve_the_rate_every_ten_epochs() -> None:
-    recipe = TrainingConfig(schedule="step", learning_rate=0.1)
-    rates = [recipe.rate(0, 1, epoch) for epoch in (0, 9, 10, 20)]
+    config = TrainingConfig(schedule="step", learning_rate=0.1)
+    rates = [config.rate(0, 1, epoch) for epoch in (0, 9, 10, 20)]
     assert rates == pytest.approx([0.1, 0.1, 0.05, 0.025])
 
 
@@ -54,24 +54,24 @@ def test_stage_out_of_range(text: str) -> None:
 
 
 def test_phases_of_branches_that_join_one_by_one() -> None:
-    recipe = TrainingConfig(
+    config = TrainingConfig(
         method="branch_by_branch",
         branches=3,
         stages=(ResizeStage(56, 2), ResizeStage(96, 1)),
         tuning_epochs=2,
     )
-    first, second, third = recipe.phases()
+    first, second, third = config.phases()
     assert (first.branches, first.sizes, first.newest) == (1, (56, 56, 96), False)
     assert (second.branches, second.sizes, second.newest) == (2, (96, 96), True)
     assert third.branches == 3
-    assert {phase.learns for phase in recipe.phases()} == {"emotions"}
+    assert {phase.learns for phase in config.phases()} == {"emotions"}
 
 
-def test_recipe_survives_being_written_down() -> None:
-    recipe = TrainingConfig(
+def test_config_is_read_back_from_its_values() -> None:
+    config = TrainingConfig(
         branches=7, stages=(ResizeStage(60, 2),), augmentation=Augmentation(flip=0.1)
     )
-    assert from_dict(recipe.to_dict(), "here") == recipe
+    assert from_dict(config.to_dict(), "here") == config
 
 
 def test_file_of_options(tmp_path: Path) -> None:
@@ -80,13 +80,13 @@ def test_file_of_options(tmp_path: Path) -> None:
         "branches: 9\nstages: [56x2, 96x3]\nlearning_rate: 0.1\naugmentation:\n  flip: 0\n",
         encoding="utf-8",
     )
-    recipe = from_dict(read(path), str(path))
-    assert (recipe.branches, recipe.learning_rate, recipe.augmentation.flip) == (9, 0.1, 0)
-    assert recipe.stages == (ResizeStage(56, 2), ResizeStage(96, 3))
+    config = from_dict(read(path), str(path))
+    assert (config.branches, config.learning_rate, config.augmentation.flip) == (9, 0.1, 0)
+    assert config.stages == (ResizeStage(56, 2), ResizeStage(96, 3))
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "text"),
     [
         ({"branchs": 2}, "here: unknown option branchs; known are augmentation, average"),
         ({"augmentation": {"flop": 1}}, "here: augmentation: unknown option flop; known are blur"),
@@ -103,16 +103,16 @@ def test_file_of_options(tmp_path: Path) -> None:
         ({"momentum": 1.5}, "momentum must be from 0 to 0.9999"),
     ],
 )
-def test_values_that_make_no_recipe(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionError, match=said):
+def test_values_that_are_no_config(values: dict[str, Any], text: str) -> None:
+    with pytest.raises(OptionError, match=text):
         from_dict(values, "here")
 
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     path = tmp_path / "my.yaml"
     path.write_text("learning_rate: 5e-2\naugmentation:\n  erase: 1e-1\n", encoding="utf-8")
-    recipe = from_dict(read(path), "here")
-    assert (recipe.learning_rate, recipe.augmentation.erase) == (0.05, 0.1)
+    config = from_dict(read(path), "here")
+    assert (config.learning_rate, config.augmentation.erase) == (0.05, 0.1)
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", "", "[" * 3000])
@@ -125,17 +125,21 @@ def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
         read(tmp_path / "gone.yaml")
 
 
+def test_there_are_published_configs() -> None:
+    assert len(CONFIGS) == 4
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_recipes_that_ship_are_valid(path: Path) -> None:
-    recipe = from_dict(read(path), str(path))
-    assert path.stem.startswith(f"esr-{recipe.branches}-")
-    assert list(recipe.sizes) == sorted(recipe.sizes)
+def test_published_configs_are_valid(path: Path) -> None:
+    config = from_dict(read(path), str(path))
+    assert path.stem.startswith(f"esr-{config.branches}-")
+    assert list(config.sizes) == sorted(config.sizes)
 
 
-def test_what_ships_ends_at_the_size_in_use() -> None:
-    root = Path(__file__).parents[2]
+def test_published_weights_end_at_the_size_in_use() -> None:
+    root = Path(__file__).parents[3]
     lines = (root / "Makefile").read_text(encoding="utf-8").splitlines()
     (made_by,) = (line.split("?=")[1].split() for line in lines if line.startswith("CONFIG ?="))
-    runs = [from_dict(read(root / config), config) for config in made_by]
+    runs = [from_dict(read(root / path), path) for path in made_by]
     assert {run.branches for run in runs} == {9}
     assert runs[-1].stages[-1].size_px == 96

@@ -1,16 +1,17 @@
-"""The batches of an epoch, and faces that are mixed in them."""
+"""The batches of an epoch, and mixup in them."""
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from esr_core.data.ferplus import FerPlus
-from esr_core.training.config import Augmentation
-from esr_core.training.data_loader import Batch, Batches, times_shown
+from esr_core.training.config import Augmentation, TrainingConfig
+from esr_core.training.data_loader import Batch, Batches, seeded, times_shown
 from esr_core.training.distributed import Group
 
 NONE = Augmentation(**{field.name: 0.0 for field in fields(Augmentation)})
@@ -25,11 +26,12 @@ def faces() -> FerPlus:
 
 
 def batches(faces: FerPlus, views: Augmentation, group: Group | None = None) -> list[Batch]:
-    return list(Batches(faces, 20, views, 5, group or Group()).epoch(0, 0))
+    config = TrainingConfig(batch_size=20, augmentation=views, seed=5)
+    return list(Batches(faces, config, group or Group()).epoch(0, 0))
 
 
 def grey(batch: Batch) -> torch.Tensor:
-    """What the targets say that a face's grey must be."""
+    """Return the grey of a face that follows from its targets."""
     return (batch.emotions * torch.arange(8) * 30).sum(dim=1)
 
 
@@ -39,12 +41,12 @@ def test_without_mixup_faces_are_whole(faces: FerPlus) -> None:
         torch.testing.assert_close(batch.images.float().mean(dim=(1, 2, 3)), grey(batch))
 
 
-def test_faces_and_what_they_show_are_mixed_alike(faces: FerPlus) -> None:
+def test_faces_and_targets_are_mixed_alike(faces: FerPlus) -> None:
     shares = []
     for batch in batches(faces, replace(NONE, mixup=1.0)):
         torch.testing.assert_close(batch.emotions.sum(dim=1), torch.ones(20))
-        seen = batch.images.float().mean(dim=(1, 2, 3))
-        torch.testing.assert_close(seen, grey(batch), atol=0.51, rtol=0)
+        mean = batch.images.float().mean(dim=(1, 2, 3))
+        torch.testing.assert_close(mean, grey(batch), atol=0.51, rtol=0)
         assert ((batch.emotions > 0).sum(dim=1) <= 2).all()
         shares += batch.emotions.max(dim=1).values.tolist()
         expected = torch.from_numpy(faces.affect[:8])  # one of each emotion, in order
@@ -75,7 +77,7 @@ def test_mixed_batches_are_shared_among_processes(faces: FerPlus) -> None:
 
 
 def rare(counts: list[int]) -> FerPlus:
-    """Faces of which so many show each emotion."""
+    """Return faces with these numbers of each emotion."""
     labels = np.repeat(np.arange(8), counts)
     images = np.zeros((len(labels), 48, 48), np.uint8)
     return FerPlus(images, np.eye(8, dtype=np.float32)[labels], labels)
@@ -92,7 +94,8 @@ def test_rare_emotions_are_shown_more_often() -> None:
 
 def test_epochs_with_repeats_have_one_length_and_every_face() -> None:
     data = rare([500, 300, 100, 60, 20, 10, 10, 0])
-    with_repeats = Batches(data, 50, NONE, 5, Group(), repeat_rare=0.04)
+    config = TrainingConfig(batch_size=50, augmentation=NONE, seed=5, repeat_rare=0.04)
+    with_repeats = Batches(data, config, Group())
     assert len(with_repeats) == (1000 + 20 * (2**0.5 - 1) + 20) // 50
     counts = []
     for epoch in range(20):
@@ -102,3 +105,17 @@ def test_epochs_with_repeats_have_one_length_and_every_face() -> None:
         counts.append(np.bincount(data.target[order], minlength=8))
     np.testing.assert_allclose(np.mean(counts, axis=0)[:7], [500, 300, 100, 60, 28.3, 20, 20], 0.02)
     assert sum(len(batch.emotions) for batch in with_repeats.epoch(0, 0)) == 1000
+
+
+def test_distinct_positions_have_distinct_random_numbers() -> None:
+    """Trailing zeros count: NumPy pads a seed with them, so (1, 2) and (1, 2, 0) would be one."""
+    positions = [p for count in range(1, 5) for p in product((0, 1, 2, 7), repeat=count)]
+    numbers = {int(torch.randint(2**62, (1,), generator=seeded(*p))) for p in positions}
+    assert len(numbers) == len(positions) == 340
+
+
+def test_steps_and_epochs_have_random_numbers_of_their_own(faces: FerPlus) -> None:
+    config = TrainingConfig(batch_size=20, seed=5)
+    loader = Batches(faces, config, Group())
+    views = [b.views.transform for epoch in range(2) for b in loader.epoch(0, epoch)]
+    assert len({tuple(view.flatten().tolist()) for view in views}) == 4

@@ -1,4 +1,4 @@
-"""Training on two processes, started by torchrun, against one; CPUs that talk over gloo."""
+"""Training on two processes, started by torchrun, against one; on CPUs, over gloo."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from esr_core.network import checkpoint
 
 MakeFerPlus = Callable[[str, int], Path]
 
-#: In float64, where rounding cannot hide a mistake.
+#: In float64, where rounding cannot hide an error.
 STEP = """
 import glob
 import json
 from pathlib import Path
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from esr_core.distributed import join, leave, share_batch_norms
-from esr_core.model import ESR
-from esr_core.objective import Objective
-from esr_core.recipe import Phase, Recipe
+from esr_core.network.esr import ESR
+from esr_core.training.config import Phase, TrainingConfig
+from esr_core.training.distributed import join, leave, share_batch_norms
+from esr_core.training.losses import Objective
 group = join(torch.device("cpu"))
 generator = torch.Generator().manual_seed(3)
 views, emotions, affect = (
@@ -33,25 +33,25 @@ views, emotions, affect = (
     for shape in ((1, 54, 54), (8,), (2,))
 )
 emotions /= emotions.sum(1, keepdim=True)
-recipe = Recipe(branches=2, precision="fp32")
-answers = {}
+config = TrainingConfig(branches=2, precision="fp32")
+results = {}
 for learns in ("both", "affect"):
     torch.manual_seed(0)
     esr = ESR(2, diversified=True).double().train()
     if group.size > 1:
         share_batch_norms(esr, group)
-    objective = Objective(esr, recipe, Phase("test", 2, (54,), learns), group)
+    objective = Objective(esr, config, Phase("test", 2, (54,), learns), group)
     if group.size > 1:
         objective = DistributedDataParallel(objective)
     losses = objective(*(group.share(part) for part in (views, emotions, affect)))
     losses.total.backward()
-    answers[learns] = {
+    results[learns] = {
         "loss": group.mean(losses.total.detach()).item(),
         "gradients": [float(p.grad.norm()) for p in esr.parameters()],
         "statistics": [float(b.norm()) for b in esr.buffers() if b.is_floating_point()],
     }
 if group.leads:
-    print(json.dumps(answers))
+    print(json.dumps(results))
 del objective, losses
 leave(group)
 threads = [Path(name).read_text() for name in glob.glob("/proc/self/task/*/comm")]
@@ -60,7 +60,7 @@ assert not any("gloo" in name for name in threads), threads
 
 
 def run(command: list[str], processes: int) -> str:
-    """Run a Python program as one process or under torchrun; return what it printed."""
+    """Run a Python program as one process or under torchrun; return its stdout."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run(
         [sys.executable, *(launcher if processes > 1 else []), *command],
@@ -95,8 +95,8 @@ def test_command_trains_on_two_processes(tmp_path: Path, make_ferplus: MakeFerPl
         command = ["--data", str(tmp_path), "--out", str(tmp_path / str(processes)), "--json"]
         command += ["--stages", "54x1", "--batch-size", "16", "--method", "branch_by_branch"]
         command += ["--branches", "2", "--precision", "fp32", "--learning-rate", "0.001"]
-        (answer,) = run(["-m", "esr_core.cli", "train", *command], processes).splitlines()
-        losses[processes] = json.loads(answer)["loss"]
+        (line,) = run(["-m", "esr_core.cli", "train", *command], processes).splitlines()
+        losses[processes] = json.loads(line)["loss"]
         history = (tmp_path / str(processes) / "history.csv").read_text(encoding="utf-8")
         assert history.count("\n") == 3
         assert checkpoint.load(tmp_path / str(processes))[1].branches == 2

@@ -1,4 +1,4 @@
-"""The diversity losses, against sums written out."""
+"""The diversity losses, against explicit sums."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from esr_core import OptionError
 from esr_core.training.diversity_loss import JITTER, diversity_loss, similarity
 
 
-def written_out(attention: torch.Tensor, gamma: float) -> list[list[float]]:
+def explicit(attention: torch.Tensor, gamma: float) -> list[list[float]]:
     """The similarity of each pair of branches, one face and one number at a time."""
-    seen = attention.flatten(2).tolist()
-    branches, faces = len(seen), len(seen[0])
+    flat = attention.flatten(2).tolist()
+    branches, faces = len(flat), len(flat[0])
     return [
         [
             math.fsum(
-                math.exp(-gamma * math.fsum((a - b) ** 2 for a, b in zip(seen[i][n], seen[j][n])))
+                math.exp(-gamma * math.fsum((a - b) ** 2 for a, b in zip(flat[i][n], flat[j][n])))
                 for n in range(faces)
             )
             / faces
@@ -29,7 +29,7 @@ def written_out(attention: torch.Tensor, gamma: float) -> list[list[float]]:
 
 
 def determinant(matrix: list[list[float]]) -> float:
-    """By the first row, as on paper."""
+    """Expand by the first row."""
     if len(matrix) == 1:
         return matrix[0][0]
     return math.fsum(
@@ -45,25 +45,25 @@ def attention(branches: int = 4) -> torch.Tensor:
 
 @pytest.mark.parametrize("gamma", [1.0, 10.0])
 def test_similarity_is_the_mean_of_gaussians(gamma: float) -> None:
-    alike = similarity(attention(), gamma)
-    torch.testing.assert_close(alike, torch.tensor(written_out(attention(), gamma)))
-    torch.testing.assert_close(alike.diagonal(), torch.ones(4))
-    torch.testing.assert_close(alike, alike.T)
+    matrix = similarity(attention(), gamma)
+    torch.testing.assert_close(matrix, torch.tensor(explicit(attention(), gamma)))
+    torch.testing.assert_close(matrix.diagonal(), torch.ones(4))
+    torch.testing.assert_close(matrix, matrix.T)
 
 
 def test_direct_is_the_sum_over_pairs() -> None:
-    alike = written_out(attention(), 1.0)
-    total = math.fsum(alike[i][j] for i in range(4) for j in range(4) if i != j)
+    matrix = explicit(attention(), 1.0)
+    total = math.fsum(matrix[i][j] for i in range(4) for j in range(4) if i != j)
     loss = diversity_loss(similarity(attention(), 1.0), "direct")
     assert float(loss) == pytest.approx(total, rel=1e-5)
 
 
 def test_logdet_is_minus_the_logarithm_of_the_volume() -> None:
-    alike = written_out(attention(), 1.0)
+    matrix = explicit(attention(), 1.0)
     for i in range(4):
-        alike[i][i] += JITTER
+        matrix[i][i] += JITTER
     loss = diversity_loss(similarity(attention(), 1.0), "logdet")
-    assert float(loss) == pytest.approx(-math.log(determinant(alike)), rel=1e-4)
+    assert float(loss) == pytest.approx(-math.log(determinant(matrix)), rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["direct", "logdet"])
@@ -76,14 +76,14 @@ def test_branches_that_differ_cost_nothing_and_twins_much(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["direct", "logdet"])
 def test_gradients_push_branches_apart_and_agree_with_differences(kind: str) -> None:
-    def loss(seen: torch.Tensor) -> torch.Tensor:
-        # Float64, which similarity() would round; the formula is what is checked.
-        flat = seen.flatten(2)
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        # similarity() would round float64; this checks the formula.
+        flat = values.flatten(2)
         squared = (flat[:, None] - flat[None, :]).square().sum(dim=3)
         return diversity_loss(torch.exp(-squared).mean(dim=2), kind)
 
-    seen = attention().double().requires_grad_()
-    assert torch.autograd.gradcheck(loss, (seen,))
+    exact = attention().double().requires_grad_()
+    assert torch.autograd.gradcheck(loss, (exact,))
     moving = attention().requires_grad_()
     before = diversity_loss(similarity(moving, 1.0), kind)
     before.backward()

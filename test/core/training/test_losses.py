@@ -1,4 +1,4 @@
-"""The losses of the branches, against sums written out."""
+"""The losses of the branches, against explicit sums."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from esr_core.training.losses import Objective, affect_loss, emotion_loss
 EXACT = TrainingConfig(branches=2, precision="fp32")
 
 
-def objective(esr: ESR, recipe: TrainingConfig = EXACT, learns: str = "both") -> Objective:
+def objective(esr: ESR, config: TrainingConfig = EXACT, learns: str = "both") -> Objective:
     phase = Phase("test", esr.get_ensemble_size(), (54,), learns)
-    return Objective(esr, recipe, phase, Group())
+    return Objective(esr, config, phase, Group())
 
 
 def batch(count: int = 3) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,22 +45,22 @@ def test_emotion_loss_is_the_cross_entropy_to_the_distribution() -> None:
 
 
 def test_affect_loss_is_one_root_for_valence_and_one_for_arousal() -> None:
-    told, affect = torch.randn(2, 3, 2), batch()[2]
+    estimates, affect = torch.randn(2, 3, 2), batch()[2]
     expected = [
         math.fsum(
             math.sqrt(math.fsum((rows[n][d] - affect.tolist()[n][d]) ** 2 for n in range(3)) / 3)
             for d in range(2)
         )
-        for rows in told.tolist()
+        for rows in estimates.tolist()
     ]
-    assert affect_loss(told, affect, Group()).tolist() == pytest.approx(expected, rel=1e-5)
+    assert affect_loss(estimates, affect, Group()).tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_affect_that_is_told_exactly_has_a_finite_gradient() -> None:
-    told = torch.zeros(1, 2, 2, requires_grad=True)
-    affect_loss(told, torch.zeros(2, 2), Group()).sum().backward()
-    assert told.grad is not None
-    assert bool(torch.isfinite(told.grad).all())
+def test_exact_affect_has_a_finite_gradient() -> None:
+    estimates = torch.zeros(1, 2, 2, requires_grad=True)
+    affect_loss(estimates, torch.zeros(2, 2), Group()).sum().backward()
+    assert estimates.grad is not None
+    assert bool(torch.isfinite(estimates.grad).all())
 
 
 @pytest.mark.parametrize(("reduction", "share"), [("mean", 0.5), ("sum", 1.0)])
@@ -87,15 +87,15 @@ def test_diversity_is_added_for_spatial_and_channel_attention(kind: str) -> None
     torch.manual_seed(0)
     esr = ESR(3, diversified=True).eval()
     views, emotions, affect = batch()
-    recipe = replace(EXACT, diversity=kind, diversity_weight=0.3, gamma=2.0)
-    losses = objective(esr, recipe, "emotions")(views, emotions, affect)
+    config = replace(EXACT, diversity=kind, diversity_weight=0.3, gamma=2.0)
+    losses = objective(esr, config, "emotions")(views, emotions, affect)
     with torch.no_grad():
         scores = esr(views.expand(3, 3, 54, 54))
     assert scores.attention is not None
     expected = float(emotion_loss(scores.emotions, emotions).mean())
     if kind != "none":
-        for seen in scores.attention:
-            expected += 0.3 * float(diversity_loss(similarity(seen, 2.0), kind))
+        for attention in scores.attention:
+            expected += 0.3 * float(diversity_loss(similarity(attention, 2.0), kind))
     assert float(losses.total.detach()) == pytest.approx(expected, rel=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_loss_falls_with_gradient_steps() -> None:
 
 
 def test_derived_affect_does_not_push_back_on_the_emotions() -> None:
-    """What affect should be changes its own layer's gradient and no other."""
+    """The targets of affect change the gradient of its own layer and of no other."""
     torch.manual_seed(0)
     esr = ESR(1).eval()
     views, emotions, _ = batch(2)

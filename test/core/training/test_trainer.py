@@ -1,40 +1,93 @@
-"""Training, on a few made-up faces."""
+"""Training, on a few synthetic faces."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
-from esr_core import AnotherTraining, TrainingError
-from esr_core.data.ferplus import FerPlus, read
+from esr_core import AnotherTraining, OptionError, TrainingError
+from esr_core.data.ferplus import FerPlus
+from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.perception.preprocessing import InputSpec
 from esr_core.training.config import ResizeStage, TrainingConfig
+from esr_core.training.device import resolve_precision
 from esr_core.training.trainer import TrainingProgress, train
 
 MakeFerPlus = Callable[[str, int], Path]
 
-TINY = TrainingConfig(branches=1, stages=(ResizeStage(54, 1),), batch_size=8, seed=3)
+TINY = TrainingConfig(branches=1, stages=(ResizeStage(54, 1),), batch_size=2, seed=3)
 ONE_BY_ONE = replace(
-    TINY, method="branch_by_branch", branches=2, stages=(ResizeStage(54, 2),), schedule="step"
+    TINY,
+    method="branch_by_branch",
+    branches=2,
+    stages=(ResizeStage(54, 2),),
+    schedule="step",
+    learning_rate=0.01,
+    save_every_steps=2,
 )
+#: The steps of ONE_BY_ONE at which the folder is copied, as a kill would leave it.
+STEPS = (2, 3, 5, 8)
 
 
-@pytest.fixture
-def faces(make_ferplus: MakeFerPlus) -> FerPlus:
-    return read(make_ferplus("x.npz", 24), "cross_entropy")
+@dataclass(frozen=True)
+class Run:
+    """A finished training that several tests look at."""
+
+    folder: Path
+    report: EvaluationReport
+    progress: list[TrainingProgress]
+
+    def copy(self, folder: Path) -> Path:
+        """Return a copy of the folder, to change."""
+        return Path(shutil.copytree(self.folder, folder))
+
+
+@pytest.fixture(scope="module")
+def faces() -> FerPlus:
+    """Noisy faces whose grey depends on the emotion."""
+    labels = np.arange(6)
+    images = np.random.default_rng(7).integers(0, 30, (6, 48, 48)) + labels[:, None, None] * 30
+    one_hot = np.eye(8, dtype=np.float32)
+    votes = 0.8 * one_hot[labels] + 0.2 * one_hot[(labels + 1) % 8]
+    return FerPlus(images.astype(np.uint8), votes, labels)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, faces: FerPlus) -> Run:
+    """A training by TINY."""
+    folder, progress = tmp_path_factory.mktemp("tiny"), list[TrainingProgress]()
+    torch.manual_seed(99)
+    return Run(folder, train(faces, faces, TINY, folder, progress.append), progress)
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory: pytest.TempPathFactory, faces: FerPlus) -> Run:
+    """A training by ONE_BY_ONE; beside its folder lie copies from STEPS."""
+    folder, progress = tmp_path_factory.mktemp("branches") / "whole", list[TrainingProgress]()
+
+    def copy(step: TrainingProgress) -> None:
+        progress.append(step)
+        place = folder.with_name(str(step.step))
+        if step.step in STEPS and not place.exists():
+            folder.mkdir(exist_ok=True)
+            shutil.copytree(folder, place)
+
+    return Run(folder, train(faces, faces, ONE_BY_ONE, folder, copy), progress)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -46,21 +99,18 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_training_leaves_a_checkpoint_that_says_how_it_came_about(
-    tmp_path: Path, faces: FerPlus
-) -> None:
-    seen = list[TrainingProgress]()
-    report = train(faces, faces.subset(8), TINY, tmp_path, seen.append)
-    assert [(p.step, p.steps, p.epoch, p.size_px) for p in seen] == [
+def test_training_writes_a_checkpoint_with_its_record(tiny: Run) -> None:
+    progress, report = tiny.progress, tiny.report
+    assert [(p.step, p.steps, p.epoch, p.size_px) for p in progress] == [
         (1, 3, 1, 54),
         (2, 3, 1, 54),
         (3, 3, 1, 54),
         (3, 3, 1, 54),
         (3, 3, 1, 54),
     ]
-    assert [p.validated for p in seen] == [None, None, None, 1.0, None]
-    assert [p.report for p in seen] == [None, None, None, None, report]
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "x.npz") == [
+    assert [p.validated for p in progress] == [None, None, None, 1.0, None]
+    assert [p.report for p in progress] == [None, None, None, None, report]
+    assert sorted(path.name for path in tiny.folder.iterdir()) == [
         "Net-Base-Shared_Representations.pt",
         "Net-Branch_1.pt",
         "curves.png",
@@ -68,12 +118,12 @@ def test_training_leaves_a_checkpoint_that_says_how_it_came_about(
         "history.csv",
         "state.pt",
     ]
-    esr, metadata = checkpoint.load(tmp_path)
+    esr, metadata = checkpoint.load(tiny.folder)
     assert (metadata.name, metadata.branches) == ("ESR-1-ferplus", 1)
     assert metadata.input == InputSpec(size_px=54)
     assert metadata.record["recipe"]["stages"] == ["54x1"]
     assert metadata.record["recipe"]["seed"] == 3
-    assert metadata.record["training_images"] == 24
+    assert metadata.record["training_images"] == 6
     assert metadata.record["validation"] == json.loads(json.dumps(report.summary()))
     torch.manual_seed(TINY.seed)
     start = ESR(1).state_dict()
@@ -83,34 +133,31 @@ def test_training_leaves_a_checkpoint_that_says_how_it_came_about(
 
 
 def test_same_seed_gives_the_same_weights_and_another_one_others(
-    tmp_path: Path, faces: FerPlus
+    tmp_path: Path, faces: FerPlus, tiny: Run
 ) -> None:
-    torch.manual_seed(99)
-    train(faces, faces, TINY, tmp_path / "a")
-    torch.manual_seed(100)  # what happened elsewhere must not matter
+    torch.manual_seed(100)  # of the caller, without effect
     train(faces, faces, TINY, tmp_path / "b")
     train(faces, faces, replace(TINY, seed=4), tmp_path / "c")
-    first, again, other = (weights(tmp_path / name) for name in "abc")
+    first, again, other = map(weights, (tiny.folder, tmp_path / "b", tmp_path / "c"))
     torch.testing.assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first["base.conv1.weight"], other["base.conv1.weight"])
 
 
 def test_attention_trains_and_stages_grow(tmp_path: Path, faces: FerPlus) -> None:
     sizes = list[int]()
-    recipe = replace(
+    config = replace(
         TINY, branches=2, diversified=True, stages=(ResizeStage(54, 1), ResizeStage(60, 1))
     )
-    train(faces, faces, recipe, tmp_path, lambda p: sizes.append(p.size_px) if p.report else None)
+    train(faces, faces, config, tmp_path, lambda p: sizes.append(p.size_px) if p.report else None)
     _, metadata = checkpoint.load(tmp_path)
     assert sizes == [54, 60]
     assert metadata.name == "ESR*-2-ferplus"
     assert metadata.input.size_px == 60
 
 
-def test_branches_join_one_by_one_and_history_tells_each(tmp_path: Path, faces: FerPlus) -> None:
-    train(faces, faces, ONE_BY_ONE, tmp_path)
-    assert checkpoint.load(tmp_path)[1].branches == 2
-    history = rows(tmp_path)
+def test_branches_join_one_by_one_and_history_has_each(one_by_one: Run) -> None:
+    assert checkpoint.load(one_by_one.folder)[1].branches == 2
+    history = rows(one_by_one.folder)
     assert [(row["phase"], row["epoch"]) for row in history] == [
         ("branch 1", "1"),
         ("branch 1", "2"),
@@ -119,16 +166,16 @@ def test_branches_join_one_by_one_and_history_tells_each(tmp_path: Path, faces: 
     assert history[0]["valid_accuracy_2"] == ""
     for name in ("loss", "loss_1", "loss_2", "accuracy_2", "valid_loss", "valid_accuracy_2"):
         assert 0 <= float(history[2][name]) < 10
-    picture = cv2.imread(str(tmp_path / "curves.png"))
+    picture = cv2.imread(str(one_by_one.folder / "curves.png"))
     assert picture.shape[0] > 300
     assert picture.std() > 10
 
 
-def test_older_parts_learn_slower_when_a_branch_joins(tmp_path: Path, faces: FerPlus) -> None:
-    """With no rate at all for what is older, it stays as the first phase left it."""
-    alone = replace(ONE_BY_ONE, branches=1, average=0.0)
-    train(faces, faces, alone, tmp_path / "one")
-    frozen = replace(ONE_BY_ONE, older_rate=0.0, average=0.0)
+def test_older_parts_have_a_smaller_rate(tmp_path: Path, faces: FerPlus) -> None:
+    """With a rate of 0, older parts stay as they were after the first phase."""
+    few = replace(ONE_BY_ONE, average=0.0)
+    train(faces, faces, replace(few, branches=1), tmp_path / "one")
+    frozen = replace(few, older_rate=0.0)
     train(faces, faces, frozen, tmp_path / "two")
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, tensor in one.items():
@@ -138,9 +185,9 @@ def test_older_parts_learn_slower_when_a_branch_joins(tmp_path: Path, faces: Fer
 
 def test_best_weights_are_kept_not_the_last(tmp_path: Path, faces: FerPlus) -> None:
     reports = []
-    recipe = replace(TINY, stages=(ResizeStage(54, 4),), average=0.0, learning_rate=0.2)
+    config = replace(TINY, stages=(ResizeStage(54, 4),), average=0.0, learning_rate=0.02)
     best = train(
-        faces, faces, recipe, tmp_path, lambda p: reports.append(p.report) if p.report else None
+        faces, faces, config, tmp_path, lambda p: reports.append(p.report) if p.report else None
     )
     assert len(reports) == 4
     assert best.accuracy == max(report.accuracy for report in reports)
@@ -151,10 +198,10 @@ def test_affect_alone_trains_the_last_layers_or_all(tmp_path: Path, faces: FerPl
     torch.manual_seed(1)
     start = ESR(1)
     before = {name: tensor.clone() for name, tensor in start.state_dict().items()}
-    recipe = replace(TINY, method="affect", learning_rate=0.1, average=0.0)
+    config = replace(TINY, method="affect", learning_rate=0.01, average=0.0)
     for heads_only in (True, False):
         folder = tmp_path / str(heads_only)
-        train(faces, faces, replace(recipe, heads_only=heads_only), folder, start=start)
+        train(faces, faces, replace(config, heads_only=heads_only), folder, start=start)
         after = weights(folder)
         changed = {name for name in after if not torch.equal(after[name], before[name])}
         heads = {name for name in after if "fc_dimensional" in name}
@@ -163,75 +210,54 @@ def test_affect_alone_trains_the_last_layers_or_all(tmp_path: Path, faces: FerPl
     torch.testing.assert_close(dict(start.state_dict()), before, rtol=0, atol=0)
 
 
-def test_validation_happens_as_often_as_asked_and_at_the_end(
-    tmp_path: Path, faces: FerPlus
-) -> None:
-    recipe = replace(TINY, stages=(ResizeStage(54, 5),), validation_interval=2, batch_size=24)
-    train(faces, faces, recipe, tmp_path)
-    measured = [bool(row["valid_accuracy"]) for row in rows(tmp_path)]
-    assert measured == [False, True, False, True, True]
+def test_validation_has_an_interval_and_is_done_at_the_end(tmp_path: Path, faces: FerPlus) -> None:
+    config = replace(TINY, stages=(ResizeStage(54, 5),), validation_interval=2, batch_size=6)
+    train(faces, faces, config, tmp_path)
+    validated = [bool(row["valid_accuracy"]) for row in rows(tmp_path)]
+    assert validated == [False, True, False, True, True]
 
 
-class Killed(BaseException):
-    """Stands for the end of a process in a test that cannot end its own."""
-
-
-@pytest.mark.parametrize("after", [2, 3, 5, 8])
-def test_goes_on_after_a_kill_to_the_same_weights(
-    tmp_path: Path, faces: FerPlus, after: int
-) -> None:
-    recipe = replace(ONE_BY_ONE, save_every_steps=2)
-    train(faces, faces, recipe, tmp_path / "whole")
-
-    def kill(progress: TrainingProgress) -> None:
-        if progress.step == after and not progress.report:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(faces, faces, recipe, tmp_path / "broken", kill)
+def assert_resumes(faces: FerPlus, config: TrainingConfig, folder: Path, whole: Path) -> list[int]:
+    """Check that a training resumes to the same result; return the steps that it reported."""
     steps = list[int]()
-    train(faces, faces, recipe, tmp_path / "broken", lambda p: steps.append(p.step))
-    assert steps[0] > 1 or after == 2
-    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
-    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
-    assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
+    train(faces, faces, config, folder, lambda p: steps.append(p.step))
+    torch.testing.assert_close(weights(folder), weights(whole), rtol=0, atol=0)
+    assert rows(folder) == rows(whole)
+    return steps
 
 
-def test_goes_on_after_a_kill_amid_any_file(
+@pytest.mark.parametrize("after", STEPS)
+def test_resumes_after_a_kill_at_a_step(
+    tmp_path: Path, faces: FerPlus, one_by_one: Run, after: int
+) -> None:
+    broken = Path(shutil.copytree(one_by_one.folder.with_name(str(after)), tmp_path / "broken"))
+    steps = assert_resumes(faces, ONE_BY_ONE, broken, one_by_one.folder)
+    assert steps[0] == {2: 1, 3: 3, 5: 4, 8: 7}[after]
+
+
+def test_resumes_after_a_kill_before_any_file_has_its_name(
     tmp_path: Path, faces: FerPlus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kill between two files, or when all but the name of one is there."""
-    recipe = replace(ONE_BY_ONE, stages=(ResizeStage(54, 1),), batch_size=24)
-    train(faces, faces, recipe, tmp_path / "whole")
-    whole = weights(tmp_path / "whole")
-    replaces, left = os.replace, 0
+    config = replace(ONE_BY_ONE, stages=(ResizeStage(54, 1),))
+    whole, replaces, broken = tmp_path / "whole", os.replace, list[Path]()
 
-    def killed(source: Path, target: Path) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise Killed
+    def copying(source: Path, target: Path) -> None:
+        broken.append(Path(shutil.copytree(whole, tmp_path / str(len(broken)))))
         replaces(source, target)
 
-    monkeypatch.setattr(os, "replace", killed)
-    broken = 0
-    for at in range(1, 100):
-        folder, left = tmp_path / str(at), at
-        try:
-            train(faces, faces, recipe, folder)
-            break
-        except Killed:
-            broken += 1
-        train(faces, faces, recipe, folder)
-        torch.testing.assert_close(weights(folder), whole, rtol=0, atol=0)
-        assert rows(folder) == rows(tmp_path / "whole")
-    assert broken >= 12
+    few = faces.subset(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", copying)
+        train(few, few, config, whole)
+    assert len(broken) >= 12
+    for folder in broken:
+        assert_resumes(few, config, folder, whole)
 
 
-def test_process_that_is_killed_goes_on_to_the_same_weights(
+def test_process_that_is_killed_resumes_to_the_same_weights(
     tmp_path: Path, make_ferplus: MakeFerPlus
 ) -> None:
-    """As people do it: SIGKILL, then the same command again."""
+    """SIGKILL, then the same command again."""
     for name, count in (("train.npz.xz", 160), ("valid.npz.xz", 8)):
         make_ferplus(name, count)
     command = ["esr", "train", "--data", str(tmp_path), "--stages", "54x2", "--branches", "1"]
@@ -250,49 +276,105 @@ def test_process_that_is_killed_goes_on_to_the_same_weights(
     assert rows(tmp_path / "whole") == rows(tmp_path / "broken")
 
 
-def test_finished_training_is_not_done_again(tmp_path: Path, faces: FerPlus) -> None:
-    first, steps = train(faces, faces, TINY, tmp_path), list[TrainingProgress]()
-    again = train(faces, faces, TINY, tmp_path, steps.append)
+def test_finished_training_is_not_repeated(tmp_path: Path, faces: FerPlus, tiny: Run) -> None:
+    folder, steps = tiny.copy(tmp_path / "copy"), list[TrainingProgress]()
+    again = train(faces, faces, TINY, folder, steps.append)
     assert steps == []
-    assert again.summary() == first.summary()
-    train(faces, faces, TINY, tmp_path, steps.append, fresh=True)
+    assert again.summary() == tiny.report.summary()
+    train(faces, faces, TINY, folder, steps.append, fresh=True)
     assert len(steps) == 5
 
 
-def test_folder_with_another_training_is_left_alone(tmp_path: Path, faces: FerPlus) -> None:
-    train(faces, faces, TINY, tmp_path)
-    before = weights(tmp_path)
+def test_folder_with_another_training_is_left_alone(
+    tmp_path: Path, faces: FerPlus, tiny: Run
+) -> None:
+    folder = tiny.copy(tmp_path / "copy")
     other = replace(TINY, learning_rate=0.2, augmentation=replace(TINY.augmentation, flip=0.0))
     with pytest.raises(AnotherTraining) as caught:
-        train(faces, faces, other, tmp_path)
+        train(faces, faces, other, folder)
     assert "learning_rate was 0.05, now 0.2; flip was 0.5, now 0.0" in str(caught.value)
-    with pytest.raises(AnotherTraining, match="training_images was 24, now 20"):
-        train(faces.subset(20), faces, TINY, tmp_path)
+    with pytest.raises(AnotherTraining, match="training_images was 6, now 5"):
+        train(faces.subset(5), faces, TINY, folder)
     with pytest.raises(AnotherTraining, match="start was"):
-        train(faces, faces, TINY, tmp_path, start=ESR(1))
-    torch.testing.assert_close(weights(tmp_path), before, rtol=0, atol=0)
+        train(faces, faces, TINY, folder, start=ESR(1))
+    torch.testing.assert_close(weights(folder), weights(tiny.folder), rtol=0, atol=0)
 
 
-def test_training_from_before_an_option_goes_on(tmp_path: Path, faces: FerPlus) -> None:
-    report = train(faces, faces, TINY, tmp_path)
-    saved = torch.load(tmp_path / "state.pt", weights_only=True)
-    del saved["identity"]["recipe"]["gamma"], saved["identity"]["recipe"]["augmentation"]["mixup"]
-    torch.save(saved, tmp_path / "state.pt")
-    steps = list[TrainingProgress]()
-    assert train(faces, faces, TINY, tmp_path, steps.append).summary() == report.summary()
+def edit_state(folder: Path, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Change the content of ``state.pt``."""
+    saved = torch.load(folder / "state.pt", weights_only=True)
+    edit(saved)
+    torch.save(saved, folder / "state.pt")
+
+
+def test_training_from_before_an_option_resumes(tmp_path: Path, faces: FerPlus, tiny: Run) -> None:
+    def remove(saved: dict[str, Any]) -> None:
+        del saved["identity"]["recipe"]["gamma"]
+        del saved["identity"]["recipe"]["augmentation"]["mixup"]
+
+    folder, steps = tiny.copy(tmp_path / "copy"), list[TrainingProgress]()
+    edit_state(folder, remove)
+    resumed = train(faces, faces, TINY, folder, steps.append)
+    assert resumed.summary() == tiny.report.summary()
     assert steps == []
     mixed = replace(TINY, augmentation=replace(TINY.augmentation, mixup=0.2))
     with pytest.raises(AnotherTraining, match=r"mixup was 0\.0, now 0\.2"):
-        train(faces, faces, mixed, tmp_path)
+        train(faces, faces, mixed, folder)
 
 
-def test_state_that_is_damaged_is_named(tmp_path: Path, faces: FerPlus) -> None:
-    train(faces, faces, TINY, tmp_path)
-    state = tmp_path / "state.pt"
+def test_auto_precision_is_resolved_in_the_record(tiny: Run) -> None:
+    precision = resolve_precision("auto", torch.device("cpu"))
+    assert checkpoint.load(tiny.folder)[1].record["recipe"]["precision"] == precision
+    saved = torch.load(tiny.folder / "state.pt", weights_only=True)
+    assert saved["identity"]["recipe"]["precision"] == precision
+
+
+def test_training_resumes_in_the_precision_it_began_with(tmp_path: Path, faces: FerPlus) -> None:
+    """As after a move to a machine where ``auto`` has another meaning."""
+    whole, moved, few = tmp_path / "whole", tmp_path / "moved", faces.subset(2)
+    config = replace(TINY, stages=(ResizeStage(54, 2),), precision="fp32")
+
+    def copy(step: TrainingProgress) -> None:
+        if step.step == 2 and not moved.exists():
+            shutil.copytree(whole, moved)
+
+    def to_bf16(saved: dict[str, Any]) -> None:
+        saved["identity"]["recipe"]["precision"] = "bf16"
+
+    train(few, few, config, whole, copy)
+    edit_state(moved, to_bf16)
+    with pytest.raises(AnotherTraining, match="precision was bf16, now fp32"):
+        train(few, few, config, moved)
+    train(few, few, replace(config, precision="auto"), moved)
+    saved = torch.load(moved / "state.pt", weights_only=True)
+    assert saved["identity"]["recipe"]["precision"] == "bf16"
+    first, second = zip(rows(whole), rows(moved))
+    assert first[0] == first[1]
+    assert second[0]["loss"] != second[1]["loss"]
+    assert float(second[1]["loss"]) == pytest.approx(float(second[0]["loss"]), rel=0.1)
+
+
+def test_damaged_state_is_named(tmp_path: Path, faces: FerPlus, tiny: Run) -> None:
+    folder = tiny.copy(tmp_path / "copy")
+    state = folder / "state.pt"
     for content in (state.read_bytes()[:5000], b"", b"hello"):
         state.write_bytes(content)
         with pytest.raises(TrainingError, match=r"state\.pt: not the state of a training"):
-            train(faces, faces, TINY, tmp_path)
+            train(faces, faces, TINY, folder)
+
+
+def test_state_of_another_format_is_refused(tmp_path: Path, faces: FerPlus, tiny: Run) -> None:
+    folder = tiny.copy(tmp_path / "copy")
+    edit_state(folder, lambda saved: saved.update(format=1))
+    with pytest.raises(TrainingError, match="its format is 1, but must be 2"):
+        train(faces, faces, TINY, folder)
+
+
+def test_start_must_be_the_configured_network(tmp_path: Path, faces: FerPlus) -> None:
+    for start in (ESR(2), ESR(1, diversified=True)):
+        with pytest.raises(OptionError, match=r"start is an ESR.*, but the config trains an ESR-1"):
+            train(faces, faces, TINY, tmp_path / "out", start=start)
+    assert not (tmp_path / "out").exists()
 
 
 def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
@@ -303,5 +385,5 @@ def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus
 
 def test_set_smaller_than_a_batch_is_one_batch(tmp_path: Path, faces: FerPlus) -> None:
     steps = list[TrainingProgress]()
-    train(faces.subset(5), faces, TINY, tmp_path, steps.append)
+    train(faces.subset(5), faces, replace(TINY, batch_size=8), tmp_path, steps.append)
     assert {(p.step, p.steps) for p in steps} == {(1, 1)}

@@ -1,0 +1,69 @@
+"""The device of a training, and its precision."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from esr_core.errors import OptionError
+from esr_core.training.config import AUTO
+
+
+def select_device(name: str) -> torch.device:
+    """Return the device of this process; each process of a machine takes its own GPU.
+
+    Raises:
+        OptionError: this machine has no such device.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise OptionError(f"device must be cpu, cuda or such as cuda:1, but got {name!r}")
+    if name == "cpu":
+        return torch.device(name)
+    if not torch.cuda.is_available():
+        raise OptionError(
+            f"device must be cpu here, but got {name!r}: no CUDA device is available "
+            f"(torch {torch.__version__})"
+        )
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device, count = torch.device(name), torch.cuda.device_count()
+    if device.index >= count:
+        raise OptionError(f"device must be below cuda:{count} here, but got {name!r}")
+    torch.cuda.set_device(device)
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device for the record of a training."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads"
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """Return ``bf16`` or ``fp32``; ``auto`` is bf16 where the device has instructions for it.
+
+    PyTorch emulates it elsewhere: a training on such a CPU takes ten times as long as in fp32.
+    """
+    if precision != AUTO:
+        return precision
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    else:
+        has_bf16 = cpu_has_bf16()
+    return "bf16" if has_bf16 else "fp32"
+
+
+def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether an x86 CPU computes in bf16; False on other systems than Linux.
+
+    The names are those of the kernel, which every version of PyTorch leaves alone.
+    """
+    try:
+        flags = cpuinfo.read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
