@@ -1,4 +1,4 @@
-"""The table of faces that commands print."""
+"""The tables of faces that commands print."""
 
 from __future__ import annotations
 
@@ -26,11 +26,17 @@ def face_table(
     title: str, faces: Iterable[FaceRecord], columns: Sequence[str], min_width: int = 0
 ) -> Table:
     """Return a table with one row per face, and some of the columns of ``_CELLS``."""
-    table = Table(title=title, title_justify="left")
+    rows = ([_CELLS[name](face) for name in columns] for face in faces)
+    return table(title, columns, rows, "emotion", min_width)
+
+
+def table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], text: str, min_width: int = 0
+) -> Table:
+    """Return a table of numbers; the column ``text`` is left-justified."""
+    made = Table(title=title, title_justify="left")
     for name in columns:
-        table.add_column(
-            name, justify="left" if name == "emotion" else "right", min_width=min_width
-        )
-    for face in faces:
-        table.add_row(*(_CELLS[name](face) for name in columns))
-    return table
+        made.add_column(name, justify="left" if name == text else "right", min_width=min_width)
+    for row in rows:
+        made.add_row(*row)
+    return made

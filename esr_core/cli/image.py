@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.markup import escape
-from rich.table import Table
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
-from esr_core.cli.face_table import face_table
+from esr_core.cli.face_table import face_table, table
 from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
@@ -249,19 +248,12 @@ def _print(picture: _Picture, as_json: bool) -> None:
     console.print(face_table(title, picture.record.faces, _COLUMNS) if picture.faces else title)
     for i, extra in enumerate(picture.extras, start=1):
         if "branches" in extra:
-            console.print(_votes(f"face {i}, votes of the branches", extra["branches"]))
+            branches = enumerate(extra["branches"], start=1)
+            rows = [(str(n), vote["label"], f"{vote['confidence']:.1%}") for n, vote in branches]
+            title = f"face {i}, votes of the branches"
+            console.print(table(title, ("branch", "vote", "probability"), rows, "vote"))
         if "saliency" in extra:
             print(extra["saliency"])
-
-
-def _votes(title: str, branches: Iterable[Dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("branch", justify="right")
-    table.add_column("vote")
-    table.add_column("probability", justify="right")
-    for number, vote in enumerate(branches, start=1):
-        table.add_row(str(number), vote["label"], f"{vote['confidence']:.1%}")
-    return table
 
 
 def _write(path: Path, rgb: NDArray[np.uint8]) -> None:

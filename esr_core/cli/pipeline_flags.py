@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Union
 
 from esr_core import options as declared
-from esr_core.errors import OptionError
 from esr_core.inference.onnx_model import default_model
 from esr_core.options import Option
 from esr_core.pipeline import PipelineOptions
@@ -34,7 +33,7 @@ def add(
         choices_only = not option.word_or_number and option.choices
         group.add_argument(
             "--" + option.name.replace("_", "-"),
-            type=_word_or_number(option) if option.word_or_number else type(option.default),
+            type=_word_or_number if option.word_or_number else type(option.default),
             default=argparse.SUPPRESS,  # so that given() returns the given ones only
             choices=choices_only or None,
             metavar=None if choices_only else _metavar(option),
@@ -82,15 +81,5 @@ def _is_file(option: Option) -> bool:
     return isinstance(option.default, str) and not option.choices
 
 
-def _word_or_number(option: Option) -> Callable[[str], Any]:
-    """Return a parser of a flag's text: one of the choices, or a number within the bounds."""
-
-    def parse(text: str) -> Any:
-        value = text if text in option.choices or not text.isdecimal() else int(text)
-        try:
-            option.check(value)
-        except OptionError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-        return value
-
-    return parse
+def _word_or_number(text: str) -> Union[str, int]:
+    return int(text) if text.isdecimal() else text

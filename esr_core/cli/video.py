@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional
 
 from rich.markup import escape
-from rich.table import Table
 
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.face_table import table
 from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.errors import OptionError, VideoError
 from esr_core.media.records import FrameRecord
@@ -172,13 +172,12 @@ class _VideoSummary:
     def show(self, path: Path) -> None:
         faces = count_of(len(self._labels), "face")
         title = f"{escape(str(path))}: {count_of(self.frames, 'frame')}, {faces}"
-        table = Table(title=title, title_justify="left")
-        for column in ("face", "from, s", "to, s", "frames"):
-            table.add_column(column, justify="right")
-        table.add_column("emotions, share of frames")
+        rows = []
         for face_id, labels in self._labels.items():
             total = sum(labels.values())
             shares = (f"{label} {count / total:.0%}" for label, count in labels.most_common())
             times = (f"{time_s:.2f}" for time_s in self._times_s[face_id])
-            table.add_row(str(face_id), *times, str(total), ", ".join(shares))
-        StdoutConsole().print(table if self._labels else title, highlight=False)
+            rows.append([str(face_id), *times, str(total), ", ".join(shares)])
+        columns = ("face", "from, s", "to, s", "frames", "emotions, share of frames")
+        made = table(title, columns, rows, columns[-1])
+        StdoutConsole().print(made if rows else title, highlight=False)
