@@ -1,10 +1,10 @@
-"""Facial emotions by Ensembles with Shared Representations, without ROS.
+"""Facial emotion recognition by Ensembles with Shared Representations, without ROS.
 
 >>> from esr_core import EmotionPipeline
 >>> faces = EmotionPipeline().step(rgb, stamp_s=0.0)   # rgb: (h, w, 3) uint8
 >>> faces[0].label, faces[0].valence
 
-To train, measure and export there is ``FacialEmotionLearner``, which needs PyTorch.
+``FacialEmotionLearner`` trains, evaluates and exports networks; it needs PyTorch.
 """
 
 from __future__ import annotations
@@ -34,33 +34,15 @@ from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 if TYPE_CHECKING:
     from esr_core.learner import FacialEmotionLearner as FacialEmotionLearner
 
-# Without the learner: `import *` should do on a robot that has no PyTorch.
-__all__ = [
-    "LABELS",
-    "AnotherTraining",
-    "DataError",
-    "DetectorError",
-    "DownloadError",
-    "EmotionPipeline",
-    "EsrError",
-    "FaceEmotion",
-    "Image",
-    "ImageError",
-    "Model",
-    "ModelError",
-    "OptionError",
-    "PipelineOptions",
-    "Prediction",
-    "Stream",
-    "TrainingError",
-    "VideoError",
-    "View",
-    "load_model",
-]
+# Without the learner, so that `import *` works without PyTorch.
+__all__ = ["LABELS", "EmotionPipeline", "FaceEmotion", "Image", "PipelineOptions", "Stream", "View"]
+__all__ += ["Model", "Prediction", "load_model"]
+__all__ += ["AnotherTraining", "DataError", "DetectorError", "DownloadError", "EsrError"]
+__all__ += ["ImageError", "ModelError", "OptionError", "TrainingError", "VideoError"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the learner when somebody asks for it: the node runs without PyTorch."""
+    """Import the learner on first access: the node runs without PyTorch."""
     if name == "FacialEmotionLearner":
         try:
             from esr_core.learner import FacialEmotionLearner

@@ -1,4 +1,4 @@
-"""Files that are there whole, or as they were before."""
+"""Atomic writes: a file is complete, or remains as it was."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ _STANDARD = ("stdin", "stdout", "stderr")
 
 @contextmanager
 def replacing(path: Path, ending: str = ".part") -> Iterator[Path]:
-    """Yield a new, hidden file beside ``path`` to write to; it takes that place if all goes well.
+    """Yield a hidden temporary file beside ``path`` that replaces it if no error occurs.
 
-    After an error, such as a full disk, it is removed and ``path`` is as it was. What is no file,
-    such as /dev/stdout or a pipe, is written to as it is.
+    After an error, such as a full disk, the temporary file is removed and ``path`` is unchanged.
+    Devices and pipes, such as /dev/stdout, are yielded themselves.
 
-    ending: of the file beside, for those who go by that.
+    ending: of the temporary file's name, for writers that choose a format by it.
 
     Raises:
-        OSError: it cannot be written; names the file.
+        OSError: the file cannot be written; has its name.
     """
     if descriptor(path) is not None or (path.exists() and not path.is_file() and not path.is_dir()):
-        with _naming(path, path):
+        with _errors_name(path, path):
             yield path
         return
-    place = Path(os.path.realpath(path)) if path.is_symlink() else path  # a link goes on to be one
-    # No more than the start of the name, as names may be no longer than 255 bytes.
-    partial = place.with_name(f".{place.name[:40]}.{secrets.token_hex(8)}{ending}")
-    with _naming(path, partial):
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path  # keep a symbolic link
+    # Only the start of the name: file names are limited to 255 bytes.
+    partial = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}{ending}")
+    with _errors_name(path, partial):
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        partial.touch(exist_ok=False)  # a file of somebody else stays
+        partial.touch(exist_ok=False)  # never another program's file
         try:
             yield partial
-            if place.exists():
-                os.chmod(partial, place.stat().st_mode)  # who may read it stays as it was
-            os.replace(partial, place)
+            if target.exists():
+                os.chmod(partial, target.stat().st_mode)  # keep the permissions
+            os.replace(partial, target)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
 
 def descriptor(path: Path) -> Optional[int]:
-    """Return the number of what this process has open, if a path such as /dev/stdout names that."""
+    """Return the file descriptor that a path such as /dev/stdout names, or None."""
     folder, _, name = str(path).rpartition("/")
     if folder == "/dev" and name in _STANDARD:
         return _STANDARD.index(name)
@@ -54,12 +54,12 @@ def descriptor(path: Path) -> Optional[int]:
 
 
 @contextmanager
-def _naming(path: Path, written: Path) -> Iterator[None]:
-    """Let errors of what is written name the file that it is for."""
+def _errors_name(path: Path, written: Path) -> Iterator[None]:
+    """Make errors of writing ``written`` name ``path``."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # Errors of write() do not know the file, and torch hides them behind one of its own.
+        # An error of write() has no file name, and torch wraps it in a RuntimeError.
         cause = error.__context__ if isinstance(error, RuntimeError) else error
         if isinstance(cause, OSError) and cause.filename in (None, str(written)):
             raise OSError(cause.errno, cause.strerror, str(path)) from error

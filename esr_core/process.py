@@ -1,4 +1,4 @@
-"""Processes that end when the one that started them does."""
+"""Child processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import signal
 
 
 def end_with_parent() -> None:
-    """Let Linux tell this process to stop when its parent is gone, however it went."""
+    """Make Linux send SIGTERM to this process when its parent ends, for any reason."""
     libc = ctypes.CDLL(None)
     libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of linux/prctl.h

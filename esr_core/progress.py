@@ -1,8 +1,12 @@
-"""What people see while long work goes on: a bar with rate and time left, on stderr."""
+"""Progress bars with rate and remaining time, on stderr."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import Callable, Iterator, Optional
+
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,14 +20,14 @@ from rich.text import Text
 
 
 class RateColumn(ProgressColumn):
-    """How many a second, lately."""
+    """The recent number of units per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__(table_column=Column(no_wrap=True))
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        """Return the rate, or nothing before it is known."""
+        """Return the rate, or an empty text before the first measurement."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} {self._unit}/s" if speed else "")
 
@@ -33,14 +37,24 @@ def bar(unit: str, shown: bool = True) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=None),  # what the other columns leave, so that a line does for all
+        BarColumn(bar_width=None),  # the width that the other columns leave: one line in total
         TextColumn("{task.percentage:.0f}%"),
         RateColumn(unit),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("left"),
         console=console,
         expand=True,
-        transient=True,  # what came of the work is said in words
-        disable=not (shown and console.is_terminal),  # a log file wants no bars
-        redirect_stdout=False,  # or what is printed for a pipe would come out on stderr
+        transient=True,  # the command prints its result itself
+        disable=not (shown and console.is_terminal),  # no bars in log files
+        redirect_stdout=False,  # stdout may be a pipe, which rich would redirect to stderr
     )
+
+
+@contextmanager
+def counter(
+    unit: str, description: str, total: Optional[float] = None, shown: bool = True
+) -> Iterator[Callable[..., None]]:
+    """Show a bar; yield a function that sets its ``completed``, and optionally its ``total``."""
+    with bar(unit, shown) as progress:
+        task = progress.add_task(escape(description), total=total)
+        yield lambda completed, total=total: progress.update(task, completed=completed, total=total)

@@ -1,9 +1,10 @@
-"""The command line ``esr``; one module a command, or a few that belong together."""
+"""The command line ``esr``: one module per command, or per group of related commands."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import select
 import signal
 import sys
 from typing import Optional, Sequence
@@ -22,56 +23,53 @@ from esr_core.cli import (
 )
 from esr_core.errors import INSTALL_TRAINING, EsrError
 
+_COMMANDS = (image, video, camera, annotate, report, evaluate, bench, train, export, download)
+
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command; returns 0, or 2 after one line on stderr that says what was wrong."""
+    """Run one command; return 0, or 2 after one line on stderr that names the fault."""
     parsed = parser().parse_args(arguments)
+
+    def fail(message: object) -> int:
+        print(f"esr {parsed.command}: {message}", file=sys.stderr)
+        return 2
+
     try:
         parsed.run(parsed)
+        print(end="", flush=True)  # an error of stdout is reported here, not at the exit
         return 0
     except EsrError as error:
-        print(f"esr {parsed.command}: {error}", file=sys.stderr)
-        return 2
+        return fail(error)
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise
-        print(
-            f"esr {parsed.command}: {error.name} is not installed; {INSTALL_TRAINING}",
-            file=sys.stderr,
-        )
-        return 2
-    except BrokenPipeError:  # who reads has enough, as `head` has after some lines
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit would complain
-        return 128 + signal.SIGPIPE
-    except OSError as error:  # a folder that is a file, a full disk, no permission
-        print(
-            f"esr {parsed.command}: {error.filename or 'output'}: {error.strerror or error}",
-            file=sys.stderr,
-        )
-        return 2
+        return fail(f"{error.name} is not installed; {INSTALL_TRAINING}")
+    except OSError as error:  # a folder that is a file, a full disk, no permission, a closed pipe
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+            # The interpreter flushes stdout at its exit, and would report the error again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 128 + signal.SIGPIPE
+        return fail(f"{error.filename or 'output'}: {error.strerror or error}")
     except KeyboardInterrupt as stop:
-        said = f"; {stop}" if str(stop) else ""
-        print(f"esr {parsed.command}: stopped{said}", file=sys.stderr)
+        fail(f"stopped; {stop}" if str(stop) else "stopped")
         return 130
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; each leaves the function to call in ``run``."""
+    """Return the parser of all commands; each stores its function in ``run``."""
     overall = argparse.ArgumentParser(
-        prog="esr", description="Emotions of faces, by Ensembles with Shared Representations."
+        prog="esr",
+        description="Facial emotion recognition by Ensembles with Shared Representations. "
+        "'esr COMMAND --help' has the flags and examples of a command.",
     )
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (
-        image,
-        video,
-        camera,
-        annotate,
-        report,
-        evaluate,
-        bench,
-        train,
-        export,
-        download,
-    ):
+    for module in _COMMANDS:
         module.add(commands)
     return overall
+
+
+def _stdout_is_closed() -> bool:
+    """Return whether the reader of stdout has closed it, as ``| head`` does."""
+    poll = select.poll()
+    poll.register(1, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -4,5 +4,5 @@ import sys
 
 from esr_core.cli import main
 
-if __name__ == "__main__":  # worker processes of a command import this, too
+if __name__ == "__main__":  # worker processes of a command import this module
     sys.exit(main())

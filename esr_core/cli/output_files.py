@@ -1,4 +1,4 @@
-"""Where the answers of a command go: lines of JSON, a CSV file, files beside each other."""
+"""The outputs of a command: JSON lines, a CSV file, and files that must not be lost."""
 
 from __future__ import annotations
 
@@ -7,86 +7,136 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Sequence
 
 from esr_core.atomic_write import descriptor, replacing
-from esr_core.errors import OptionError
+from esr_core.cli import pipeline_flags
+from esr_core.errors import EsrError, ImageError, OptionError, VideoError
 from esr_core.media.records import CsvWriter, FrameRecord
+
+#: Writes one frame to the CSV file, if there is one.
+WriteFrame = Callable[[FrameRecord], None]
 
 
 class Output(NamedTuple):
-    """A file that is to be written, and the flag that asks for it."""
+    """An output file and the flag that requests it."""
 
     flag: str
     path: Path
 
 
-def line(kind: str, frame: FrameRecord) -> str:
-    """Return a frame as a line of JSON; ``kind`` names what it is from, such as ``video``."""
-    faces = [{"face_id": each.face_id, **each.as_json()} for each in frame.sightings]
-    stamp_s = round(frame.stamp_s, 6)
-    return json.dumps(
-        {kind: frame.source, "frame": frame.number, "stamp_s": stamp_s, "faces": faces}
+def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
+    """Add --json, --csv and --overwrite; ``item`` is the noun of one image of the input."""
+    parser.add_argument(
+        "--json", action="store_true", help=f"print one JSON object per {item}, one per line"
     )
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help=f"write a CSV file, one row per face and {item}"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
 
 
-def name(path: Path, arguments: argparse.Namespace) -> None:
-    """Say that a file was written: to people, not between lines of JSON."""
+def print_path(path: Path, arguments: argparse.Namespace) -> None:
+    """Print the path of a written file, unless JSON is printed."""
     if not arguments.json:
         print(path)
 
 
+def print_json(kind: str, frame: FrameRecord) -> None:
+    """Print a frame as a JSON line; ``kind`` is the key of its source, such as ``video``."""
+    faces = [face.as_json() for face in frame.faces]
+    source = {kind: frame.source, "frame": frame.number, "stamp_s": round(frame.stamp_s, 6)}
+    print(json.dumps({**source, "faces": faces}), flush=True)
+
+
 @contextmanager
-def csv_file(path: Optional[Path]) -> Iterator[Callable[[FrameRecord], None]]:
-    """Yield what takes frames for a CSV file, which is there when all went well; None: no file."""
+def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
+    """Yield a function that writes a frame to --csv; the file appears when all went well."""
+    path = arguments.csv
     if path is None:
         yield lambda frame: None
         return
     number = descriptor(path)
-    if number is not None:  # opened anew by its path, a file would be cut
+    if number is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
+            yield CsvWriter(stream).write
+    else:  # opening a redirected stdout again by its path would truncate it
         with open(os.dup(number), "w", newline="", encoding="utf-8") as stream:
             yield CsvWriter(stream).write
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
-        yield CsvWriter(stream).write
+    print_path(path, arguments)
+
+
+def process_all(
+    tasks: Sequence[Callable[[WriteFrame], None]],
+    arguments: argparse.Namespace,
+    failed: Iterable[str] = (),
+) -> None:
+    """Run the task of each input, and write the CSV file.
+
+    failed: errors of further inputs.
+
+    Raises:
+        EsrError: inputs could not be read; the others have been processed.
+    """
+    errors = [*failed]
+    unread = 0
+    with csv_file(arguments) as write:
+        for task in tasks:
+            try:
+                task(write)
+            except (ImageError, VideoError) as error:
+                errors.append(str(error))
+                unread += 1
+        if unread == len(tasks):
+            raise EsrError("; ".join(errors))  # in the with block: no empty file remains
+    if errors:
+        raise EsrError("; ".join(errors))
+
+
+def check_frames(
+    arguments: argparse.Namespace, inputs: Iterable[Path], outputs: Iterable[Output] = ()
+) -> None:
+    """Check --csv and further outputs of a command that runs the pipeline; see :func:`check`."""
+    csv = [Output("--csv", arguments.csv)] if arguments.csv else []
+    check([*csv, *outputs], [*inputs, *pipeline_flags.files(arguments)], arguments.overwrite)
 
 
 def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) -> None:
-    """Refuse, before any work is done, to write over what is not to be lost.
+    """Check, before any work is done, that no file would be lost.
 
     inputs: all files that the command reads.
 
     Raises:
-        OptionError: an output is one of these, or is in the way of another output, or is there
-            already and nobody said ``overwrite``.
+        OptionError: an output is an input, conflicts with another output, or exists and
+            ``overwrite`` is not set.
     """
     read = {_identity(path) for path in inputs}
     parents = {Path(os.path.realpath(path.parent)) for _, path in outputs}
     folders = {_identity(each) for parent in parents for each in (parent, *parent.parents)}
-    taken: Dict[Any, str] = {}
+    flags: Dict[Any, str] = {}
     for flag, path in outputs:
         identity = _identity(path)
+        other = flags.get(identity)
         if identity in read:
             raise OptionError(f"{flag} would overwrite {path}, which is read; name another")
         if identity in folders:
             raise OptionError(f"{flag}: {path} would be a file and a folder; name another")
         if path.is_dir():
             raise OptionError(f"{flag}: {path} is a folder; name another")
-        other = taken.get(identity)
         if other == flag:
             raise OptionError(f"{flag} would write {path} twice; give one file of that name")
         if other:
             raise OptionError(f"{other} and {flag} would both write {path}; name another")
         if path.is_file() and not overwrite and descriptor(path) is None:
-            raise OptionError(f"{flag}: {path} is there already; add --overwrite, or name another")
-        taken[identity] = flag
+            raise OptionError(f"{flag}: {path} already exists; add --overwrite, or name another")
+        flags[identity] = flag
 
 
 def _identity(path: Path) -> Any:
-    """Return what all names of a file have in common, also of one that is not there yet."""
+    """Return a value that all names of a file share, also of a file that does not exist yet."""
     try:
-        there = path.stat()
+        status = path.stat()
     except OSError:
         return os.path.realpath(path)
-    return there.st_dev, there.st_ino
+    return status.st_dev, status.st_ino

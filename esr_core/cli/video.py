@@ -1,4 +1,4 @@
-"""``esr video``: faces in videos, from frame to frame."""
+"""``esr video``: faces in videos, tracked from frame to frame."""
 
 from __future__ import annotations
 
@@ -6,199 +6,178 @@ import argparse
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional
 
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import command
-from esr_core.cli.output_files import Output
+from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.face_table import table
+from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.errors import OptionError, VideoError
-from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.media.video import VideoFrame, VideoReader, recording
+from esr_core.media.records import FrameRecord
+from esr_core.media.video import VideoFrame, VideoReader, open_writer
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import EmotionPipeline
-from esr_core.progress import bar
+from esr_core.progress import counter
 
 
 def add(commands: Any) -> None:
-    """Declare the command."""
+    """Add the command."""
     video = command(
         commands,
         "video",
-        "Find faces in videos, follow them, and say what they show.",
-        "esr video talk.mp4\n"
-        "  esr video talk.mp4 --csv talk.csv\n"
+        "Detect and track the faces in videos, and print their emotions.",
+        "esr video talk.mp4                           # a table of the faces\n"
+        "  esr video talk.mp4 --csv talk.csv            # then: esr report talk.csv\n"
         "  esr video talks/*.mp4 --json --every 5\n"
         "  esr video talk.mp4 --save annotated.mp4 --from 60 --to 90",
         run,
     )
-    video.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    video.add_argument("--json", action="store_true", help="one JSON object per frame and line")
-    video.add_argument("--csv", type=Path, metavar="FILE", help="one row per face and frame")
+    video.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
+    output_files.add_flags(video, "frame")
     video.add_argument(
         "--save",
         type=Path,
         metavar="FOLDER|FILE.mp4",
-        help="write annotated videos there, of the same size and rate, without sound",
+        help="write annotated videos of the same size and rate, without sound",
     )
-    video.add_argument("--overwrite", action="store_true", help="write over files that are there")
     video.add_argument(
         "--every",
-        type=_whole_number,
+        type=int,
         default=1,
         metavar="N",
-        help="answer every N-th frame; in an annotated video an answer stays until the next",
+        help="process every N-th frame; annotated videos show its faces until the next "
+        "(default: %(default)s)",
     )
     video.add_argument(
-        "--from", dest="start_s", type=float, default=0.0, metavar="S", help="begin there, seconds"
+        "--from", dest="start_s", type=float, default=0.0, metavar="S", help="start, in seconds"
     )
     video.add_argument(
-        "--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="end before that"
+        "--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="end, in seconds"
     )
     pipeline_flags.add(video)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Answer the videos one after the other; of those that cannot be read the error tells then."""
+    """Process all readable videos, then raise the errors of the others."""
     if not 0 <= arguments.start_s < arguments.end_s:
         raise OptionError(
             f"--from must be 0 or more and less than --to, but got {arguments.start_s:g} and "
             f"{arguments.end_s:g}"
         )
-    saved = _saved(arguments)
+    if arguments.every < 1:
+        raise OptionError(f"--every must be 1 or more, but got {arguments.every}")
+    targets = _targets(arguments)
+    outputs = [Output("--save", target) for target in targets if target]
+    output_files.check_frames(arguments, arguments.files, outputs)
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
-    failed: List[str] = []
-    with output_files.csv_file(arguments.csv) as write:
-        for path, target in zip(arguments.files, saved):
-            try:
-                _answer(pipeline, path, target, arguments, write)
-            except VideoError as error:
-                failed.append(str(error))
-        if len(failed) == len(arguments.files):
-            raise VideoError("; ".join(failed))  # within, so that no empty file is left
-    if arguments.csv:
-        output_files.name(arguments.csv, arguments)
-    if failed:
-        raise VideoError("; ".join(failed))
+    files = zip(arguments.files, targets)
+    tasks = [partial(_process, pipeline, arguments, path, target) for path, target in files]
+    output_files.process_all(tasks, arguments)
 
 
-def _whole_number(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, but got {text!r}")
-    return int(text)
-
-
-def _saved(arguments: argparse.Namespace) -> List[Optional[Path]]:
-    """Return where each video is saved; refuse to write over what is not to be lost."""
+def _targets(arguments: argparse.Namespace) -> List[Optional[Path]]:
+    """Return the path of each annotated video, if they are requested."""
     files, save = arguments.files, arguments.save
-    saved: List[Path] = []
-    if save and save.suffix.lower() != ".mp4":
-        saved = [save / f"{path.stem}.mp4" for path in files]
-    elif save and len(files) > 1:
+    if not save:
+        return [None] * len(files)
+    if save.suffix.lower() != ".mp4":
+        return [save / f"{path.stem}.mp4" for path in files]
+    if len(files) > 1:
         raise OptionError(f"--save {save} takes one video; name a folder for {len(files)}")
-    elif save:
-        saved = [save]
-    outputs = [Output("--csv", arguments.csv)] if arguments.csv else []
-    outputs += [Output("--save", target) for target in saved]
-    output_files.check(outputs, [*files, *pipeline_flags.files(arguments)], arguments.overwrite)
-    return [*saved] or [None] * len(files)
+    return [save]
 
 
-def _answer(
+def _process(
     pipeline: EmotionPipeline,
+    arguments: argparse.Namespace,
     path: Path,
     target: Optional[Path],
-    arguments: argparse.Namespace,
-    write: Callable[[FrameRecord], None],
+    write: WriteFrame,
 ) -> None:
-    """Answer one video, and tell of it in all forms that are asked for.
+    """Process one video, and print or write its results.
 
     Raises:
         VideoError: none of its frames can be read, or the annotated ones cannot be written.
     """
-    film = VideoReader(path)
+    video = VideoReader(path)
     pipeline.reset()
-    summary = _Summary()
+    summary = _VideoSummary()
     faces: List[FaceEmotion] = []
-    with recording(target, film.rate_hz) if target else nullcontext() as recorder:
-        for number, shot in enumerate(_shots(film, arguments)):
-            asked = number % arguments.every == 0
-            if not asked and not recorder:
+    with open_writer(target, video.rate_hz) if target else nullcontext() as writer:
+        for index, frame in enumerate(_frames(video, arguments)):
+            evaluated = index % arguments.every == 0
+            if not evaluated and not writer:
                 continue
-            rgb = film.rgb()
-            if asked:
-                faces = pipeline.step(rgb, shot.stamp_s)
-                sightings = tuple(FaceRecord.of(face) for face in faces)
-                frame = FrameRecord(str(path), shot.number, shot.stamp_s, sightings)
-                write(frame)
-                summary.add(frame)
+            rgb = video.rgb()
+            if evaluated:
+                faces = pipeline.step(rgb, frame.stamp_s)
+                record = FrameRecord.of(path, frame.number, frame.stamp_s, faces)
+                write(record)
+                summary.add(record)
                 if arguments.json:
-                    print(output_files.line("video", frame), flush=True)
-            if recorder:
-                recorder.write(draw_faces(rgb, faces))
+                    output_files.print_json("video", record)
+            if writer:
+                writer.write(draw_faces(rgb, faces))
         if not summary.frames:
-            raise VideoError(f"{path}: no frame {_where(arguments)}can be read")
-    if film.missing():
-        print(f"esr video: {film.missing()}", file=sys.stderr)
+            raise VideoError(f"{path}: no frame {_range(arguments)}can be read")
+    if video.missing():
+        print(f"esr video: {video.missing()}", file=sys.stderr)
     if not arguments.json:
         summary.show(path)
     if target:
-        output_files.name(target, arguments)
+        output_files.print_path(target, arguments)
 
 
-def _shots(film: VideoReader, arguments: argparse.Namespace) -> Iterator[VideoFrame]:
-    """Go through the frames that are asked about, and show on a bar how far that has come."""
-    total = None if film.count is None else min(film.count, arguments.end_s * film.rate_hz)
-    # On a terminal that shows JSON a bar would be in its way.
-    with bar("frames", shown=not (arguments.json and sys.stdout.isatty())) as progress:
-        task = progress.add_task(escape(film.path.name), total=total)
-        for shot in film:
-            if shot.stamp_s >= arguments.end_s:
+def _frames(video: VideoReader, arguments: argparse.Namespace) -> Iterator[VideoFrame]:
+    """Yield the frames from --from to --to, and show the progress."""
+    total = video.count and min(video.count, arguments.end_s * video.rate_hz)
+    # On a terminal the bar would disturb the JSON lines.
+    shown = not (arguments.json and sys.stdout.isatty())
+    with counter("frames", video.path.name, total, shown) as update:
+        for frame in video:
+            if frame.stamp_s >= arguments.end_s:
                 break
-            progress.update(task, completed=shot.number + 1)
-            if shot.stamp_s >= arguments.start_s:
-                yield shot
+            update(frame.number + 1)
+            if frame.stamp_s >= arguments.start_s:
+                yield frame
 
 
-def _where(arguments: argparse.Namespace) -> str:
-    """Return what was asked for, for an error."""
+def _range(arguments: argparse.Namespace) -> str:
+    """Return the requested range of time, for an error."""
     start_s, end_s = arguments.start_s, arguments.end_s
     if end_s < float("inf"):
         return f"from {start_s:g} to {end_s:g} s "
     return f"from {start_s:g} s on " if start_s else ""
 
 
-class _Summary:
-    """What a video showed, face by face."""
+class _VideoSummary:
+    """The labels and times of each face of a video."""
 
     def __init__(self) -> None:
         self.frames = 0
         self._labels: Dict[int, Counter[str]] = {}  # by face_id
-        self._seen_s: Dict[int, Tuple[float, float]] = {}  # first, last
+        self._times_s: Dict[int, List[float]] = {}  # first, last
 
     def add(self, frame: FrameRecord) -> None:
         self.frames += 1
-        for face in frame.sightings:
+        for face in frame.faces:
             self._labels.setdefault(face.face_id, Counter())[face.label] += 1
-            first_s, _ = self._seen_s.get(face.face_id, (frame.stamp_s, 0))
-            self._seen_s[face.face_id] = (first_s, frame.stamp_s)
+            self._times_s.setdefault(face.face_id, [frame.stamp_s, 0.0])[1] = frame.stamp_s
 
     def show(self, path: Path) -> None:
-        count = len(self._labels)
-        faces = "no face found" if not count else f"{count} face{'' if count == 1 else 's'}"
-        title = f"{escape(str(path))}: {self.frames} frames, {faces}"
-        table = Table(title=title, title_justify="left")
-        for column in ("face", "from, s", "to, s", "frames"):
-            table.add_column(column, justify="right")
-        table.add_column("what it showed in them")
+        faces = count_of(len(self._labels), "face")
+        title = f"{escape(str(path))}: {count_of(self.frames, 'frame')}, {faces}"
+        rows = []
         for face_id, labels in self._labels.items():
             total = sum(labels.values())
             shares = (f"{label} {count / total:.0%}" for label, count in labels.most_common())
-            times = (f"{seen_s:.2f}" for seen_s in self._seen_s[face_id])
-            table.add_row(str(face_id), *times, str(total), ", ".join(shares))
-        Console().print(table if count else title, highlight=False)
+            times = (f"{time_s:.2f}" for time_s in self._times_s[face_id])
+            rows.append([str(face_id), *times, str(total), ", ".join(shares)])
+        columns = ("face", "from, s", "to, s", "frames", "emotions, share of frames")
+        made = table(title, columns, rows, columns[-1])
+        StdoutConsole().print(made if rows else title, highlight=False)

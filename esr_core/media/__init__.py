@@ -1,1 +1,1 @@
-"""Images, videos and cameras: reading, writing, drawing, records."""
+"""Images, videos and cameras: readers, writers, drawing and records."""

@@ -1,4 +1,4 @@
-"""An image as the learner takes it, and how arrays of all kinds become the network's input."""
+"""Image files, and the conversion of arrays of all kinds to the network's input."""
 
 from __future__ import annotations
 
@@ -12,65 +12,58 @@ from numpy.typing import NDArray
 from esr_core.errors import ImageError
 from esr_core.perception.preprocessing import InputSpec, whole
 
-#: Endings of files that are taken for pictures in a folder.
+#: Suffixes of the image files of a folder.
 PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-#: Larger values in an image of floats mean that it counts to 255, not to 1.
+#: Larger values in an image of floats mean that its range is 0 to 255, not 0 to 1.
 _LARGEST = 16.0
 
 
 class Image:
-    """A picture; ``data`` is (3, h, w) RGB, uint8 or float."""
+    """An image; ``data`` is (3, h, w) RGB, uint8 or float."""
 
     def __init__(self, data: NDArray[Any]) -> None:
         """data: (3, h, w), (h, w, 3) or (h, w)."""
-        array = np.asarray(data)
-        if array.ndim == 2:
-            array = np.repeat(array[:, :, None], 3, axis=2)
-        if array.ndim != 3 or 3 not in (array.shape[0], array.shape[2]) or array.size == 0:
-            raise ImageError(
-                f"an image must be (3, h, w), (h, w, 3) or (h, w), but is {array.shape}"
-            )
-        self.data: NDArray[Any] = array if array.shape[2] != 3 else np.moveaxis(array, 2, 0)
+        self.data: NDArray[Any] = np.moveaxis(_channels_last(np.asarray(data), "an image"), 2, 0)
 
     @classmethod
     def open(cls, path: str | Path) -> Image:
-        """Read a picture file.
+        """Read an image file.
 
         Raises:
-            ImageError: no such file, or not a picture.
+            ImageError: the file does not exist, or is not an image.
         """
         return cls(read_image(Path(path)))
 
     def rgb(self) -> NDArray[Any]:
-        """(h, w, 3)"""
+        """Return (h, w, 3) RGB."""
         return np.ascontiguousarray(np.moveaxis(self.data, 0, 2))
 
     def opencv(self) -> NDArray[Any]:
-        """(h, w, 3) BGR, as OpenCV wants it."""
+        """Return (h, w, 3) BGR, the order of OpenCV."""
         return np.ascontiguousarray(self.rgb()[:, :, ::-1])
 
 
 def find_pictures(folder: Path) -> List[Path]:
-    """Return the pictures in a folder, by name; those in folders within are not looked for.
+    """Return the image files of a folder, sorted by name; subfolders are not searched.
 
     Raises:
         ImageError: there are none.
     """
-    found = sorted(
+    paths = sorted(
         path
         for path in folder.iterdir()
         if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
     )
-    if not found:
+    if not paths:
         raise ImageError(f"{folder}: no pictures in this folder ({', '.join(PICTURES)})")
-    return found
+    return paths
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as RGB, (h, w, 3) uint8.
+    """Read an image file as RGB, (h, w, 3) uint8.
 
     Raises:
-        ImageError: no such file, or not a picture.
+        ImageError: the file does not exist, or is not an image.
     """
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -85,36 +78,37 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
-    """Turn one image or several into (n, 3, size, size) float32.
+    """Convert one image or several to (n, 3, size, size) float32.
 
     images: an :class:`Image`, an array or tensor of one image or of a batch, or a sequence of
-    single ones. uint8 images, (h, w), (h, w, 3) or (3, h, w) of any size, are brought to the
-    network's colour and size. Float images must be (3, size, size), as the network sees them:
-    in [0, 1], or normalised as in its training.
+    single ones. uint8 images, (h, w), (h, w, 3) or (3, h, w) of any size, are converted to the
+    network's colour and size. Float images must be (3, size, size), the network's input: in
+    [0, 1], or normalised as in its training.
 
     Raises:
-        ImageError: another shape or type, values that are not finite, or floats that count to 255.
+        ImageError: another shape or type, values that are not finite, or floats in 0 to 255.
     """
     if isinstance(images, (list, tuple)):
-        singles = [_array(image) for image in images]
+        arrays = [_array(image) for image in images]
     else:
         array = _array(images)
-        singles = list(array) if array.ndim == 4 else [array]
-    batch = np.empty((len(singles), 3, spec.size_px, spec.size_px), np.float32)
-    for i, single in enumerate(singles):
-        where = f"image {i + 1} of {len(singles)}"
-        if single.dtype == np.uint8:
-            batch[i] = whole(_framed(single, where), spec)[0]
+        arrays = list(array) if array.ndim == 4 else [array]
+    batch = np.empty((len(arrays), 3, spec.size_px, spec.size_px), np.float32)
+    for i, array in enumerate(arrays):
+        name = f"image {i + 1} of {len(arrays)}"
+        if array.dtype == np.uint8:
+            batch[i] = whole([np.ascontiguousarray(_channels_last(array, name))], spec)[0]
         else:
-            batch[i] = _floats(single, spec.size_px, where)
+            _check_floats(array, spec.size_px, name)
+            batch[i] = array
     return batch
 
 
 def _array(image: Any) -> NDArray[Any]:
-    if hasattr(image, "detach"):  # a tensor; asking torch would make the node need it
+    if hasattr(image, "detach"):  # a tensor; the node works without an import of torch
         image = image.detach().cpu()
         image = (image.float() if image.is_floating_point() else image).numpy()
-    elif isinstance(getattr(image, "data", None), np.ndarray):  # an Image, ours or OpenDR's
+    elif isinstance(getattr(image, "data", None), np.ndarray):  # an Image, also OpenDR's
         image = image.data
     if not isinstance(image, np.ndarray):
         raise ImageError(
@@ -124,24 +118,24 @@ def _array(image: Any) -> NDArray[Any]:
     return image
 
 
-def _framed(image: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:
-    if image.size and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
-        return image[None]
-    if image.size and image.ndim == 3 and image.shape[0] == 3:
-        return np.ascontiguousarray(np.moveaxis(image, 0, 2))[None]
-    raise ImageError(f"{where} must be (h, w), (h, w, 3) or (3, h, w) uint8, but is {image.shape}")
+def _channels_last(image: NDArray[Any], name: str) -> NDArray[Any]:
+    """Return (h, w), (h, w, 3) or (3, h, w) as (h, w, 3); ``name`` is for the error."""
+    if image.ndim == 2:
+        image = np.repeat(image[:, :, None], 3, axis=2)
+    if image.ndim != 3 or 3 not in (image.shape[0], image.shape[2]) or image.size == 0:
+        raise ImageError(f"{name} must be (h, w), (h, w, 3) or (3, h, w), but is {image.shape}")
+    return image if image.shape[2] == 3 else np.moveaxis(image, 0, 2)
 
 
-def _floats(image: NDArray[Any], size_px: int, where: str) -> NDArray[Any]:
+def _check_floats(image: NDArray[Any], size_px: int, name: str) -> None:
     if image.shape != (3, size_px, size_px) or not np.issubdtype(image.dtype, np.floating):
         raise ImageError(
-            f"{where} must be uint8, or (3, {size_px}, {size_px}) float in [0, 1], "
+            f"{name} must be uint8, or (3, {size_px}, {size_px}) float in [0, 1], "
             f"but is {image.shape} {image.dtype}"
         )
     if not np.isfinite(image).all():
-        raise ImageError(f"{where} holds values that are not finite (NaN or infinite)")
+        raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
     if np.abs(image).max() > _LARGEST:
         raise ImageError(
-            f"{where} holds floats up to {np.abs(image).max():g}; give it as uint8, or in [0, 1]"
+            f"{name} holds floats up to {np.abs(image).max():g}; pass it as uint8, or in [0, 1]"
         )
-    return image

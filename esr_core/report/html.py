@@ -1,7 +1,7 @@
-"""A recording as one web page, which needs nothing but a browser.
+"""A recording as one self-contained web page.
 
-The page is made of the files in ``page/``: its JavaScript draws what is in the JSON that is laid
-into it. Nothing is fetched, and a browser is told not to (Content-Security-Policy).
+The page is made of the files in ``assets/``: its JavaScript draws the JSON that is embedded in it.
+It loads nothing, which its Content-Security-Policy enforces.
 """
 
 from __future__ import annotations
@@ -22,51 +22,48 @@ from esr_core.emotions import CIRCUMPLEX, COLOURS_RGB, LABELS
 from esr_core.media.records import FaceRecord, FrameRecord
 from esr_core.report.recording import Recording
 from esr_core.report.summary import POINTS, Change, FaceSummary, Summary, summarise
-from esr_core.report.time_series import Series
 
-_PAGE = Path(__file__).parent / "assets"
-#: Faces with pictures of their own, and of how much of the longest one's time at least.
+_ASSETS = Path(__file__).parent / "assets"
+#: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
 _FACES, _LEAST_SEEN = 8, 0.02
-#: Lines of the table of the other faces, and columns of that of the sources.
-_MORE_FACES, _FEEDS = 200, 6
-_CHANGES = 40
+#: Maximum number of rows for the other faces, of columns for the sources, and of changes.
+_MORE_FACES, _FEEDS, _CHANGES = 200, 6, 40
 _THUMBNAIL_PX = 128
-_EPOCH_S = 1e8, 1e10  # stamps that are a time of day; others count from the start of a file
+_EPOCH_S = 1e8, 1e10  # stamps that are times of day; others count from the start of a file
 
 
 def page(recording: Recording, summary: Optional[Summary] = None) -> str:
     """Return the page, in ASCII.
 
-    summary: that of the recording, if it is there already.
+    summary: of the recording; None: computed here.
 
     Raises:
         DataError: the recording has no images, or values out of their range.
     """
     summary = summary or summarise(recording)
-    told = json.dumps(_told(recording, summary), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(_page_data(recording, summary), separators=(",", ":"), allow_nan=False)
     parts = {
-        # A file's name may hold what is no text in UTF-8.
+        # File names may hold surrogates, which UTF-8 cannot encode.
         "TITLE": html.escape(summary.title).encode("ascii", "xmlcharrefreplace").decode(),
-        "STYLE": _read("page.css"),
-        # Within <script> nothing may look like a tag.
-        "DATA": told.replace("<", "\\u003c"),
-        "SCRIPT": _read("charts.js") + _read("page.js"),
+        "STYLE": _asset("page.css"),
+        "DATA": data.replace("<", "\\u003c"),  # no tags within <script>
+        "SCRIPT": _asset("charts.js") + _asset("page.js"),
     }
-    # In one pass: what was put in is not looked at again.
-    return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda at: parts[at[1]], _read("page.html"))
+    # One pass, so that inserted text is not replaced again.
+    return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda at: parts[at[1]], _asset("page.html"))
 
 
-def _read(name: str) -> str:
-    return (_PAGE / name).read_text(encoding="ascii")
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="ascii")
 
 
-def _told(recording: Recording, summary: Summary) -> Dict[str, Any]:
-    """Return what the page's JavaScript is told."""
+def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
+    """Return the input of the page's JavaScript."""
     least_s = _LEAST_SEEN * summary.faces[0].seen_s if summary.faces else 0.0
     shown = [face for face in summary.faces[:_FACES] if face.seen_s >= least_s]
-    changes = _surest(summary.changes)
+    changes = sorted(summary.changes, key=lambda change: -change.face.confidence)[:_CHANGES]
+    changes.sort(key=lambda change: change.at_s)
     pictures = _thumbnails(recording, shown, changes)
-    more = summary.faces[len(shown) :]
     return {
         **summary.as_json(),
         "feeds": [feed.as_json() for feed in summary.feeds[:_FEEDS]],
@@ -74,26 +71,26 @@ def _told(recording: Recording, summary: Summary) -> Dict[str, Any]:
         "began": _date(summary.began_s),
         "labels": LABELS,
         "colours": ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in COLOURS_RGB],
-        "circumplex": [[round(float(v), 2) for v in place] for place in CIRCUMPLEX],
+        "circumplex": [[round(float(v), 2) for v in affect] for affect in CIRCUMPLEX],
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
         "faces": [
-            {**_drawn(face), "picture": pictures.get(_key(*face.best)), **face.as_json()}
+            {**_charts(face), "picture": pictures.get(_key(*face.best)), **face.as_json()}
             for face in shown
         ],
-        "more_faces": [face.as_json() for face in more[:_MORE_FACES]],
+        "more_faces": [each.as_json() for each in summary.faces[len(shown) :][:_MORE_FACES]],
         "faces_in_all": len(summary.faces),
         "changes": [
-            {**each.as_json(), "picture": pictures.get(_key(each.frame, each.sighting))}
+            {**each.as_json(), "picture": pictures.get(_key(each.frame, each.face))}
             for each in changes
         ],
         "changes_in_all": len(summary.changes),
     }
 
 
-def _drawn(face: FaceSummary) -> Dict[str, Any]:
-    """Return what a face showed, as whole numbers: in ms, and in thousandths."""
-    series: Series = face.series
+def _charts(face: FaceSummary) -> Dict[str, Any]:
+    """Return the values of a face as integers: in ms, and in thousandths."""
+    series = face.series
     return {
         "series": {
             "t": _thousandths(series.times_s),
@@ -103,8 +100,9 @@ def _drawn(face: FaceSummary) -> Dict[str, Any]:
             "labels": series.labels.tolist(),
             "breaks": series.breaks.tolist(),
         },
-        "runs": [
-            [round(run.start_s * 1000), round(run.end_s * 1000), run.label] for run in face.runs
+        "segments": [
+            [round(start_s * 1000), round(end_s * 1000), label]
+            for start_s, end_s, label in face.segments
         ],
     }
 
@@ -114,33 +112,27 @@ def _thousandths(values: NDArray[np.float64]) -> List[int]:
     return numbers
 
 
-def _surest(changes: Sequence[Change]) -> List[Change]:
-    """Return those with the highest confidence, still in order of time."""
-    surest = sorted(changes, key=lambda change: -change.sighting.confidence)[:_CHANGES]
-    return sorted(surest, key=lambda change: change.at_s)
-
-
 def _date(stamp_s: float) -> Optional[str]:
     if not _EPOCH_S[0] < stamp_s < _EPOCH_S[1]:
         return None
     return datetime.fromtimestamp(stamp_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _key(frame: FrameRecord, sighting: FaceRecord) -> Tuple[str, float, int]:
-    return frame.source, frame.stamp_s, sighting.face_id
+def _key(frame: FrameRecord, face: FaceRecord) -> Tuple[str, float, int]:
+    return frame.source, frame.stamp_s, face.face_id
 
 
 def _thumbnails(
     recording: Recording, faces: Sequence[FaceSummary], changes: Sequence[Change]
 ) -> Dict[Tuple[str, float, int], str]:
-    """Return pictures of the faces, and of what they changed to, as data URIs."""
-    if recording.thumbnail is None:
-        return {}
-    wanted = [*(face.best for face in faces), *((each.frame, each.sighting) for each in changes)]
+    """Return the pictures of the faces, and of their changes, as data URIs."""
     pictures: Dict[Tuple[str, float, int], str] = {}
-    for frame, sighting in sorted(wanted, key=lambda each: each[0].stamp_s):
-        key = _key(frame, sighting)
-        rgb = None if key in pictures else recording.thumbnail(frame, sighting)
+    if recording.thumbnail is None:
+        return pictures
+    pairs = [*(face.best for face in faces), *((each.frame, each.face) for each in changes)]
+    for frame, face in sorted(pairs, key=lambda pair: pair[0].stamp_s):
+        key = _key(frame, face)
+        rgb = None if key in pictures else recording.thumbnail(frame, face)
         if rgb is not None and rgb.size:
             pictures[key] = _data_uri(rgb)
     return pictures

@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""The input of a report."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from esr_core.media.records import FaceRecord, FrameRecord
 
-#: Cuts a face out of its image: RGB, (h, w, 3), or None where the image is not at hand.
+#: Returns the picture of a face, RGB (h, w, 3), or None if its frame is not available.
 Thumbnail = Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Images that were answered, and what else is known of them."""
+    """The frames of a recording, with the statistics of its topics."""
 
     title: str
     frames: Sequence[FrameRecord]
-    offered: Optional[int] = None  # images on the topics, answered or not; None: not known
-    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its answer
-    thumbnail: Optional[Thumbnail] = None  # is asked in the order of time
-    notes: Sequence[str] = ()  # what else a reader should know, in sentences
+    offered: Optional[int] = None  # images on the topics, processed or not; None: unknown
+    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its result
+    thumbnail: Optional[Thumbnail] = None  # is called in the order of time
+    notes: Sequence[str] = ()  # further remarks for the reader, in sentences

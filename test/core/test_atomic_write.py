@@ -1,4 +1,4 @@
-"""Files that are whole, or as they were."""
+"""Files that are complete, or unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from esr_core.training.config import ResizeStage, TrainingConfig
 from esr_core.training.trainer import train
 
 
-def test_what_was_written_takes_the_place(tmp_path: Path) -> None:
+def test_written_file_replaces_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_text("old")
     with replacing(target) as partial:
@@ -29,7 +29,7 @@ def test_what_was_written_takes_the_place(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_after_an_error_all_is_as_before(tmp_path: Path) -> None:
+def test_after_an_error_nothing_has_changed(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_text("old")
     with pytest.raises(ZeroDivisionError), replacing(target) as partial:
@@ -38,7 +38,7 @@ def test_after_an_error_all_is_as_before(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_lies_beside_stays(tmp_path: Path) -> None:
+def test_other_files_stay(tmp_path: Path) -> None:
     (tmp_path / "file.part").write_text("precious")
     with replacing(tmp_path / "file") as first, replacing(tmp_path / "file") as second:
         assert {path.name[0] for path in tmp_path.iterdir()} == {"f", "."}
@@ -50,7 +50,7 @@ def test_what_lies_beside_stays(tmp_path: Path) -> None:
     }
 
 
-def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+def test_new_file_has_the_default_permissions(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with replacing(tmp_path / "file") as partial:
@@ -61,7 +61,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "\U0001f600" * 63, "\udcff" * 255], ids=len)
-def test_names_may_be_as_long_as_any(tmp_path: Path, name: str) -> None:
+def test_names_of_the_maximum_length(tmp_path: Path, name: str) -> None:
     with replacing(tmp_path / name, ".part.mp4") as partial:
         partial.write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -73,16 +73,16 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_place_that_cannot_be_is_named_at_once(tmp_path: Path) -> None:
+def test_error_names_the_file_at_once(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for place in (tmp_path / "gone" / "file", tmp_path / "folder", Path("/proc/file")):
         with pytest.raises(OSError, match=str(place)) as caught, replacing(place):
-            pytest.fail("there is nothing to write to")
+            pytest.fail("yielded a file that cannot be written")
         assert caught.value.filename == str(place)
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_device_is_written_to_as_it_is(tmp_path: Path) -> None:
+def test_device_is_written_directly(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="/dev/full"):  # noqa: SIM117
         with replacing(Path("/dev/full")) as partial, open(partial, "w") as full:
             full.write("x" * 9999)
@@ -93,7 +93,7 @@ def test_device_is_written_to_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_char_device()
 
 
-def test_link_goes_on_to_be_one(tmp_path: Path) -> None:
+def test_symbolic_link_is_kept(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder/file")
     with replacing(tmp_path / "link", ".part.mp4") as partial:
@@ -142,7 +142,7 @@ def test_disk_that_fills_up_leaves_what_a_training_had(
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_who_may_read_a_file_stays(tmp_path: Path) -> None:
+def test_permissions_are_kept(tmp_path: Path) -> None:
     place = tmp_path / "private"
     place.touch(mode=0o600)
     with replacing(place) as partial:

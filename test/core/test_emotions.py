@@ -40,7 +40,7 @@ def test_emotions_lie_in_russells_quadrants(label: str, valence: int, arousal: i
     assert np.sign(CIRCUMPLEX[LABELS.index(label)]).tolist() == [valence, arousal]
 
 
-def test_affect_of_a_certain_emotion_is_its_place() -> None:
+def test_affect_of_a_certain_emotion_is_its_position() -> None:
     np.testing.assert_allclose(affect_of(np.eye(8, dtype=np.float32)), CIRCUMPLEX)
 
 
@@ -51,5 +51,5 @@ def test_affect_of_a_mixture_is_between() -> None:
     np.testing.assert_allclose(affect_of(mixture)[0], expected, rtol=1e-6)
 
 
-def test_affect_of_nobody() -> None:
+def test_affect_of_no_faces() -> None:
     assert affect_of(np.zeros((0, 8), np.float32)).shape == (0, 2)

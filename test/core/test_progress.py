@@ -1,4 +1,4 @@
-"""What people see of a training: in a terminal a bar, and lines that stay."""
+"""The output of a training: a bar on a terminal, and permanent lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMAND = "esr train --out out --branches 1 --stages 54x2 --batch-size 8 --data"
 
 
 def in_terminal(command: list[str], folder: Path, columns: int) -> list[str]:
-    """Run a command in a terminal of that width; return all lines that it ever showed."""
+    """Run a command in a terminal of that width; return all lines that it printed."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         command,
@@ -29,12 +29,12 @@ def in_terminal(command: list[str], folder: Path, columns: int) -> list[str]:
         try:
             while part := os.read(ours, 4096):
                 shown += part
-        except OSError:  # how a terminal ends on Linux
+        except OSError:  # the end of a terminal on Linux
             pass
         assert process.wait(60) == 0, shown.decode()
     os.close(ours)
     text = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())  # colours
-    lines = re.split(r"[\r\n]+|\x1b\[[0-9;?]*[A-Za-z]", text)  # and what moves the cursor
+    lines = re.split(r"[\r\n]+|\x1b\[[0-9;?]*[A-Za-z]", text)  # and cursor movements
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -26,7 +26,7 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def program(*names: str) -> str:
-    """Where the first of these programs is."""
+    """Return the path of the first of these programs."""
     for name in names:
         path = shutil.which(name)
         if path:
@@ -44,54 +44,54 @@ class Browser:
         self._url = url
         self._width_px = 1200
 
-    def ask(self, path: str, **body: Any) -> Any:
-        """Send a command to the window, with a body if it has one, and return its answer."""
+    def send(self, path: str, **body: Any) -> Any:
+        """Send a command to the window, with a body if it has one, and return its result."""
         request = urllib.request.Request(
             self._url + path,
             json.dumps(body).encode() if body else None,
             {"Content-Type": "application/json"},
         )
         try:
-            with _direct.open(request, timeout=60) as answer:
-                return json.load(answer)["value"]
+            with _direct.open(request, timeout=60) as response:
+                return json.load(response)["value"]
         except urllib.error.HTTPError as error:
-            said = json.load(error)["value"]["message"]
-            raise AssertionError(f"{path}: {said}") from error
+            message = json.load(error)["value"]["message"]
+            raise AssertionError(f"{path}: {message}") from error
 
     def open(self, page: Path, width_px: int = 1200, scheme: str = "light") -> None:
-        """Open a file as a window of this width shows it, in the scheme ``light`` or ``dark``."""
+        """Open a file in a window of this width, in the scheme ``light`` or ``dark``."""
         self._width_px = width_px
         self.complaints()  # those of the page before
         self._resize(900)
         scheme_ = [{"name": "prefers-color-scheme", "value": scheme}]
         self.devtools("Emulation.setEmulatedMedia", features=scheme_)
-        self.ask("/url", url=page.resolve().as_uri())
+        self.send("/url", url=page.resolve().as_uri())
 
     def run(self, script: str) -> Any:
         """Return what a function's body in JavaScript returns."""
-        return self.ask("/execute/sync", script=script, args=[])
+        return self.send("/execute/sync", script=script, args=[])
 
     def complaints(self) -> list[str]:
-        """What the console holds since the last call: errors, exceptions, warnings."""
-        return [entry["message"] for entry in self.ask("/se/log", type="browser")]
+        """Return the errors, exceptions and warnings in the console since the last call."""
+        return [entry["message"] for entry in self.send("/se/log", type="browser")]
 
     def painted(self) -> None:
-        """Wait until the window shows what was done to it."""
+        """Wait until the window is painted."""
         script = "const done = arguments[0]; requestAnimationFrame(() => setTimeout(done))"
-        self.ask("/execute/async", script=script, args=[])
+        self.send("/execute/async", script=script, args=[])
 
     def screenshot(self, path: Path) -> NDArray[np.uint8]:
         """Save the whole page as a PNG, and return it as (h, w, 3) RGB."""
         self._resize(self.run("return document.documentElement.scrollHeight"))
         self.painted()
-        path.write_bytes(base64.b64decode(self.ask("/screenshot")))
+        path.write_bytes(base64.b64decode(self.send("/screenshot")))
         picture = cv2.imread(str(path))
         assert picture is not None
         return np.asarray(picture[..., ::-1], np.uint8)
 
     def devtools(self, command: str, **parameters: Any) -> Any:
-        """Send a command of Chromium's own."""
-        return self.ask("/goog/cdp/execute", cmd=command, params=parameters)
+        """Send a command of Chromium's DevTools."""
+        return self.send("/goog/cdp/execute", cmd=command, params=parameters)
 
     def _resize(self, height_px: int) -> None:
         self.devtools(
@@ -106,7 +106,7 @@ class Browser:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Browser]:
-    """Start a browser that keeps all it writes in ``folder``; end it afterwards."""
+    """Start a browser with its files in ``folder``; stop it afterwards."""
     browser = program("chromium", "chromium-browser", "google-chrome")
     driver = subprocess.Popen(
         [program("chromedriver"), "--port=0"], stdout=subprocess.PIPE, text=True, cwd=folder
@@ -122,7 +122,7 @@ def running(folder: Path) -> Iterator[Browser]:
             },
             "goog:loggingPrefs": {"browser": "ALL"},
         }
-        session = Browser(server).ask("", capabilities={"alwaysMatch": wanted})
+        session = Browser(server).send("", capabilities={"alwaysMatch": wanted})
         window = Browser(f"{server}/{session['sessionId']}")
         yield window
         _direct.open(urllib.request.Request(window._url, method="DELETE"), timeout=60).close()

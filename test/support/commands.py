@@ -1,4 +1,4 @@
-"""The command `esr`, run as people run it."""
+"""The command `esr`, run as a process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line with which a command that cannot go on ends."""
+    """Return the single error line of a command that failed."""
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     return line

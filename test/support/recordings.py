@@ -1,4 +1,4 @@
-"""Made-up recordings: faces that come, go, and change from one emotion to another."""
+"""Synthetic recordings: faces that appear, disappear, and change their emotion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS, affect_of
 from esr_core.media.records import CsvWriter, FaceRecord, FrameRecord
 
-#: Of a face: when it is there, and from when on it shows what; in shares of the recording.
+#: Intervals in which a face is visible, and starts of its emotions, in shares of the recording.
 Part = tuple[Sequence[tuple[float, float]], Sequence[tuple[float, str]]]
 
 PARTS: dict[int, Part] = {
@@ -29,10 +29,10 @@ PARTS: dict[int, Part] = {
 }  # fmt: skip
 
 
-def sighting(
+def record(
     face_id: int, probabilities: NDArray[np.float64], label: int | None = None
 ) -> FaceRecord:
-    """What the pipeline would say of a face with these probabilities (8,)."""
+    """Return the record of a face with these probabilities (8,)."""
     named = int(probabilities.argmax()) if label is None else label
     ((valence, arousal),) = affect_of(probabilities[None].astype(np.float32)).tolist()
     return FaceRecord(
@@ -49,14 +49,14 @@ def sighting(
 
 
 def showing(face_id: int, label: str, confidence: float = 0.65) -> FaceRecord:
-    """A face that shows one emotion, and a little of all others."""
+    """Return the record of a face with one emotion, and small shares of the others."""
     probabilities = np.full(8, (1 - confidence) / 7)
     probabilities[LABELS.index(label)] = confidence
-    return sighting(face_id, probabilities)
+    return record(face_id, probabilities)
 
 
 def probabilities_of(part: Part, times: NDArray[np.float64], fade: float) -> NDArray[np.float64]:
-    """Emotions (n, 8) at times in [0, 1], with changes that take about ``fade``, and noise."""
+    """Return emotions (n, 8) at times in [0, 1], with changes of about ``fade``, and noise."""
     random = np.random.default_rng(len(part[1]))
     changes = [(at, LABELS.index(label)) for at, label in part[1]]
     goal = np.full((len(times), 8), -1.2) + np.linspace(1, -0.2, 8)
@@ -80,7 +80,7 @@ def made_up(
     began_s: float = 1_700_000_000.0,
     parts: dict[int, Part] = PARTS,
 ) -> list[FrameRecord]:
-    """A recording of some faces; a few images were dropped, and none came for a second."""
+    """Return a recording of some faces, with dropped images and a gap of a second."""
     count = round(duration_s * rate_hz)
     times = np.arange(count) / count
     kept = (np.random.default_rng(3).random(count) > 0.02) & ~((times > 0.66) & (times < 0.68))
@@ -89,7 +89,7 @@ def made_up(
     frames = []
     for i in np.flatnonzero(kept):
         here = [
-            sighting(face, tables[face][i], labels[face][i])
+            record(face, tables[face][i], labels[face][i])
             for face, part in parts.items()
             if any(start <= times[i] < end for start, end in part[0])
         ]
@@ -98,7 +98,7 @@ def made_up(
 
 
 def steady(probabilities: NDArray[np.float64], hysteresis: float = 0.1) -> list[int]:
-    """Labels that change when another emotion leads by ``hysteresis``."""
+    """Return labels that change when another emotion leads by ``hysteresis``."""
     named = int(probabilities[0].argmax())
     labels = []
     for row in probabilities:
@@ -109,6 +109,7 @@ def steady(probabilities: NDArray[np.float64], hysteresis: float = 0.1) -> list[
 
 
 def write(path: Path, frames: Iterable[FrameRecord]) -> Path:
+    """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = CsvWriter(stream)
         for frame in frames:

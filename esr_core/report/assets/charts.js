@@ -1,5 +1,5 @@
-// Drawing. Text reaches the page by textContent alone, whatever a file's name may hold.
-const WIDE = 1000; // of a drawing over time; it is stretched to the width that there is
+// Drawing. Text reaches the page by textContent only, because file names may hold markup.
+const WIDE = 1000; // of a drawing over time; it is stretched to the available width
 const SVG = "http://www.w3.org/2000/svg";
 
 function put(node, attributes, children) {
@@ -16,7 +16,7 @@ const s = (tag, attributes, ...children) => put(document.createElementNS(SVG, ta
 const swatch = (label) => h("i", { class: "swatch", colour: DATA.colours[label] });
 const named = (label) => h("span", { class: "named" }, swatch(label), DATA.labels[label]);
 
-// Numbers in words; their units stay on the same line.
+// Numbers as text; their units stay on the same line.
 const UNIT = "\u00a0";
 const percent = (share) => {
   const decimals = share === 0 || share === 1 ? 0 : 1;
@@ -48,7 +48,7 @@ function lasting(time_s) {
 // Time along the drawings: [0, span] in ms to [0, WIDE].
 const span_ms = Math.max(DATA.duration_s * 1000, 1);
 const across = (time_ms) => Math.round((time_ms / span_ms) * WIDE * 100) / 100;
-// A single sighting is to be seen too; a single image fills all.
+// A single image must be visible too; a recording of one image fills the width.
 const LEAST = DATA.duration_s ? 1.2 : WIDE;
 const atLeast = (left, right) => (right - left < LEAST ? [Math.min(left, WIDE - LEAST), LEAST] : [left, right - left]);
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400];
@@ -65,7 +65,7 @@ function ticks() {
   return h("div", { class: "ticks", "aria-hidden": "true" }, marks);
 }
 
-// Where the face was seen: pairs of indices [from, to) between the gaps.
+// The stretches in which the face was visible: pairs of indices [from, to) between the gaps.
 function stretches(series) {
   const edges = [0, ...series.breaks, series.t.length];
   return edges.slice(1).map((to, i) => [edges[i], to]);
@@ -104,7 +104,7 @@ function areas(face) {
 
 function strip(face) {
   const paths = DATA.labels.map(() => "");
-  for (const [start, end, label] of face.runs) {
+  for (const [start, end, label] of face.segments) {
     const [left, width] = atLeast(across(start), across(Math.min(end, span_ms)));
     paths[label] += "M" + left + " 0h" + width.toFixed(2) + "v10H" + left + "z";
   }
@@ -137,10 +137,10 @@ function affect(face) {
   ]);
 }
 
-function timeline(face, words) {
+function timeline(face, label) {
   const cursor = h("div", { class: "cursor", hidden: "" });
   const keys = AFFECT.map(({ name, colour }) => h("span", {}, h("i", { class: "key", colour }), name));
-  const node = h("div", { class: "timeline", tabindex: "0", role: "img", "aria-label": words }, [
+  const node = h("div", { class: "timeline", tabindex: "0", role: "img", "aria-label": label }, [
     h("div", { class: "name" }, "Probability of each emotion"),
     areas(face),
     h("div", { class: "name" }, "Label"),
@@ -184,7 +184,7 @@ function trail(face) {
   });
 }
 
-function plane(face, words) {
+function plane(face, label) {
   const stands = DATA.circumplex.map(([valence, arousal]) => [valence * 100, arousal * -100]);
   const places = stands.map(([cx, cy], i) => s("circle", { class: "place", cx, cy, r: 3.5, fill: DATA.colours[i] }));
   const names = DATA.labels.map((label, i) => {
@@ -195,7 +195,7 @@ function plane(face, words) {
   const dot = (kind, i, r) => s("circle", { class: kind, cx: v[i] / 10, cy: -a[i] / 10, r });
   const now = s("circle", { class: "now", r: 4.5, cx: 0, cy: 0, visibility: "hidden" });
   const node = h("figure", { class: "plane" }, [
-    s("svg", { viewBox: "-112 -112 224 228", role: "img", "aria-label": words }, [
+    s("svg", { viewBox: "-112 -112 224 228", role: "img", "aria-label": label }, [
       s("rect", { class: "frame", x: -100, y: -100, width: 200, height: 200, rx: 2 }),
       s("path", { class: "axis", d: "M-100 0H100M0 -100V100" }),
       places,

@@ -1,8 +1,8 @@
 // The page, from top to bottom.
-const who = (face) => "Face " + face.face_id;
+const title = (face) => "Face " + face.face_id;
 const several = DATA.feeds.length + DATA.more_feeds > 1;
 const most = (shares) => shares.reduce((best, each) => (each.share > best.share ? each : best));
-const known = (value, words) => (value === null ? null : words(value));
+const known = (value, format) => (value === null ? null : format(value));
 const place = (label) => DATA.labels.indexOf(label);
 
 function header() {
@@ -20,7 +20,7 @@ function header() {
 function tiles() {
   const shown = DATA.faces_in_all ? most(DATA.shares) : null;
   const { rate_hz: rate } = DATA.feeds[0];
-  const rates = several ? "of " + count(DATA.feeds.length + DATA.more_feeds, "source") : rate === null ? "" : rate.toFixed(1) + " a second";
+  const rates = several ? "of " + count(DATA.feeds.length + DATA.more_feeds, "source") : rate === null ? "" : rate.toFixed(1) + " per second";
   const { longest_s, longest_at_s } = DATA.feeds.reduce((worst, feed) => (feed.longest_s > worst.longest_s ? feed : worst));
   const gap = longest_s === null ? ["\u2013", "a single image"]
     : longest_s > DATA.gap_s ? [lasting(longest_s), "without an image, at " + clock(longest_at_s, digits)]
@@ -28,8 +28,8 @@ function tiles() {
   const each = [
     ["Duration", lasting(DATA.duration_s), "from first to last image"],
     ["Images", count(DATA.images), rates],
-    ["Faces", count(DATA.faces_in_all), "seen in " + percent(1 - DATA.without_face / DATA.images) + " of the images"],
-    ["Mostly", shown ? shown.label : "\u2013", shown ? percent(shown.share) + " of the time with a face" : "no face was seen"],
+    ["Faces", count(DATA.faces_in_all), "visible in " + percent(1 - DATA.without_face / DATA.images) + " of the images"],
+    ["Mostly", shown ? shown.label : "\u2013", shown ? percent(shown.share) + " of the time with a face" : "no face"],
     ["Changes", count(DATA.changes_in_all), "from one label to another"],
     ["Longest gap", ...gap],
   ];
@@ -43,19 +43,19 @@ const big = (value) => value.split(/(?<=[\d.])\u00a0|\u00a0(?=\d)/).map((part, i
 function legend() {
   return h("ul", { class: "legend", "aria-label": "Colours" }, [
     DATA.labels.map((_, i) => h("li", {}, named(i))),
-    h("li", {}, h("i", { class: "swatch unseen" }), "not seen"),
+    h("li", {}, h("i", { class: "swatch unseen" }), "not visible"),
   ]);
 }
 
 function faces() {
-  const pointing = "Pointing at a time shows the values there, and where all faces stood; the arrow keys do too. ";
-  const thinned = "Lines and areas are means over equal stretches of time, at most " + count(DATA.points) +
-    " for each face; the changes and all sums are from every image.";
+  const pointing = "Point at a time, or use the arrow keys, to show its values and the position of every face. ";
+  const thinned = "Lines and areas show means over equal periods, at most " + count(DATA.points) +
+    " per face; changes and totals use every image.";
   return h("section", { "aria-labelledby": "faces" }, [
     h("h2", { id: "faces" }, "Emotions over time"),
     DATA.faces.length
       ? [h("p", {}, h("span", { class: "screen" }, pointing), DATA.thinned ? thinned : null), legend(), DATA.faces.map(card), others()]
-      : h("p", {}, "No face was seen in any of the images."),
+      : h("p", {}, "No face was detected in any image."),
   ]);
 }
 
@@ -63,21 +63,21 @@ const views = [];
 
 function card(face) {
   const top = most(face.shares);
-  const told = [
-    "first seen at " + clock(face.first_s, digits) + ", last at " + clock(face.last_s, digits) + ", for " + lasting(face.seen_s),
+  const facts = [
+    "visible from " + clock(face.first_s, digits) + " to " + clock(face.last_s, digits) + ", " + lasting(face.seen_s) + " in total",
     count(face.images, "image"),
     "mostly " + top.label + " (" + percent(top.share) + ")",
     count(face.changes, "change"),
   ];
-  const line = timeline(face, who(face) + " over time: " + told.join(", "));
-  const map = plane(face, who(face) + " in the plane of valence and arousal, from the first sighting to the last");
+  const line = timeline(face, title(face) + " over time: " + facts.join(", "));
+  const map = plane(face, title(face) + " in the plane of valence and arousal, from its first image to its last");
   const view = { face, line: line.node, cursor: line.cursor, now: map.now };
   views.push(view);
   listen(view);
   const picture = face.picture ? h("img", { src: face.picture, alt: "Picture of face " + face.face_id }) : null;
-  const title = h("h3", {}, who(face), several ? h("span", { class: "quiet" }, " in " + face.source) : null);
+  const heading = h("h3", {}, title(face), several ? h("span", { class: "quiet" }, " in " + face.source) : null);
   return h("article", { class: "face card" }, [
-    h("header", {}, picture, h("div", {}, title, h("p", {}, told.join(" \u00b7 ")))),
+    h("header", {}, picture, h("div", {}, heading, h("p", {}, facts.join(" \u00b7 ")))),
     h("div", { class: "parts" }, line.node, map.node),
   ]);
 }
@@ -86,16 +86,16 @@ function others() {
   const hidden = DATA.faces_in_all - DATA.faces.length;
   if (!hidden) return null;
   const rows = DATA.more_faces.map((face) => h("tr", {}, [
-    h("th", { scope: "row" }, who(face), several ? " in " + face.source : null),
+    h("th", { scope: "row" }, title(face), several ? " in " + face.source : null),
     h("td", {}, clock(face.first_s, digits)),
     h("td", {}, lasting(face.seen_s)),
     h("td", {}, count(face.images)),
     h("td", {}, most(face.shares).label),
   ]));
   const left = hidden - rows.length;
-  const columns = ["Face", "From", "Seen for", "Images", "Mostly"];
+  const columns = ["Face", "From", "Visible for", "Images", "Mostly"];
   return h("details", {}, [
-    h("summary", {}, count(hidden, "more face") + ", seen for a shorter time"),
+    h("summary", {}, count(hidden, "more face") + ", visible for a shorter time"),
     h("div", { class: "card scroll" }, h("table", { class: "figures" }, [
       h("thead", {}, h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)))),
       h("tbody", {}, rows),
@@ -106,9 +106,9 @@ function others() {
 
 function shares() {
   if (!DATA.faces_in_all) return null;
-  const bars = (title, told) => h("div", { class: "card" }, [
-    h("h3", {}, title),
-    h("table", { class: "bars" }, h("tbody", {}, told.map((each, i) =>
+  const bars = (heading, values) => h("div", { class: "card" }, [
+    h("h3", {}, heading),
+    h("table", { class: "bars" }, h("tbody", {}, values.map((each, i) =>
       h("tr", each.images ? {} : { class: "none" }, [
         h("th", { scope: "row" }, each.label),
         h("td", { class: "bar" }, h("div", { class: "track" },
@@ -119,11 +119,11 @@ function shares() {
   ]);
   return h("section", { "aria-labelledby": "shares" }, [
     h("h2", { id: "shares" }, "Share of each emotion"),
-    h("p", {}, "For how long a face was seen with which label."),
+    h("p", {}, "The share of the time that a face was visible with each label."),
     h("div", { class: "shares" }, [
       bars(DATA.faces_in_all > 1 ? "All " + count(DATA.faces_in_all) + " faces" : "The only face", DATA.shares),
       DATA.faces_in_all > 1
-        ? DATA.faces.map((face) => bars(who(face) + (several ? " in " + face.source : ""), face.shares)) : null,
+        ? DATA.faces.map((face) => bars(title(face) + (several ? " in " + face.source : ""), face.shares)) : null,
     ]),
   ]);
 }
@@ -131,16 +131,16 @@ function shares() {
 function changes() {
   const left = DATA.changes_in_all - DATA.changes.length;
   const note = !DATA.changes_in_all ? "No face changed its label."
-    : left ? "The " + DATA.changes.length + " surest of " + count(DATA.changes_in_all) + ", in order of time."
-      : "All of them, in order of time.";
+    : left ? "The " + DATA.changes.length + " most confident of " + count(DATA.changes_in_all) + ", in order of time."
+      : "All changes, in order of time.";
   const pictured = DATA.changes.some((each) => each.picture);
   const item = (each) => {
-    const words = who(each) + " at " + clock(each.at_s, 1);
+    const caption = title(each) + " at " + clock(each.at_s, 1);
     return h("li", { class: "card" }, [
-      each.picture ? h("img", { src: each.picture, alt: words + ", " + each.after }) : null,
+      each.picture ? h("img", { src: each.picture, alt: caption + ", " + each.after }) : null,
       h("div", {}, [
         h("div", { class: "turn" }, named(place(each.before)), h("span", {}, "\u2192"), named(place(each.after))),
-        h("div", { class: "at" }, words + ", " + percent(each.confidence), several ? h("br") : null, several ? each.source : null),
+        h("div", { class: "at" }, caption + ", " + percent(each.confidence), several ? h("br") : null, several ? each.source : null),
       ]),
     ]);
   };
@@ -151,7 +151,7 @@ function changes() {
   ]);
 }
 
-function answers() {
+function results() {
   const { feeds, latencies_s: latency } = DATA;
   const all = several ? "All sources" : "";
   const ms = (time_s) => (time_s * 1000).toFixed(1) + UNIT + "ms";
@@ -159,21 +159,21 @@ function answers() {
   const dropped = (number) => count(number) + (DATA.offered ? " (" + percent(number / DATA.offered) + ")" : "");
   const rows = [
     ["Images on the topic", known(DATA.offered, count), null],
-    ["Answered", count(DATA.images), (feed) => count(feed.images)],
-    ["Not answered", known(DATA.unanswered, dropped), null],
+    ["Processed", count(DATA.images), (feed) => count(feed.images)],
+    ["Not processed", known(DATA.unanswered, dropped), null],
     ["Without a face", count(DATA.without_face), (feed) => count(feed.without_face)],
-    ["Rate of answers", null, (feed) => known(feed.rate_hz, (rate) => rate.toFixed(2) + UNIT + "Hz")],
+    ["Rate of results", null, (feed) => known(feed.rate_hz, (rate) => rate.toFixed(2) + UNIT + "Hz")],
     ["Gaps longer than " + lasting(DATA.gap_s), null, (feed) => count(feed.gaps)],
-    ["Longest time between answers", null, longest],
+    ["Longest interval between results", null, longest],
     ["Latency, median", known(latency, ({ p50 }) => ms(p50)), null],
     ["Latency, 99th percentile", known(latency, ({ p99 }) => ms(p99)), null],
-    ["Latency, longest", known(latency, ({ max }) => ms(max)), null],
+    ["Latency, maximum", known(latency, ({ max }) => ms(max)), null],
   ];
   const isKnown = ([, whole, of]) => whole !== null || (of && feeds.some((feed) => of(feed) !== null));
   const unknown = new Set(rows.filter((row) => !isKnown(row)).map(([name]) => name.split(",")[0].toLowerCase()));
-  const told = [
-    DATA.unanswered === null ? "" : "An image that was dropped has no answer.",
-    latency ? "Latency is from an image's stamp to its answer." : "",
+  const remarks = [
+    DATA.unanswered === null ? "" : "Dropped images have no result.",
+    latency ? "Latency is the time from an image's stamp to its result." : "",
   ].filter(Boolean);
   const line = ([name, whole, of]) => h("tr", {}, [
     h("th", { scope: "row" }, name),
@@ -181,10 +181,10 @@ function answers() {
     several ? feeds.map((feed) => h("td", {}, of ? of(feed) ?? "\u2013" : "")) : null,
   ]);
   const heads = ["", all, ...feeds.map((feed) => feed.source)];
-  return h("section", { "aria-labelledby": "answers" }, [
-    h("h2", { id: "answers" }, "Images and answers"),
-    told.length ? h("p", {}, told.join(" ")) : null,
-    unknown.size ? h("p", { class: "note" }, "Not known of this recording: " + [...unknown].join(", ") + ".") : null,
+  return h("section", { "aria-labelledby": "results" }, [
+    h("h2", { id: "results" }, "Images and results"),
+    remarks.length ? h("p", {}, remarks.join(" ")) : null,
+    unknown.size ? h("p", { class: "note" }, "Unknown for this recording: " + [...unknown].join(", ") + ".") : null,
     ...DATA.notes.map((note) => h("p", { class: "note" }, note)),
     h("div", { class: "card scroll", tabindex: "0" }, h("table", { class: "figures sources" }, [
       several ? h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))) : null,
@@ -195,12 +195,12 @@ function answers() {
 
 function footer() {
   return h("footer", {}, [
-    h("p", {}, "Emotions, valence and arousal are what a network reads from faces. They say what a face looks like, not what a person feels."),
-    h("p", {}, "Colours after Okabe and Ito (2008), places of the emotions after Russell (1980). Made by esr report."),
+    h("p", {}, "Emotions, valence and arousal are a network's estimates from faces. They describe how a face looks, not what a person feels."),
+    h("p", {}, "Colours after Okabe and Ito (2008), positions of the emotions after Russell (1980). Made by esr report."),
   ]);
 }
 
-// What is under the pointer.
+// The values under the pointer.
 const tip = document.getElementById("tip");
 
 function nearest(times, time_ms) {
@@ -213,7 +213,7 @@ function nearest(times, time_ms) {
   return time_ms - times[low] <= times[high] - time_ms ? low : high;
 }
 
-// The index of the values at a time, or -1 where the face was not seen.
+// The index of the values at a time, or -1 where the face was not visible.
 function seenAt(face, time_ms) {
   const i = nearest(face.series.t, time_ms);
   const near = Math.max(span_ms / WIDE, DATA.gap_s * 500);
@@ -222,14 +222,14 @@ function seenAt(face, time_ms) {
 
 function values(face, time_ms) {
   const i = seenAt(face, time_ms);
-  const title = h("b", {}, clock(time_ms / 1000, digits || 1));
-  if (i < 0) return [title, h("div", {}, who(face) + " was not seen")];
+  const heading = h("b", {}, clock(time_ms / 1000, digits || 1));
+  if (i < 0) return [heading, h("div", {}, title(face) + " is not visible")];
   const { p, v, a, labels } = face.series;
   const row = (label, j) => h("div", { class: j === labels[i] ? "top" : null }, [
     swatch(j), label, h("span", {}, percent(p[i * DATA.labels.length + j] / 1000)),
   ]);
   return [
-    title,
+    heading,
     DATA.labels.map(row),
     h("div", { class: "rule" }, "valence", h("span", {}, signed(v[i] / 1000))),
     h("div", {}, "arousal", h("span", {}, signed(a[i] / 1000))),
@@ -300,5 +300,5 @@ window.addEventListener("beforeprint", () => {
   hide();
   document.querySelectorAll("details").forEach((each) => { each.open = true; });
 });
-const parts = [header(), faces(), shares(), changes(), answers(), footer()];
+const parts = [header(), faces(), shares(), changes(), results(), footer()];
 document.getElementById("page").replaceChildren(...parts.filter(Boolean));

@@ -1,10 +1,13 @@
-"""The command `esr`, run as people run it."""
+"""The command `esr`, run as a process."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, Callable
 
@@ -70,14 +73,14 @@ def test_image_as_json(tmp_path: Path, photo: Path) -> None:
     assert 0.5 <= face["agreement"] <= 1
 
 
-def test_image_for_people(tmp_path: Path, photo: Path) -> None:
+def test_image_as_a_table(tmp_path: Path, photo: Path) -> None:
     grey = tmp_path / "grey.png"
     cv2.imwrite(str(grey), np.full((100, 100, 3), 128, np.uint8))
     done = esr(tmp_path, "image", photo.name, grey.name)
     assert (done.returncode, done.stderr) == (0, "")
     assert "astronaut.png: 1 face" in done.stdout
     assert "happy" in done.stdout
-    assert "grey.png: no face found" in done.stdout
+    assert "grey.png: no faces" in done.stdout
 
 
 def test_one_bad_file_among_several_does_not_stop_the_others(tmp_path: Path, photo: Path) -> None:
@@ -92,7 +95,7 @@ def test_one_bad_file_among_several_does_not_stop_the_others(tmp_path: Path, pho
     assert "empty.jpg: not a picture" in line
 
 
-def test_faces_of_one_picture_do_not_colour_the_next(
+def test_faces_of_one_picture_do_not_affect_the_next(
     tmp_path: Path, photo: Path, rgb: NDArray[np.uint8]
 ) -> None:
     dark = tmp_path / "dark.png"
@@ -116,7 +119,7 @@ def test_folder_to_save_into_that_is_a_file(tmp_path: Path, photo: Path) -> None
     assert "taken" in refusal(esr(tmp_path, "image", photo.name, "--save", "taken", "--json"))
 
 
-def test_picture_that_breaks_off(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+def test_truncated_picture(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
     _, content = cv2.imencode(".jpg", rgb)
     (tmp_path / "half.jpg").write_bytes(content.tobytes()[:9000])
     assert "half.jpg: not a picture" in refusal(esr(tmp_path, "image", "half.jpg"))
@@ -133,7 +136,7 @@ def test_picture_that_breaks_off(tmp_path: Path, rgb: NDArray[np.uint8]) -> None
         (("--provider", "tensorrt"), "no provider 'tensorrt', only"),
     ],
 )
-def test_image_says_what_is_wrong(
+def test_image_names_the_fault(
     tmp_path: Path, photo: Path, arguments: tuple[str, ...], text: str
 ) -> None:
     line = refusal(esr(tmp_path, "image", photo.name, *arguments))
@@ -147,7 +150,7 @@ def test_model_that_is_not_onnx(tmp_path: Path, photo: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("image",), ("dance",), ("image", "x", "--nonsense")])
-def test_wrong_usage_ends_with_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_returns_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = esr(tmp_path, *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -160,6 +163,40 @@ def test_help_shows_the_commands_and_examples(tmp_path: Path) -> None:
     for name in ("image", "evaluate", "train", "export"):
         assert name in overall.stdout
     assert "esr image group.jpg" in esr(tmp_path, "image", "--help").stdout
+
+
+def test_each_command_has_examples_in_its_help(tmp_path: Path) -> None:
+    for name in ("image", "video", "camera", "annotate", "report"):
+        text = esr(tmp_path, name, "--help").stdout
+        assert f"examples:\n  esr {name} " in text
+        assert "--ask" not in text
+        assert name == "report" or "--branches N|adaptive" in text
+
+
+@pytest.mark.parametrize("flags", [("--json",), ()])
+def test_closed_stdout_ends_without_a_message(
+    tmp_path: Path, photo: Path, flags: tuple[str, ...]
+) -> None:
+    command = ["esr", "image", photo.name, *flags]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_another_broken_pipe_is_an_error(tmp_path: Path, photo: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: open(pipe, "rb").close())
+    reader.start()
+    done = esr(tmp_path, "image", photo.name, "--json", "--csv", "pipe")
+    reader.join()
+    assert refusal(done) == "esr image: pipe: Broken pipe"
+    assert json.loads(done.stdout)["image"] == photo.name
 
 
 def test_evaluate_as_json(tmp_path: Path, weights: Path, make_ferplus: MakeFerPlus) -> None:

@@ -15,16 +15,15 @@ from esr_core.options import options
 
 def parser(**more: Any) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser()
-    made.add_argument("--branches", action="store_true")  # as esr image has it
     pipeline_flags.add(made, **more)
     return made
 
 
-def test_without_flags_all_is_as_it_comes() -> None:
+def test_without_flags_the_defaults_apply() -> None:
     assert pipeline_flags.chosen(parser().parse_args([])) == PipelineOptions()
 
 
-def test_every_option_has_a_flag_that_is_heard() -> None:
+def test_every_option_has_a_flag_of_its_name() -> None:
     given = {
         "model": "a.onnx",
         "provider": "cpu",
@@ -41,8 +40,7 @@ def test_every_option_has_a_flag_that_is_heard() -> None:
         "hysteresis": 0.1,
     }
     assert list(given) == [option.name for option in options(PipelineOptions)]
-    names = {name: "ask" if name == "branches" else name.replace("_", "-") for name in given}
-    words = [f"--{names[name]}={value}" for name, value in given.items()]
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     assert pipeline_flags.chosen(parser().parse_args(words)) == PipelineOptions(**given)
 
 
@@ -54,20 +52,22 @@ def test_some_flags_with_other_defaults_and_changes() -> None:
         made.parse_args(["--threads", "2"])
 
 
-def test_help_says_what_holds() -> None:
+def test_help_has_the_allowed_values_and_the_default() -> None:
     text = " ".join(parser(defaults={"max_faces": 3}).format_help().split())
-    assert "--ask N|adaptive" in text
-    assert "Maximum number of faces per image; the largest are kept. (default: 3)" in text
+    assert "--branches N|adaptive" in text
+    max_faces = next(each for each in options(PipelineOptions) if each.name == "max_faces")
+    assert f"{max_faces.description} (default: 3)" in text
+    assert "default: )" not in text
 
 
-@pytest.mark.parametrize("asked", ["0", "65", "all", "-1", "2.5"])
-def test_branches_that_cannot_be_asked(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        parser().parse_args([f"--ask={asked}"])
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert "argument --ask: branches must be adaptive, or a whole number from 1 to 64" in last
+@pytest.mark.parametrize("branches", ["0", "65", "all", "-1", "2.5"])
+def test_branches_out_of_range(branches: str) -> None:
+    arguments = parser().parse_args([f"--branches={branches}"])
+    text = "branches must be adaptive, or a whole number from 1 to 64, but got '?" + branches
+    with pytest.raises(OptionError, match=text):
+        pipeline_flags.chosen(arguments)
 
 
-def test_value_out_of_its_bounds() -> None:
+def test_value_out_of_bounds() -> None:
     with pytest.raises(OptionError, match="min_score must be from"):
         pipeline_flags.chosen(parser().parse_args(["--min-score", "2"]))

@@ -11,9 +11,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import films
 import numpy as np
 import pytest
+import videos
 from commands import esr, refusal
 from numpy.typing import NDArray
 
@@ -23,91 +23,91 @@ from esr_core.media.video import VideoReader
 
 @pytest.fixture
 def talk(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
-    return films.write(tmp_path / "talk.mp4", films.moved(rgb, 30))
+    return videos.write(tmp_path / "talk.mp4", videos.moved(rgb, 30))
 
 
-def answers(folder: Path, *arguments: object) -> list[dict[str, Any]]:
+def results(folder: Path, *arguments: object) -> list[dict[str, Any]]:
     done = esr(folder, "video", "--json", *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_face_is_followed_by_the_time_of_the_video(tmp_path: Path, talk: Path) -> None:
-    told = answers(tmp_path, talk.name)
-    assert [each["frame"] for each in told] == list(range(30))
+def test_face_is_tracked_by_the_stamps_of_the_video(tmp_path: Path, talk: Path) -> None:
+    found = results(tmp_path, talk.name)
+    assert [each["frame"] for each in found] == list(range(30))
     np.testing.assert_allclose(
-        [each["stamp_s"] for each in told], np.arange(30) / films.RATE_HZ, atol=1e-5
+        [each["stamp_s"] for each in found], np.arange(30) / videos.RATE_HZ, atol=1e-5
     )
-    assert {each["video"] for each in told} == {"talk.mp4"}
-    faces = [face for each in told for face in each["faces"]]
+    assert {each["video"] for each in found} == {"talk.mp4"}
+    faces = [face for each in found for face in each["faces"]]
     assert len(faces) == 30
     assert {(face["face_id"], face["label"]) for face in faces} == {(1, "happy")}
     assert faces[-1]["box"][0] - faces[0]["box"][0] == pytest.approx(58, abs=8)
-    assert answers(tmp_path, talk.name) == told
+    assert results(tmp_path, talk.name) == found
 
 
-def test_csv_holds_the_same(tmp_path: Path, talk: Path) -> None:
+def test_csv_and_json_agree(tmp_path: Path, talk: Path) -> None:
     done = esr(tmp_path, "video", talk.name, "--csv", "new/talk.csv")
     assert done.stdout.endswith("\nnew/talk.csv\n")
-    told = answers(tmp_path, talk.name)
+    found = results(tmp_path, talk.name)
     frames = list(read_csv(tmp_path / "new" / "talk.csv"))
-    assert [frame.number for frame in frames] == [each["frame"] for each in told]
-    for frame, each in zip(frames, told):
-        faces = [{"face_id": s.face_id, **s.as_json()} for s in frame.sightings]
+    assert [frame.number for frame in frames] == [each["frame"] for each in found]
+    for frame, each in zip(frames, found):
+        faces = [face.as_json() for face in frame.faces]
         assert (frame.source, faces) == ("talk.mp4", each["faces"])
 
 
-def test_second_video_begins_anew(tmp_path: Path, talk: Path) -> None:
-    alone = answers(tmp_path, talk.name)
-    told = answers(tmp_path, talk.name, talk.name)
-    assert told[:30] == alone
-    for first, second in zip(alone, told[30:]):
+def test_second_video_starts_with_new_tracks(tmp_path: Path, talk: Path) -> None:
+    alone = results(tmp_path, talk.name)
+    found = results(tmp_path, talk.name, talk.name)
+    assert found[:30] == alone
+    for first, second in zip(alone, found[30:]):
         for face in (*first["faces"], *second["faces"]):
             face["face_id"] -= 1 if face in second["faces"] else 0
-    assert told[30:] == alone
+    assert found[30:] == alone
 
 
 def test_some_frames_only(tmp_path: Path, talk: Path) -> None:
-    told = answers(tmp_path, talk.name, "--every", 4, "--from", 0.5, "--to", 0.81)
-    assert [each["frame"] for each in told] == [15, 19, 23]
+    found = results(tmp_path, talk.name, "--every", 4, "--from", 0.5, "--to", 0.81)
+    assert [each["frame"] for each in found] == [15, 19, 23]
 
 
-def test_annotated_video_is_saved_and_not_written_over(tmp_path: Path, talk: Path) -> None:
+def test_annotated_video_is_saved_and_not_overwritten(tmp_path: Path, talk: Path) -> None:
     done = esr(tmp_path, "video", talk.name, "--save", "new", "--every", 7)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("\nnew/talk.mp4\n")
-    saved, film = VideoReader(tmp_path / "new" / "talk.mp4"), VideoReader(talk)
-    assert (saved.rate_hz, saved.count) == (films.RATE_HZ, 30)
-    for shot, _ in zip(film, saved):
-        before, after = film.rgb(), saved.rgb()
+    saved, video = VideoReader(tmp_path / "new" / "talk.mp4"), VideoReader(talk)
+    assert (saved.rate_hz, saved.count) == (videos.RATE_HZ, 30)
+    for frame, _ in zip(video, saved):
+        before, after = video.rgb(), saved.rgb()
         assert after.shape == before.shape
         changed = (np.abs(after.astype(int) - before) > 60).any(axis=2).mean()
-        assert 0.01 < changed < 0.3, shot
-    assert shot.number == 29
+        assert 0.01 < changed < 0.3, frame
+    assert frame.number == 29
     before = (tmp_path / "new" / "talk.mp4").read_bytes()
     save = ("video", talk.name, "--save", "new/talk.mp4")
-    assert "new/talk.mp4 is there already; add --overwrite" in refusal(esr(tmp_path, *save))
+    assert "new/talk.mp4 already exists; add --overwrite" in refusal(esr(tmp_path, *save))
     assert (tmp_path / "new" / "talk.mp4").read_bytes() == before
     assert esr(tmp_path, *save, "--overwrite").returncode == 0
     assert (tmp_path / "new" / "talk.mp4").read_bytes() != before
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["talk.mp4"]
 
 
-def test_table_for_people(tmp_path: Path, talk: Path) -> None:
-    films.write(tmp_path / "grey.avi", [np.full((96, 96, 3), 128, np.uint8)] * 3, "MJPG")
+def test_table_on_the_terminal(tmp_path: Path, talk: Path) -> None:
+    videos.write(tmp_path / "grey.avi", [np.full((96, 96, 3), 128, np.uint8)] * 3, "MJPG")
     done = esr(tmp_path, "video", talk.name, "grey.avi")
     assert (done.returncode, done.stderr) == (0, "")
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
     assert "talk.mp4: 30 frames, 1 face" in done.stdout
     (row,) = (line.split("│")[1:-1] for line in done.stdout.splitlines() if "happy" in line)
     assert [cell.strip() for cell in row] == ["1", "0.00", "0.97", "30", "happy 100%"]
-    assert done.stdout.splitlines()[-1] == "grey.avi: 3 frames, no face found"
+    assert done.stdout.splitlines()[-1] == "grey.avi: 3 frames, no faces"
 
 
-def test_what_can_be_read_of_a_damaged_video_is_answered(
+def test_readable_part_of_a_damaged_video_is_processed(
     tmp_path: Path, rgb: NDArray[np.uint8]
 ) -> None:
-    films.cut(films.write(tmp_path / "half.avi", films.moved(rgb, 30), "MJPG"), 0.5)
+    videos.cut(videos.write(tmp_path / "half.avi", videos.moved(rgb, 30), "MJPG"), 0.5)
     done = esr(tmp_path, "video", "half.avi", "--json")
     assert done.returncode == 0
     last = json.loads(done.stdout.splitlines()[-1])
@@ -131,11 +131,12 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, talk: Path) -> N
         (("gone.mp4", "--csv", "x.csv"), "gone.mp4: No such file or directory"),
         (("notes.mp4", "--save", "x"), "notes.mp4: not a video that can be read"),
         (("talk.mp4", "--from", "9", "--csv", "x.csv"), "talk.mp4: no frame from 9 s on can be"),
+        (("talk.mp4", "--every", "0"), "--every must be 1 or more, but got 0"),
         (("talk.mp4", "--from", "2", "--to", "1"), "--from must be 0 or more and less than --to"),
         (("talk.mp4", "--save", "talk.mp4", "--overwrite"), "--save would overwrite talk.mp4"),
         (("talk.mp4", "--save", ".", "--overwrite"), "--save would overwrite talk.mp4"),
         (("talk.mp4", "--csv", "talk.mp4", "--overwrite"), "--csv would overwrite talk.mp4"),
-        (("talk.mp4", "--csv", "notes.mp4"), "notes.mp4 is there already; add --overwrite"),
+        (("talk.mp4", "--csv", "notes.mp4"), "notes.mp4 already exists; add --overwrite"),
         (("talk.mp4", "notes.mp4", "--save", "x.mp4"), "--save x.mp4 takes one video"),
         (("talk.mp4", "./talk.mp4", "--save", "x"), "--save would write x/talk.mp4 twice"),
         (("talk.mp4", "--csv", "b.mp4", "--save", "b.mp4"), "--csv and --save would both write b"),
@@ -147,7 +148,7 @@ def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, talk: Path) -> N
         (("talk.mp4", "--model", "gone.onnx"), "gone.onnx: no such model file"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_left(
+def test_error_names_the_fault_and_nothing_remains(
     tmp_path: Path, talk: Path, arguments: tuple[str, ...], text: str
 ) -> None:
     (tmp_path / "notes.mp4").write_text("no video", encoding="utf-8")
@@ -159,9 +160,7 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
     assert after == before
 
 
-def test_what_is_named_like_an_unfinished_video_is_a_file_like_any(
-    tmp_path: Path, talk: Path
-) -> None:
+def test_video_named_like_a_temporary_file_is_kept(tmp_path: Path, talk: Path) -> None:
     unfinished = talk.rename(tmp_path / "new.mp4.part.mp4")
     before = unfinished.read_bytes()
     done = esr(tmp_path, "video", unfinished.name, "--save", "new.mp4")
@@ -171,7 +170,7 @@ def test_what_is_named_like_an_unfinished_video_is_a_file_like_any(
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_disk_that_fills_up_leaves_no_video(tmp_path: Path, talk: Path) -> None:
+def test_full_disk_leaves_no_video(tmp_path: Path, talk: Path) -> None:
     def little_room() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 
@@ -203,10 +202,10 @@ def test_bar_is_on_the_terminal_and_json_in_the_pipe(tmp_path: Path, talk: Path)
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (None, 128 + signal.SIGPIPE)])
-def test_stopped_it_leaves_nothing(
+def test_interruption_leaves_nothing(
     tmp_path: Path, rgb: NDArray[np.uint8], stop: signal.Signals | None, code: int
 ) -> None:
-    films.write(tmp_path / "long.mp4", [rgb[:256, 96:352]] * 900)
+    videos.write(tmp_path / "long.mp4", [rgb[:256, 96:352]] * 900)
     command = ["esr", "video", "long.mp4", "--json", "--csv", "x.csv", "--save", "x.mp4"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Pictures in folders, and what `esr image` tells besides; its JSON is in test_cli.py."""
+"""Pictures in folders, and further flags of `esr image`; its JSON is tested in test_cli.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,9 +19,13 @@ from esr_core import LABELS, ImageError
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import default_model
 from esr_core.media.image import find_pictures
-from esr_core.media.records import read_csv
+from esr_core.media.records import FaceRecord, read_csv
 from esr_core.network import checkpoint
 from esr_core.network.onnx_export import export_fp32
+
+
+def without_id(face: FaceRecord) -> dict[str, Any]:
+    return {name: value for name, value in face.as_json().items() if name != "face_id"}
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
@@ -29,7 +34,7 @@ def contents(folder: Path) -> dict[Path, bytes]:
 
 @pytest.fixture
 def photos(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
-    """A folder with a face, nothing, and what is no picture."""
+    """A folder with a face, an empty picture, and files that are no pictures."""
     folder = tmp_path / "photos"
     (folder / "within.png").mkdir(parents=True)
     assert cv2.imwrite(str(folder / "b.png"), rgb[..., ::-1])
@@ -48,14 +53,14 @@ def test_pictures_of_a_folder_by_name(photos: Path) -> None:
 def test_folder_as_json_and_csv(tmp_path: Path, photos: Path) -> None:
     done = esr(tmp_path, "image", "photos", "photos/b.png", "--json", "--csv", "new/x.csv")
     assert (done.returncode, done.stderr) == (0, "")
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [each["image"] for each in told] == ["photos/a.JPG", "photos/b.png", "photos/b.png"]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["image"] for each in lines] == ["photos/a.JPG", "photos/b.png", "photos/b.png"]
     frames = list(read_csv(tmp_path / "new" / "x.csv"))
     assert [(f.source, f.number, f.stamp_s) for f in frames] == [
-        (each["image"], number, 0.0) for number, each in enumerate(told)
+        (each["image"], number, 0.0) for number, each in enumerate(lines)
     ]
-    assert [[s.as_json() for s in f.sightings] for f in frames] == [e["faces"] for e in told]
-    assert [s.face_id for f in frames for s in f.sightings] == [1, 1]  # counted in each picture
+    assert [[without_id(face) for face in f.faces] for f in frames] == [e["faces"] for e in lines]
+    assert [face.face_id for f in frames for face in f.faces] == [1, 1]  # counted in each picture
 
 
 def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos: Path) -> None:
@@ -65,7 +70,7 @@ def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos
 
 
 def test_votes_of_the_branches(tmp_path: Path, photos: Path) -> None:
-    command = ("image", "photos/b.png", "--branches", "--ask", 1)
+    command = ("image", "photos/b.png", "--show-branches", "--branches", 1)
     (face,) = json.loads(esr(tmp_path, *command, "--json").stdout)["faces"]
     assert len(face["branches"]) == 9
     votes = [branch["label"] for branch in face["branches"]]
@@ -89,7 +94,7 @@ def test_saliency_is_a_picture_for_each_face(tmp_path: Path, photos: Path) -> No
     drawn = {(tmp_path / "why/b-face1.png").read_bytes()}
     for more in (("--fine",), ("--explain", "sad")):
         line = refusal(esr(tmp_path, *command, *more))
-        assert "why/b-face1.png is there already; add --overwrite" in line
+        assert "why/b-face1.png already exists; add --overwrite" in line
         assert esr(tmp_path, *command, *more, "--overwrite").returncode == 0
         drawn.add((tmp_path / "why/b-face1.png").read_bytes())
     assert len(drawn) == 3
@@ -104,7 +109,7 @@ def test_saliency_of_another_network(tmp_path: Path, photos: Path) -> None:
     export_fp32(network, metadata, tmp_path / "two.onnx")
     command = ("image", "photos/b.png", "--model", "two.onnx", "--saliency", "why", "--json")
     assert "--saliency needs --weights FOLDER too" in refusal(esr(tmp_path, *command))
-    done = esr(tmp_path, *command, "--weights", "two", "--branches")
+    done = esr(tmp_path, *command, "--weights", "two", "--show-branches")
     (face,) = json.loads(done.stdout)["faces"]
     assert face["label"] in LABELS
     assert len(face["branches"]) == 2
@@ -119,17 +124,17 @@ def test_saliency_of_another_network(tmp_path: Path, photos: Path) -> None:
         (("--saliency", "why", "--weights", "gone"), "gone: no such folder, so no checkpoint"),
         (("--saliency", "photos/b.png"), "photos/b.png"),
         (("--csv", "photos/b.png"), "--csv would overwrite photos/b.png"),
-        (("--csv", "seen.csv"), "--csv: seen.csv is there already; add --overwrite"),
-        (("--save", "seen"), "--save: seen/b.png is there already; add --overwrite"),
+        (("--csv", "mine.csv"), "--csv: mine.csv already exists; add --overwrite"),
+        (("--save", "mine"), "--save: mine/b.png already exists; add --overwrite"),
         (("--csv", "/dev/full"), "/dev/full: No space left on device"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_error_names_the_fault_and_nothing_changes(
     tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
 ) -> None:
-    (tmp_path / "seen.csv").write_text("mine")
-    (tmp_path / "seen").mkdir()
-    (tmp_path / "seen" / "b.png").write_text("mine")
+    (tmp_path / "mine.csv").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "b.png").write_text("mine")
     before = contents(tmp_path)
     line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments))
     assert line.startswith("esr image: ")
@@ -142,7 +147,7 @@ def test_saliency_never_writes_over_a_picture(tmp_path: Path, photos: Path) -> N
     (photos / "a.JPG").rename(photos / "b.jpg")
     line = refusal(esr(photos, "image", ".", "--saliency", "."))
     assert "--saliency would overwrite b-face1.png" in line
-    (photos / "b-face1.png").rename(photos / "b-face2.png")  # if two are found in b.jpg
+    (photos / "b-face1.png").rename(photos / "b-face2.png")  # if b.jpg had two faces
     line = refusal(esr(photos, "image", ".", "--saliency", ".", "--overwrite"))
     assert "--saliency would overwrite b-face2.png" in line
 
@@ -166,7 +171,7 @@ def test_networks_are_never_written_over(
     (tmp_path / "link.onnx").symlink_to("net.onnx")
     checkpoint.save(tmp_path / "two", lively(2, True), ModelMetadata("ESR*-2", 2, True))
     before = contents(tmp_path)
-    overwrite = () if default_model() in arguments else ("--overwrite",)  # nobody is to lose it
+    overwrite = () if default_model() in arguments else ("--overwrite",)  # must never be lost
     line = refusal(esr(tmp_path, "image", "photos/b.png", *arguments, *overwrite))
     assert f"--csv would overwrite {arguments[-1]}, which is read; name another" in line
     assert contents(tmp_path) == before
@@ -182,7 +187,7 @@ def test_networks_are_never_written_over(
         (("--csv", "x/b-face2.png", "--saliency", "x"), "--csv and --saliency would both write x"),
     ],
 )
-def test_no_place_is_written_to_twice(
+def test_no_file_is_written_twice(
     tmp_path: Path, photos: Path, arguments: tuple[str, ...], text: str
 ) -> None:
     (tmp_path / "new").mkdir()
@@ -192,13 +197,13 @@ def test_no_place_is_written_to_twice(
     assert contents(tmp_path) == before
 
 
-def test_what_is_named_like_an_unfinished_file_stays(tmp_path: Path, photos: Path) -> None:
+def test_file_named_like_a_temporary_one_stays(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "x.csv.part").write_text("precious")
     assert esr(tmp_path, "image", "photos/b.png", "--csv", "x.csv").returncode == 0
     assert (tmp_path / "x.csv.part").read_text() == "precious"
 
 
-def test_without_pytorch_saliency_says_what_to_install(tmp_path: Path, photos: Path) -> None:
+def test_without_pytorch_saliency_names_what_to_install(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('no torch', name='torch')")
     done = subprocess.run(
         ["esr", "image", "photos/b.png", "--saliency", "why"],
@@ -212,9 +217,7 @@ def test_without_pytorch_saliency_says_what_to_install(tmp_path: Path, photos: P
 
 
 @pytest.mark.parametrize("place", ["/dev/stderr", "/dev/fd/2"])
-def test_csv_among_what_else_is_written_to_a_stream(
-    tmp_path: Path, photos: Path, place: str
-) -> None:
+def test_csv_into_an_open_stream(tmp_path: Path, photos: Path, place: str) -> None:
     log = tmp_path / "log"
     log.write_text("before\n")
     with open(log, "a", encoding="utf-8") as stream:

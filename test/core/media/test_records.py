@@ -1,7 +1,8 @@
-"""What was seen, as CSV and back."""
+"""Records of frames, written as CSV and read."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def written(path: Path, frames: list[FrameRecord]) -> Path:
     return path
 
 
-def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+def test_csv_round_trip(tmp_path: Path) -> None:
     read = list(read_csv(written(tmp_path / "x.csv", FRAMES)))
     assert read == [replace(frame, stamp_s=round(frame.stamp_s, 6)) for frame in FRAMES]
 
@@ -51,17 +52,17 @@ def test_file_without_frames(tmp_path: Path) -> None:
     assert list(read_csv(written(tmp_path / "x.csv", []))) == []
 
 
-def test_face_in_plain_values(model: Model, rgb: NDArray[np.uint8]) -> None:
+def test_record_of_a_face(model: Model, rgb: NDArray[np.uint8]) -> None:
     (face,) = EmotionPipeline(model=model).step(rgb, 0.0)
-    seen = FaceRecord.of(face)
+    record = FaceRecord.of(face)
     x1, y1, x2, y2 = face.box
-    np.testing.assert_allclose(seen.box, [x1, y1, x2 - x1, y2 - y1], atol=0.06)
-    assert (seen.label, seen.face_id) == ("happy", face.face_id)
-    np.testing.assert_allclose(seen.probabilities, face.probabilities, atol=1e-4)
-    told = seen.as_json()
-    assert "face_id" not in told
-    assert told["probabilities"] == dict(zip(LABELS, seen.probabilities))
-    assert len(seen.cells()) == len(FACE_COLUMNS)
+    np.testing.assert_allclose(record.box, [x1, y1, x2 - x1, y2 - y1], atol=0.06)
+    assert (record.label, record.face_id) == ("happy", face.face_id)
+    np.testing.assert_allclose(record.probabilities, face.probabilities, atol=1e-4)
+    fields = record.as_json()
+    assert list(fields) == [field.name for field in dataclasses.fields(FaceRecord)]
+    assert fields["probabilities"] == dict(zip(LABELS, record.probabilities))
+    assert len(record.cells()) == len(FACE_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +76,8 @@ def test_face_in_plain_values(model: Model, rgb: NDArray[np.uint8]) -> None:
         (2, ",7,", ",7.5,", "line 2: invalid literal for int"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(
-    tmp_path: Path, line: int, old: str, new: str, text: str
-) -> None:
-    frames = [replace(FRAMES[0], sightings=(SAD, SAD)), *FRAMES[1:3]]
+def test_error_names_the_line(tmp_path: Path, line: int, old: str, new: str, text: str) -> None:
+    frames = [replace(FRAMES[0], faces=(SAD, SAD)), *FRAMES[1:3]]
     path = written(tmp_path / "x.csv", [replace(frame, source="a") for frame in frames])
     lines = path.read_text(encoding="utf-8").splitlines()
     assert old in lines[line - 1]
@@ -89,7 +88,7 @@ def test_what_is_wrong_is_said_with_its_line(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe", b"a,b\n1,2\n"])
-def test_file_of_another_kind(tmp_path: Path, content: bytes | None) -> None:
+def test_file_of_another_format_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.csv"
     if content is not None:
         path.write_bytes(content)

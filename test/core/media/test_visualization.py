@@ -1,4 +1,4 @@
-"""Annotated pictures."""
+"""Drawing of faces on frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_picture_is_a_copy_of_the_same_form(rgb: NDArray[np.uint8], face: FaceEm
     assert not np.array_equal(picture, rgb)
 
 
-def test_nothing_is_drawn_for_nobody(rgb: NDArray[np.uint8]) -> None:
+def test_nothing_is_drawn_without_faces(rgb: NDArray[np.uint8]) -> None:
     picture = draw_faces(rgb, [])
     np.testing.assert_array_equal(picture, rgb)
     assert not np.shares_memory(picture, rgb)
@@ -58,7 +58,7 @@ def test_bars_grow_with_probabilities(face: FaceEmotion) -> None:
     "box",
     [(-40, -40, 60, 60), (460, 460, 560, 560), (0, 0, 512, 512), (-900, 100, -800, 200)],
 )
-def test_box_over_the_border_is_drawn_as_far_as_it_goes(
+def test_box_over_the_border_is_clipped(
     rgb: NDArray[np.uint8], face: FaceEmotion, box: tuple[int, ...]
 ) -> None:
     picture = draw_faces(rgb, [replace(face, box=np.array(box, np.float32))])

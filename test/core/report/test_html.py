@@ -1,4 +1,4 @@
-"""The page of a recording: what is in it, and what a real browser makes of it."""
+"""The page of a recording: its data, and its appearance in a real browser."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hostile() -> Recording:
 
 
 def data_of(text: str) -> Any:
-    """What the page's JavaScript is told."""
+    """Return the input of the page's JavaScript."""
     (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
     return json.loads(found)
 
@@ -56,54 +56,54 @@ def test_values_reach_the_page() -> None:
         FrameRecord("camera", i, i / 10, (showing(7, "happy" if i < 5 else "sad", 0.79),))
         for i in range(10)
     ]
-    told = data_of(page(Recording("ten", frames)))
-    (face,) = told["faces"]
+    data = data_of(page(Recording("ten", frames)))
+    (face,) = data["faces"]
     assert face["series"]["t"] == [100 * i for i in range(10)]
     assert face["series"]["p"][:8] == [30, 790, *[30] * 6]
     assert face["series"]["labels"] == [1] * 5 + [2] * 5
-    assert face["runs"] == [[0, 500, 1], [500, 1000, 2]]
-    assert told["colours"][1] == "#f0e442"
-    assert not told["thinned"]
-    assert told["began"] is None
+    assert face["segments"] == [[0, 500, 1], [500, 1000, 2]]
+    assert data["colours"][1] == "#f0e442"
+    assert not data["thinned"]
+    assert data["began"] is None
 
 
 def test_names_cannot_become_code() -> None:
     text = page(hostile())
-    told = data_of(text)
-    assert told["title"] == HOSTILE
-    assert told["feeds"][0]["source"] == HOSTILE + "left"
+    data = data_of(text)
+    assert data["title"] == HOSTILE
+    assert data["feeds"][0]["source"] == HOSTILE + "left"
     assert text.count("<script") == 2
     assert "<title>&lt;/script&gt;" in text
     assert page(Recording("a\udcffb @DATA@ @TITLE@", made_up(2))).isascii()
 
 
 def test_short_faces_are_folded() -> None:
-    told = data_of(page(hostile()))
-    assert [face["face_id"] for face in told["faces"]] == [1, 2, 1, 5]
-    assert (told["faces_in_all"], len(told["more_faces"])) == (34, 30)
+    data = data_of(page(hostile()))
+    assert [face["face_id"] for face in data["faces"]] == [1, 2, 1, 5]
+    assert (data["faces_in_all"], len(data["more_faces"])) == (34, 30)
 
 
 def test_an_hour_makes_a_small_page() -> None:
     text = page(Recording("long", made_up(3400, 30, parts={1: PARTS[1], 2: PARTS[2]})))
-    told = data_of(text)
-    assert told["images"] > 95_000
-    assert told["thinned"]
-    assert max(len(face["series"]["t"]) for face in told["faces"]) <= 2000
-    assert len(told["changes"]) == 40 < told["changes_in_all"]
+    data = data_of(text)
+    assert data["images"] > 95_000
+    assert data["thinned"]
+    assert max(len(face["series"]["t"]) for face in data["faces"]) <= 2000
+    assert len(data["changes"]) == 40 < data["changes_in_all"]
     assert len(text) < 500_000
 
 
-def test_thumbnails_are_small_and_asked_for_in_order(rgb: NDArray[np.uint8]) -> None:
-    asked: list[float] = []
+def test_thumbnails_are_small_and_requested_in_order(rgb: NDArray[np.uint8]) -> None:
+    stamps_s: list[float] = []
 
-    def cut(frame: FrameRecord, sighting: FaceRecord) -> NDArray[np.uint8] | None:
-        asked.append(frame.stamp_s)
-        return None if sighting.face_id == 5 else rgb[63:263, 178:278]
+    def cut(frame: FrameRecord, face: FaceRecord) -> NDArray[np.uint8] | None:
+        stamps_s.append(frame.stamp_s)
+        return None if face.face_id == 5 else rgb[63:263, 178:278]
 
-    told = data_of(page(Recording("with pictures", made_up(), thumbnail=cut)))
-    assert asked == sorted(asked)
-    assert 0 < len(asked) <= 48
-    one, two, five = (face["picture"] for face in told["faces"])
+    data = data_of(page(Recording("with pictures", made_up(), thumbnail=cut)))
+    assert stamps_s == sorted(stamps_s)
+    assert 0 < len(stamps_s) <= 48
+    one, two, five = (face["picture"] for face in data["faces"])
     assert five is None
     assert one.startswith("data:image/jpeg;base64,")
     content = np.frombuffer(base64.b64decode(two.split(",")[1]), np.uint8)
@@ -113,10 +113,10 @@ def test_thumbnails_are_small_and_asked_for_in_order(rgb: NDArray[np.uint8]) -> 
     assert len(content) < 8000
     expected = cv2.resize(rgb[63:263, 178:278], (64, 128), interpolation=cv2.INTER_AREA)
     assert np.abs(small[..., ::-1].astype(int) - expected).mean() < 6
-    assert {each["face_id"] for each in told["changes"] if each["picture"]} == {1, 2}
+    assert {each["face_id"] for each in data["changes"] if each["picture"]} == {1, 2}
 
 
-# What a browser makes of it.
+# In a browser.
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "three faces.html"
     picture = np.full((90, 70, 3), (200, 120, 90), np.uint8)
-    recording = Recording("Three faces", made_up(), thumbnail=lambda frame, sighting: picture)
+    recording = Recording("Three faces", made_up(), thumbnail=lambda frame, face: picture)
     path.write_text(page(recording), encoding="ascii")
     return path
 
@@ -166,7 +166,7 @@ def test_browser_draws_everything(browser: Browser, three: Path, tmp_path: Path)
     text = browser.run("return document.body.innerText")
     for words in (
         *("Three faces", "Face 5", "valence", "contempt", "Hz", "2023-11-14"),
-        "Not known of this recording: images on the topic, not answered, latency.",
+        "Unknown for this recording: images on the topic, not processed, latency.",
     ):
         assert words in text
     assert "undefined" not in text
@@ -204,7 +204,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(
     assert browser.complaints() == []
 
 
-def test_pointer_and_keys_tell_the_values(browser: Browser, three: Path) -> None:
+def test_pointer_and_keys_show_the_values(browser: Browser, three: Path) -> None:
     browser.open(three)
     tip = "return document.getElementById('tip').innerText"
     x, y = browser.run(
@@ -226,11 +226,11 @@ def test_pointer_and_keys_tell_the_values(browser: Browser, three: Path) -> None
     for _ in range(2):
         browser.devtools("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft")
     browser.painted()
-    assert "Face 5 was not seen" in browser.run(tip)
+    assert "Face 5 is not visible" in browser.run(tip)
     assert browser.complaints() == []
 
 
-def test_browser_takes_names_for_text(browser: Browser, tmp_path: Path) -> None:
+def test_browser_shows_names_as_text(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "hostile.html"
     path.write_text(page(hostile()), encoding="ascii")
     browser.open(path)
@@ -243,18 +243,18 @@ def test_browser_takes_names_for_text(browser: Browser, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("faces", [(), ("happy",)])
-def test_browser_draws_what_little_there_is(
+def test_browser_draws_a_single_image(
     browser: Browser, tmp_path: Path, faces: tuple[str, ...]
 ) -> None:
-    sightings = tuple(showing(1, label) for label in faces)
+    records = tuple(showing(1, label) for label in faces)
     path = tmp_path / "little.html"
     path.write_text(
-        page(Recording("little", [FrameRecord("a", 0, 0.0, sightings)])), encoding="ascii"
+        page(Recording("little", [FrameRecord("a", 0, 0.0, records)])), encoding="ascii"
     )
     browser.open(path)
     assert browser.complaints() == []
     text = browser.run("return document.body.innerText")
-    assert ("No face was seen" in text) is not bool(faces)
+    assert ("No face was detected" in text) is not bool(faces)
     assert "No face changed its label" in text
     assert "NaN" not in text
 
@@ -283,25 +283,25 @@ def test_command_makes_a_page_of_a_csv_file(tmp_path: Path) -> None:
     done = esr(tmp_path, "faces.csv")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("report.html: 3 faces in ")
-    told = data_of((tmp_path / "report.html").read_text(encoding="ascii"))
-    assert told["title"] == "faces.csv"
+    data = data_of((tmp_path / "report.html").read_text(encoding="ascii"))
+    assert data["title"] == "faces.csv"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv", "report.html"]
 
 
-def test_command_tells_the_sums_as_json(tmp_path: Path) -> None:
+def test_command_prints_the_figures_as_json(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(10))
     done = esr(tmp_path, "faces.csv", "-o", "page.html", "--title", "Monday <3", "--json")
-    told = json.loads(done.stdout)
-    assert (told["title"], len(told["faces"]), told["offered"]) == ("Monday <3", 3, None)
-    assert [each["label"] for each in told["shares"]] == list(LABELS)
+    data = json.loads(done.stdout)
+    assert (data["title"], len(data["faces"]), data["offered"]) == ("Monday <3", 3, None)
+    assert [each["label"] for each in data["shares"]] == list(LABELS)
     assert "<title>Monday &lt;3</title>" in (tmp_path / "page.html").read_text(encoding="ascii")
 
 
-def test_command_replaces_a_page_only_when_told(tmp_path: Path) -> None:
+def test_command_replaces_a_page_only_with_overwrite(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(3))
     (tmp_path / "report.html").write_text("mine")
-    said = refusal(esr(tmp_path, "faces.csv"))
-    assert "--output: report.html is there already; add --overwrite" in said
+    line = refusal(esr(tmp_path, "faces.csv"))
+    assert "--output: report.html already exists; add --overwrite" in line
     assert (tmp_path / "report.html").read_text() == "mine"
     assert esr(tmp_path, "faces.csv", "--overwrite").returncode == 0
     assert len((tmp_path / "report.html").read_text()) > 10_000
@@ -315,8 +315,8 @@ def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None
     target = "we/we.mcap" if read == "we" else read
     (tmp_path / "report.html").symlink_to(target)
     read = "we/we.mcap" if read == "we/metadata.yaml" else read
-    said = refusal(esr(tmp_path, read, "--overwrite"))
-    assert "--output would overwrite report.html, which is read" in said
+    line = refusal(esr(tmp_path, read, "--overwrite"))
+    assert "--output would overwrite report.html, which is read" in line
     assert (tmp_path / target).read_text() == "mine"
 
 
@@ -324,17 +324,17 @@ def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None
     ("arguments", "text"),
     [
         (("gone.csv",), "gone.csv: No such file"),
-        (("empty.csv",), "empty.csv: there are no images in it"),
+        (("empty.csv",), "empty.csv: contains no images"),
         (("other.csv",), "other.csv: must begin with the columns"),
         (("wrong.csv",), "wrong.csv: image 0 of a: the stamp must be a number of seconds, not nan"),
-        (("stills.csv",), "stills.csv: all its images are of one moment"),
+        (("stills.csv",), "stills.csv: all its frames have the same stamp"),
         (("talk.mp4",), "talk.mp4: run 'esr video talk.mp4 --csv FILE.csv', then report that file"),
         (("faces.txt",), "faces.txt: must be a .csv, a bag's folder, or one of .mcap, .db3"),
-        (("empty.csv", "-o", "gone/report.html"), "--output wants a .html in a folder that exists"),
-        (("empty.csv", "-o", "empty.csv"), "--output wants a .html in a folder that exists"),
+        (("empty.csv", "-o", "gone/report.html"), "--output must be a .html in an existing folder"),
+        (("empty.csv", "-o", "empty.csv"), "--output must be a .html in an existing folder"),
     ],
 )
-def test_command_says_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
+def test_command_names_the_fault(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
     write(tmp_path / "empty.csv", [])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     write(tmp_path / "wrong.csv", [FrameRecord("a", 0, float("nan"), ())])

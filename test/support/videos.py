@@ -1,4 +1,4 @@
-"""Videos for tests: a photograph that is moved about."""
+"""Videos for tests: a photograph that moves."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ RATE_HZ = 30.0
 
 
 def moved(rgb: NDArray[np.uint8], count: int) -> list[NDArray[np.uint8]]:
-    """Return frames in which the photograph goes 2 px to the right from each to the next."""
+    """Return frames in which the photograph moves 2 px to the right per frame."""
     return [np.roll(rgb, 2 * i, axis=1) for i in range(count)]
 
 
 def write(path: Path, frames: list[NDArray[np.uint8]], code: str = "mp4v") -> Path:
-    """Write a video by OpenCV; code ``MJPG`` is for .avi, which can be read as far as it goes."""
+    """Write a video by OpenCV; code ``MJPG`` is for .avi, which stays readable when it is cut."""
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), RATE_HZ, (width, height))
     assert writer.isOpened()
@@ -28,7 +28,7 @@ def write(path: Path, frames: list[NDArray[np.uint8]], code: str = "mp4v") -> Pa
 
 
 def cut(path: Path, share: float) -> Path:
-    """Leave only the first part of a file."""
+    """Truncate a file to its first part."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path
