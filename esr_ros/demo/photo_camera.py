@@ -158,7 +158,7 @@ def main() -> None:
         if shown not in drawn:
             drawn[shown] = image(Header(frame_id="camera"), painter.draw(frame))
     empty = image(Header(frame_id="camera"), painter.room)
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     sent: List[List[int]] = []
     playing, due_s = False, time.monotonic()
     while len(sent) < play.frames:
