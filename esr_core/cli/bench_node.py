@@ -17,28 +17,20 @@ from esr_core.cli.tables import print_table
 from esr_core.errors import OptionError
 from esr_core.process import end_with_parent
 
+#: Title of each table, and its columns: headers and keys of a row.
 _TABLES = {
-    "From image stamp to answer, ms, and resources of emotion_node": {
-        "a second": "{answered_hz}",
-        "p50": "{p50_ms}",
-        "p99": "{p99_ms}",
-        "max": "{max_ms}",
-        "cores": "{cores}",
-        "MB": "{resident_mb}",
-        "start, s": "{start_s}",
-    },
-    "Images that newer ones superseded": {
-        "sent": "{sent}",
-        "dropped": "{dropped}",
-        "reported": "{node_says}",
-        "queued": "{queued}",
-    },
-    "Faces in the images": {
-        "shown": "{shown}",
-        "missed": "{missed}",
-        "made up": "{made_up}",
-        "p95 off": "{off}",
-    },
+    "From image stamp to answer, ms, and resources of emotion_node": (
+        ("a second", "p50", "p99", "max", "cores", "MB", "start, s"),
+        ("answered_hz", "p50_ms", "p99_ms", "max_ms", "cores", "resident_mb", "start_s"),
+    ),
+    "Images that newer ones superseded": (
+        ("sent", "dropped", "reported", "queued"),
+        ("sent", "dropped", "node_says", "queued"),
+    ),
+    "Faces in the images": (
+        ("shown", "missed", "made up", "p95 off"),
+        ("shown", "missed", "made_up", "off"),
+    ),
 }
 
 
@@ -90,7 +82,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.json:
             print(json.dumps(rows))
         elif rows:
-            for title, columns in _TABLES.items():
+            for title, (headers, keys) in _TABLES.items():
+                columns = {header: f"{{{key}}}" for header, key in zip(headers, keys)}
                 print_table(title, {"camera": "{scenario}", **columns}, rows)
             print("queued: answers that waited longer than two frames' work")
             print("off: from the usual place, in widths of the face")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,55 +40,41 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         EsrError: the node does not answer, or a process ended.
     """
     scene = Scene(((seconds, case.faces),), case.rate_hz, case.width_px, case.height_px)
-    with node_test_rig(scene, log, arguments) as rig:
-        start_s = rig.wait_for_first_answer()
-        sent, load = _run(rig, case.name)
+    resident_mb: List[float] = []
+    with node_test_rig(scene, log, arguments) as rig, bar("s") as progress:
+        start_s, pid = rig.wait_for_first_answer(), rig.node.pid
+        task = progress.add_task(case.name, total=scene.seconds)
+
+        def on_tick() -> None:
+            resident_mb.append(memory_mb(pid))
+            progress.advance(task, TICK_S)
+
+        dropped, began_cpu_s, began_s = rig.listener.dropped(), cpu_s(pid), time.monotonic()
+        sent = rig.run(on_tick, TICK_S)
+        cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
+        reported = rig.listener.dropped() - dropped
     answered = [stamp for stamp, _ in sent if stamp in rig.listener.answers]
     latency_ms = np.array([rig.listener.latency_s[stamp] for stamp in answered]) * 1e3
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
     # n images have n - 1 periods; one more, to the end of the last image's.
     elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9 * len(sent) / (len(sent) - 1)
-    resident_mb = load.pop("resident_mb")
+    over_time = {"p50_ms": _medians(latency_ms), "resident_mb": _medians(resident_mb)}
     return {
         "scenario": case.name,
         "sent_hz": round(len(sent) / elapsed_s, 1),
         "answered_hz": round(len(answered) / elapsed_s, 1),
         "sent": len(sent),
         "dropped": len(sent) - len(answered),
+        "node_says": reported,
         "p50_ms": p50,
         "p99_ms": p99,
         "max_ms": longest,
         "queued": _queued(np.array(answered) / 1e6, latency_ms),
-        **load,
+        "cores": round(cores, 2),
         "resident_mb": round(resident_mb[-1]),
-        "over_time": {
-            "seconds": round(elapsed_s, 1),
-            "p50_ms": _medians(latency_ms),
-            "resident_mb": _medians(resident_mb),
-        },
+        "over_time": {"seconds": round(elapsed_s, 1), **over_time},
         **_detection_errors(rig, sent),
         "start_s": round(start_s, 1),
-    }
-
-
-def _run(rig: NodeTestRig, name: str) -> Tuple[List[Sent], Dict[str, Any]]:
-    """Run the scene; return the images that were sent, and the load of the node."""
-    resident_mb: List[float] = []
-    dropped = rig.listener.dropped()
-    began_cpu_s, began_s = cpu_s(rig.node.pid), time.monotonic()
-    with bar("s") as progress:
-        task = progress.add_task(name, total=rig.scene.seconds)
-
-        def on_tick() -> None:
-            resident_mb.append(memory_mb(rig.node.pid))
-            progress.advance(task, TICK_S)
-
-        sent = rig.run(on_tick, TICK_S)
-    cores = (cpu_s(rig.node.pid) - began_cpu_s) / (time.monotonic() - began_s)
-    return sent, {
-        "node_says": rig.listener.dropped() - dropped,
-        "cores": round(cores, 2),
-        "resident_mb": resident_mb,
     }
 
 
@@ -122,14 +108,12 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
             missed += len(near) == 0
             offsets += list(near[:1])
     # The centre of a detector's box differs from that of the face; its variation is the error.
-    deviations = np.array(offsets) - np.median(offsets, axis=0) if offsets else None
+    off = np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1) if offsets else None
     return {
         "shown": shown,
         "missed": missed,
         "made_up": found - shown + missed,
-        "off": None
-        if deviations is None
-        else round(float(np.percentile(np.linalg.norm(deviations, axis=1), 95)), 3),
+        "off": None if off is None else round(float(np.percentile(off, 95)), 3),
     }
 
 
