@@ -1,7 +1,7 @@
-"""Run the benchmark and compare its ratios with what this project wants of them.
+"""Run ``esr bench`` and compare its ratios with the targets of this project: ``make bench``.
 
-python tools/bench.py [--data valid.npz.xz]: all networks once, then ESR-9 with eight faces. Ends
-with 1 where a ratio is missed. Machines differ: the marks are for two cores with 8-bit dot products
+python tools/bench.py [--data valid.npz.xz] times all networks once, then ESR-9 with eight faces.
+The exit code is 1 if a target is missed. The targets are for two cores with 8-bit dot products
 (AVX-VNNI or AVX-512 VNNI).
 """
 
@@ -9,77 +9,60 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
+from esr_core.cli.tables import print_table
 
-Row = Dict[str, Any]
+Rows = Dict[str, Dict[str, Any]]
+#: Least speed-up over PyTorch.
+SPEED_UPS = {"ESR-9 fp32": 2.0, "ESR-9 INT8": 6.5, "ESR-15 INT8": 6.5, "ESR*-9 INT8": 6.0}
 
 
-class Mark(NamedTuple):
-    """A ratio, and what it must be."""
+class Target(NamedTuple):
+    """A ratio, and its bound."""
 
     name: str
-    wanted: float
     measured: float
-    at_least: bool = True
+    wanted: float
+    sign: str = "at least"
 
     @property
     def is_met(self) -> bool:
-        return self.measured >= self.wanted if self.at_least else self.measured <= self.wanted
+        compare = operator.ge if self.sign == "at least" else operator.le
+        return bool(compare(self.measured, self.wanted))
 
 
-def measured(*words: str) -> List[Row]:
-    """Return the rows of ``esr bench --json``."""
-    done = subprocess.run(["esr", "bench", "--json", *words], stdout=subprocess.PIPE, check=False)
-    if done.returncode:  # it has said why
-        sys.exit(done.returncode)
-    rows: List[Row] = json.loads(done.stdout)["rows"]
-    return rows
+def bench(*arguments: str) -> Rows:
+    """Return the rows of ``esr bench --json`` by network, engine and batch size."""
+    command = ["esr", "bench", "--json", *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)  # it has printed the reason
+    rows = json.loads(done.stdout)["rows"]
+    return {f"{row['network']} {row['name']} {row['faces']}": row for row in rows}
 
 
-def named(rows: List[Row]) -> Dict[Tuple[str, str, int], Row]:
-    """Return the rows by network, engine and number of faces."""
-    return {(row["network"], row["name"], row["faces"]): row for row in rows}
-
-
-def marks(all_networks: List[Row], several_faces: List[Row]) -> List[Mark]:
-    """Return what is wanted beside what was measured."""
-    of, of_several = named(all_networks), named(several_faces)
-    int8 = of["ESR-9", "INT8", 1]
-    has_faces = any(
-        row["network"] == "ESR-9 ships" and row["name"] == "adaptive" for row in all_networks
-    )
-    asked = "ESR-9 ships" if has_faces else "ESR-9"
-    adaptive, everyone = of[asked, "adaptive", 1], of[asked, "INT8", 1]
-    alone, eight = of_several["ESR-9", "INT8", 1], of_several["ESR-9", "INT8", 8]
+def targets(rows: Rows, batches: Rows) -> List[Target]:
+    """Compare the rows of all networks, and those of ESR-9 with 1 and 8 faces per call."""
+    int8, attention = rows["ESR-9 INT8 1"], rows["ESR*-9 INT8 1"]
+    network = "ESR-9 ships" if "ESR-9 ships adaptive 1" in rows else "ESR-9"
+    rates = [rows[f"{network} {name} 1"]["evaluations_per_s"] for name in ("adaptive", "INT8")]
+    one, eight = (batches[f"ESR-9 INT8 {faces}"]["p50_ms"] for faces in (1, 8))
+    share = "ESR-9 INT8, a face of 8 in a batch, share of the time of one"
+    slower = attention["p50_ms"] / int8["p50_ms"]
     return [
-        Mark("ESR-9 fp32, times PyTorch", 2, of["ESR-9", "fp32", 1]["speed_up"]),
-        Mark("ESR-9 INT8, times PyTorch", 6.5, int8["speed_up"]),
-        Mark("ESR-15 INT8, times PyTorch", 6.5, of["ESR-15", "INT8", 1]["speed_up"]),
-        Mark("ESR*-9 INT8, times PyTorch", 6, of["ESR*-9", "INT8", 1]["speed_up"]),
-        Mark(
-            "ESR*-9 INT8, times the time of ESR-9 INT8",
-            1.6,
-            of["ESR*-9", "INT8", 1]["p50_ms"] / int8["p50_ms"],
-            at_least=False,
+        *(
+            Target(f"{name}, times PyTorch", rows[f"{name} 1"]["speed_up"], wanted)
+            for name, wanted in SPEED_UPS.items()
         ),
-        Mark(
-            f"{asked} adaptive, times INT8",
-            1.3,
-            adaptive["evaluations_per_s"] / everyone["evaluations_per_s"],
-        ),
-        Mark(
-            "ESR-9 INT8, a face of 8 in a batch, share of the time of one",
-            0.85,
-            eight["p50_ms"] / 8 / alone["p50_ms"],
-            at_least=False,
-        ),
-        Mark("ESR-9 INT8, share of the machine's peak", 0.6, int8["share_of_peak"]),
+        Target("ESR*-9 INT8, times the time of ESR-9 INT8", slower, 1.6, "at most"),
+        Target(f"{network} adaptive, times INT8", rates[0] / rates[1], 1.3),
+        Target(share, eight / 8 / one, 0.85, "at most"),
+        Target("ESR-9 INT8, share of the machine's peak", int8["share_of_peak"], 0.6),
     ]
 
 
@@ -87,17 +70,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="FER+'s validation faces, for adaptive")
     data = parser.parse_args().data
-    told = marks(
-        measured(*(["--data", str(data)] if data else [])),
-        measured("--networks", "ESR-9", "--faces", "1,8"),
-    )
-    table = Table("ratio", "wanted", "measured", "", title="What is wanted of this machine")
-    for mark in told:
-        sign = "at least" if mark.at_least else "at most"
-        answer = "met" if mark.is_met else "MISSED"
-        table.add_row(mark.name, f"{sign} {mark.wanted:g}", f"{mark.measured:.2f}", answer)
-    Console().print(table)
-    return 0 if all(mark.is_met for mark in told) else 1
+    rows = bench(*(["--data", str(data)] if data else []))
+    results = targets(rows, bench("--networks", "ESR-9", "--faces", "1,8"))
+    columns = {"ratio": "{name}", "wanted": "{sign} {wanted:g}", "measured": "{measured:.2f}"}
+    marks = [{**each._asdict(), "mark": "met" if each.is_met else "MISSED"} for each in results]
+    print_table("Targets for this machine", {**columns, "": "{mark}"}, marks)
+    return 0 if all(each.is_met for each in results) else 1
 
 
 if __name__ == "__main__":

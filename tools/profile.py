@@ -1,10 +1,10 @@
-"""Show where the time of a network goes, layer by layer, as ONNX Runtime's profiler sees it.
+"""Print the time of a network by layer, from ONNX Runtime's profiler.
 
-python tools/profile.py FILE.onnx... [--runs 60]. Profiling makes each node slower, small ones the
-most, so the sum is more than an unprofiled run takes. Convolutions are named after the layers of
-esr_core/model.py; beside their time stands how many multiplications they did in it. first is the
-branch that is asked first, rest are all others. Files need names for their layers, as "esr export"
-gives them now; the one that ships is older.
+python tools/profile.py FILE.onnx... [--runs 60]. Profiling slows every node down, small ones the
+most, so the sum exceeds the time of an unprofiled run. Convolutions have the names of
+esr_core/network/esr.py; GMAC/s are their multiplications per second. first is the branch that is
+evaluated first, rest are all others. The layers of the shipped file have no such names; export it
+again with "esr export".
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import onnxruntime
-from rich.console import Console
-from rich.table import Table
 
+from esr_core.cli.tables import print_table
 from esr_core.errors import EsrError, ModelError
 from esr_core.inference.onnx_model import INPUT, load_model
 from esr_core.network.complexity import convolutions
 
+COLUMNS = {"part": "{part}", "layer": "{layer}", "ms": "{ms:.3f}", "share": "{share:.0%}"}
+
 
 def events(path: Path, runs: int, size_px: int) -> List[Dict[str, Any]]:
-    """Return what the profiler notes of ``runs`` runs with one face, all branches."""
+    """Return the profiler's events of ``runs`` runs with one face, all branches."""
     options = onnxruntime.SessionOptions()
     options.enable_profiling = True
     options.log_severity_level = 3
@@ -36,17 +37,16 @@ def events(path: Path, runs: int, size_px: int) -> List[Dict[str, Any]]:
     face = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = f"{folder}/profile"
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        providers = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         for _ in range(runs):
             session.run(None, {INPUT: face})
-        noted: List[Dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text("utf-8"))
-    return noted
+        content: List[Dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    return content
 
 
-def place(event: Dict[str, Any]) -> Tuple[str, str]:
-    """Return the part of the network that a node belongs to, and what it does there."""
+def layer(event: Dict[str, Any]) -> Tuple[str, str]:
+    """Return the part of the network that a node belongs to, and its layer."""
     name, operator = event["name"], event["args"]["op_name"]
     part = next((p for p in ("base", "first", "rest") if name.startswith(f"/{p}/")), "other")
     if "/convs." in name and "Conv" in operator:
@@ -55,28 +55,27 @@ def place(event: Dict[str, Any]) -> Tuple[str, str]:
 
 
 def show(path: Path, runs: int) -> None:
-    about = load_model(path).metadata
-    spent: Counter[Tuple[str, str]] = Counter()
-    for event in events(path, runs, about.input.size_px):
+    metadata = load_model(path).metadata
+    times_ms: Counter[Tuple[str, str]] = Counter()
+    for event in events(path, runs, metadata.input.size_px):
         is_run = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-        if is_run and event["args"]["op_name"] != "If":  # whose nodes are counted themselves
-            spent[place(event)] += event["dur"] / runs / 1e3
-    if not any(part == "rest" for part, _ in spent):
+        if is_run and event["args"]["op_name"] != "If":  # the nodes in it have their own events
+            times_ms[layer(event)] += event["dur"] / runs / 1e3
+    if not any(part == "rest" for part, _ in times_ms):
         raise ModelError(
-            f"{path}: its layers have no names that are known here; export it anew, for example by "
+            f"{path}: its layers have no known names; export it again, for example by "
             "'esr export models/esr-9-ferplus new.onnx --int8 train.npz.xz'"
         )
-    layers, branches = convolutions(about.input.size_px), about.branches
-    table = Table("part", "what", "ms", "share", "GMAC/s", title=f"{about.name}: {path.name}")
-    for (part, what), ms in sorted(spent.items()):
-        per_s = ""
-        if what.startswith("conv"):
-            count = {"base": 1, "first": 1}.get(part, branches - 1)
-            macs = count * layers["base" if part == "base" else "branch"][int(what[-1]) - 1]
-            per_s = f"{macs / ms / 1e6:.0f}"
-        table.add_row(part, what, f"{ms:.3f}", f"{ms / sum(spent.values()):.0%}", per_s)
-    table.add_row("sum", "", f"{sum(spent.values()):.3f}", "", "")
-    Console().print(table)
+    macs, total_ms = convolutions(metadata.input.size_px), sum(times_ms.values())
+    rows: List[Dict[str, Any]] = []
+    for (part, name), ms in sorted(times_ms.items()):
+        rows.append({"part": part, "layer": name, "ms": ms, "share": ms / total_ms})
+        if name.startswith("conv"):
+            count = metadata.branches - 1 if part == "rest" else 1
+            layer_macs = macs["base" if part == "base" else "branch"][int(name[-1]) - 1]
+            rows[-1]["gmac_per_s"] = count * layer_macs / ms / 1e6
+    rows.append({"part": "sum", "layer": "", "ms": total_ms})
+    print_table(f"{metadata.name}: {path.name}", {**COLUMNS, "GMAC/s": "{gmac_per_s:.0f}"}, rows)
 
 
 def main() -> None:

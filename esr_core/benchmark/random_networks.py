@@ -1,7 +1,7 @@
-"""Networks of the published forms that nobody trained, for how fast such a network is.
+"""Untrained networks of the published architectures, for timing.
 
-Time does not depend on what the weights are, but for branches that take turns: there it depends on
-how many faces the first one leaves open. Here that is the share of the network that ships.
+The time of a network does not depend on its weights, except with an early exit: there it depends on
+the share of faces that the first branch leaves undecided. It is set to that of the shipped network.
 """
 
 from __future__ import annotations
@@ -18,34 +18,32 @@ from esr_core.network.complexity import METHODS
 from esr_core.network.esr import ESR
 from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
-#: Share of FER+'s validation faces that the first branch of the network that ships leaves open.
+#: Share of FER+'s validation faces that the first branch of the shipped network leaves undecided.
 UNDECIDED = 0.11
-#: Faces that are made to calibrate INT8, and to set the share above.
+#: Number of synthetic faces, which calibrate INT8 and set the share above.
 FACES = 100
 SIZE_PX = 96
 
 
 def faces(count: int = FACES, seed: int = 0) -> NDArray[np.float32]:
-    """Return blots, (count, 3, 96, 96) in [0, 1]: like faces, and unlike noise, they differ."""
+    """Return smooth random images, (count, 3, 96, 96) in [0, 1]; noise gives equal answers."""
     generator = torch.Generator().manual_seed(seed)
-    blots = torch.rand(count, 1, 6, 6, generator=generator)
-    grey = torch.nn.functional.interpolate(blots, (SIZE_PX, SIZE_PX), mode="bilinear")
-    drawn: NDArray[np.float32] = grey.expand(-1, 3, -1, -1).contiguous().numpy()
-    return drawn
+    coarse = torch.rand(count, 1, 6, 6, generator=generator)
+    grey = torch.nn.functional.interpolate(coarse, (SIZE_PX, SIZE_PX), mode="bilinear")
+    images: NDArray[np.float32] = grey.expand(-1, 3, -1, -1).contiguous().numpy()
+    return images
 
 
 def make(method: str, folder: Path, forms: Sequence[str] = ("fp32", "INT8")) -> Dict[str, Path]:
-    """Write an untrained network of one of the published methods to ``folder``; return its files.
+    """Export an untrained network of a published method to ``folder``; return its files by form.
 
-    forms: of fp32, fp16, INT8 and symmetric, which is INT8 as TensorRT takes it.
+    forms: of fp32, fp16, INT8 and symmetric (INT8 for TensorRT).
     """
     branches, diversified = METHODS[method]
     torch.manual_seed(0)
-    esr = ESR(branches, diversified)
-    shown = faces()
-    metadata = ModelMetadata(
-        method, branches, diversified, lead=_settle(esr, torch.from_numpy(shown))
-    )
+    esr, images = ESR(branches, diversified), faces()
+    margin = _calibrate(esr, torch.from_numpy(images))
+    metadata = ModelMetadata(method, branches, diversified, lead=margin)
     files = {}
     for form in forms:
         files[form] = folder / f"{method.replace('*', '-star')}-{form.lower()}.onnx"
@@ -54,22 +52,22 @@ def make(method: str, folder: Path, forms: Sequence[str] = ("fp32", "INT8")) -> 
         elif form == "fp16":
             export_fp16(esr, metadata, files[form])
         else:
-            export_int8(esr, metadata, shown[:32], files[form], form == "symmetric")
+            export_int8(esr, metadata, images[:32], files[form], form == "symmetric")
     return files
 
 
-def _settle(esr: ESR, shown: torch.Tensor) -> float:
-    """Let its answers differ from face to face; return the lead that leaves some of them open."""
+def _calibrate(esr: ESR, images: torch.Tensor) -> float:
+    """Spread the answers of the first branch; return the exit margin for UNDECIDED."""
     for module in esr.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # one pass sets the statistics, or answers would hardly differ
+            module.momentum = 1.0  # one pass sets the statistics
     with torch.inference_mode():
-        esr.train()(shown[:32])
-        scores = esr.eval()(shown).emotions[0]  # (n, 8)
+        esr.train()(images[:32])
+        scores = esr.eval()(images).emotions[0]  # (n, 8)
         mean, spread = scores.mean(dim=0), scores.std(dim=0).mean()
         first = cast(torch.nn.Linear, esr.convolutional_branches[0].get_submodule("fc"))
         first.weight.div_(spread)
         first.bias.sub_(mean).div_(spread)
-        probable = esr(shown).emotions[0].softmax(dim=1)
-    best, second = probable.topk(2, dim=1).values.T
+        probabilities = esr(images).emotions[0].softmax(dim=1)
+    best, second = probabilities.topk(2, dim=1).values.T
     return float(np.quantile((best - second).numpy(), UNDECIDED))

@@ -1,55 +1,37 @@
-"""What was published about these networks, to stand beside what is measured here.
+"""Published figures of these networks.
 
 From the documentation of the OpenDR toolkit, version 2.1: "image_based_facial_emotion_estimation
-module", section "Performance Evaluation". One face at a time, the mean of 100 runs, transfers
-included; memory is the most that was allocated on the GPU. The accuracy is that of its authors'
-weights.
+module", section "Performance Evaluation". One face at a time, mean of 100 runs, transfers included.
+Memory is the peak of the allocations on the GPU. The accuracy is that of the authors' weights.
 """
 
 from __future__ import annotations
 
 from typing import Dict, NamedTuple
 
+#: Xeon Gold 6230R, Jetson TX2, Jetson AGX Xavier, RTX 2080 Ti.
 DEVICES = ("CPU", "TX2", "Xavier", "2080 Ti")
 
 
 class Published(NamedTuple):
-    """The figures of one network."""
+    """The figures of one network, by device where they differ."""
 
     accuracy_percent: float
     parameters_m: float
     memory_mb: float
-    evaluations_per_s: Dict[str, float]  # CPU: Xeon Gold 6230R; Xavier: AGX; 2080 Ti: RTX
+    evaluations_per_s: Dict[str, float]
     joules: Dict[str, float]
 
 
+_FIGURES = {  # accuracy, parameters, memory, evaluations per second, joules on TX2 and Xavier
+    "ESR-9": (87.17, 20.35, 402.99, (22.23, 27.08, 28.79, 117.91), (0.96, 0.67)),
+    "ESR-15": (88.59, 33.67, 455.61, (13.86, 17.76, 18.17, 91.78), (1.16, 0.93)),
+    "ESR*-9": (89.15, 20.83, 406.83, (5.24, 6.60, 12.45, 33.40), (3.38, 1.41)),
+    "ESR*-15": (89.34, 34.47, 460.73, (3.38, 4.18, 8.47, 20.57), (6.26, 2.51)),
+}
 PUBLISHED = {
-    "ESR-9": Published(
-        87.17,
-        20.35,
-        402.99,
-        {"CPU": 22.23, "TX2": 27.08, "Xavier": 28.79, "2080 Ti": 117.91},
-        {"TX2": 0.96, "Xavier": 0.67},
-    ),
-    "ESR-15": Published(
-        88.59,
-        33.67,
-        455.61,
-        {"CPU": 13.86, "TX2": 17.76, "Xavier": 18.17, "2080 Ti": 91.78},
-        {"TX2": 1.16, "Xavier": 0.93},
-    ),
-    "ESR*-9": Published(
-        89.15,
-        20.83,
-        406.83,
-        {"CPU": 5.24, "TX2": 6.60, "Xavier": 12.45, "2080 Ti": 33.40},
-        {"TX2": 3.38, "Xavier": 1.41},
-    ),
-    "ESR*-15": Published(
-        89.34,
-        34.47,
-        460.73,
-        {"CPU": 3.38, "TX2": 4.18, "Xavier": 8.47, "2080 Ti": 20.57},
-        {"TX2": 6.26, "Xavier": 2.51},
-    ),
+    name: Published(
+        accuracy, parameters, memory, dict(zip(DEVICES, rates)), dict(zip(DEVICES[1:3], joules))
+    )
+    for name, (accuracy, parameters, memory, rates, joules) in _FIGURES.items()
 }

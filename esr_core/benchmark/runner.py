@@ -1,220 +1,205 @@
-"""How fast networks answer here, each engine in a process of its own, the processes in turns.
+"""Runner of all benchmarks: worker processes that measure cases in turns.
 
-Thread pools of two engines in one process disturb each other, and a shared machine is not always
-equally fast. So every engine has its own process, they take turns many times, and what is quoted
-are medians, and ratios of what was measured in the same round.
+Thread pools of two engines in one process disturb each other, and the speed of a shared machine
+varies. Each engine therefore has a process of its own, the processes take turns in several rounds,
+and the results are medians, and ratios of figures of the same round.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.benchmark.cases import PEAK_SIDE, Case
 from esr_core.benchmark.energy import Meter
-from esr_core.benchmark.worker import PEAK_SIDE, Contestant
 from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import ADAPTIVE
+from esr_core.network.complexity import cost
+
+#: Time for a worker to end by itself when its stdin is closed.
+EXIT_S = 1.0
 
 
 class BenchmarkError(EsrError):
     """A measurement that could not be made."""
 
 
+class Worker:
+    """A process ``python -m module argument`` that responds to lines of JSON with lines of JSON.
+
+    popen: further arguments of ``subprocess.Popen``.
+    """
+
+    def __init__(self, name: str, module: str, argument: str, **popen: Any) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=os.sep,  # Python imports modules from the current folder
+            **popen,
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._process.communicate(timeout=EXIT_S)  # closes stdin
+        except subprocess.TimeoutExpired:
+            self._process.terminate()
+            self._process.communicate()
+
+    def send(self, request: Any) -> None:
+        """Send a request, JSON values."""
+        with suppress(BrokenPipeError):  # receive() reports the reason
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+
+    def receive(self) -> Any:
+        """Wait for a response.
+
+        Raises:
+            BenchmarkError: the process ended, or responded with an error.
+        """
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self.check()
+        try:
+            response = json.loads(line)
+        except ValueError:
+            raise BenchmarkError(f"{self.name}: {line.strip()}") from None
+        if "error" in response:
+            raise BenchmarkError(response["error"])
+        return response
+
+    def check(self) -> None:
+        """Raise BenchmarkError, with the last line of a captured stderr, if the process ended."""
+        code = self._process.poll()
+        if code is not None:
+            stderr = self._process.stderr.read().strip() if self._process.stderr else ""
+            reason = f": {stderr.splitlines()[-1]}" if stderr else ""
+            raise BenchmarkError(f"{self.name} ended with exit code {code}{reason}")
+
+
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant."""
+    """The measurements of one case."""
 
-    contestant: Contestant
+    case: Case
     times_s: NDArray[np.float64]  # (rounds, calls)
-    peak_mb: float  # most memory that its process had, resident
-    gross_j: Optional[float] = None  # energy of one call, and above that of the idle machine
-    net_j: Optional[float] = None
+    peak_mb: float = 0.0  # peak resident memory of the process
+    gross_j: Optional[float] = None  # energy of one call
+    net_j: Optional[float] = None  # above that of the idle machine
 
     @property
-    def evaluations_per_s(self) -> float:
-        """Faces per second by the mean time of all calls, as the published tables count."""
-        return float(self.contestant.batch / self.times_s.mean())
-
-    def percentile_ms(self, percent: float) -> float:
-        """Return a percentile, from 0 to 100, of the times, in ms."""
-        return float(np.percentile(self.times_s, percent) * 1e3)
-
-    def speed_up(self, baseline: Timing) -> NDArray[np.float64]:
-        """How many times as fast a face is as with ``baseline``, in each round: (rounds,)."""
-        # Medians, for calls that other work disturbed; but where calls differ by themselves, since
-        # some faces take more branches, the mean is what a face takes.
-        usual = np.mean if self.contestant.branches == ADAPTIVE else np.median
-        per_face = usual(self.times_s, axis=1) / self.contestant.batch
-        its = np.median(baseline.times_s, axis=1) / baseline.contestant.batch
-        ratio: NDArray[np.float64] = its / per_face
-        return ratio
+    def face_s(self) -> NDArray[np.float64]:
+        """The time per face in each round: (rounds,)."""
+        # A median excludes disturbed calls. With an early exit the number of branches differs from
+        # call to call, and the mean is the cost of a face.
+        average = np.mean if self.case.evaluated == ADAPTIVE else np.median
+        seconds: NDArray[np.float64] = average(self.times_s, axis=1) / self.case.batch
+        return seconds
 
     @property
-    def peak_gmac_per_s(self) -> float:
-        """Of a product of matrices: thousand million multiplications per second."""
-        return float(PEAK_SIDE**3 / np.median(self.times_s) / 1e9)
+    def macs_per_s(self) -> NDArray[np.float64]:
+        """The multiplications per second in each round: (rounds,)."""
+        is_matmul = self.case.engine == "matmul"
+        macs = PEAK_SIDE**3 if is_matmul else cost(*self.case.architecture).macs
+        return macs / self.face_s
 
-    def share_of_peak(self, peak: Timing, macs: int) -> NDArray[np.float64]:
-        """The multiplications that it does, of those that the machine can do: (rounds,).
+    def figures(
+        self, baseline: Optional[Timing] = None, peak: Optional[Timing] = None
+    ) -> Dict[str, Any]:
+        """Return the figures as JSON values.
 
-        peak: of a product of matrices. macs: of one face.
+        baseline: timing of the same network. peak: timing of a product of matrices.
         """
-        per_s = self.contestant.batch * macs / np.median(self.times_s, axis=1)
-        possible = PEAK_SIDE**3 / np.median(peak.times_s, axis=1)
-        share: NDArray[np.float64] = per_s / possible
-        return share
-
-    def summary(self, baseline: Optional[Timing] = None) -> Dict[str, Any]:
-        """The figures as plain JSON values."""
+        p50_ms, p99_ms = np.percentile(self.times_s, [50, 99]) * 1e3
         figures: Dict[str, Any] = {
-            "name": self.contestant.name,
-            "faces": self.contestant.batch,
-            "evaluations_per_s": round(self.evaluations_per_s, 1),
-            "p50_ms": round(self.percentile_ms(50), 2),
-            "p99_ms": round(self.percentile_ms(99), 2),
+            "network": self.case.network,
+            "name": self.case.name,
+            "faces": self.case.batch,
+            "evaluations_per_s": round(self.case.batch / float(self.times_s.mean()), 1),
+            "p50_ms": round(p50_ms, 2),
+            "p99_ms": round(p99_ms, 2),
             "peak_mb": round(self.peak_mb),
             "joules": None if self.gross_j is None else round(self.gross_j, 4),
             "joules_above_idle": None if self.net_j is None else round(self.net_j, 4),
         }
-        if baseline is not None:
-            ratios = self.speed_up(baseline)
-            low, middle, high = np.percentile(ratios, [10, 50, 90])
-            figures["speed_up"] = round(float(middle), 2)
-            figures["speed_up_spread"] = [round(float(low), 2), round(float(high), 2)]
+        if baseline:
+            low, median, high = np.percentile(baseline.face_s / self.face_s, [10, 50, 90]).round(2)
+            figures.update(speed_up=median, speed_up_spread=[low, high])
+        if peak:
+            share = np.median(self.macs_per_s / peak.macs_per_s)
+            figures["share_of_peak"] = round(float(share), 3)
         return figures
 
 
 def measure(
-    contestants: Sequence[Contestant],
+    cases: Sequence[Case],
     rounds: int = 10,
     calls: int = 10,
     meters: Sequence[Meter] = (),
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> List[Timing]:
-    """Time all contestants, ``calls`` calls at a time in each of ``rounds`` rounds.
+    """Time ``calls`` calls of each case in each of ``rounds`` rounds.
 
-    meters: of the energy; each contestant then runs for a second more, alone.
+    meters: energy meters; with meters, each case then runs for one more second alone.
 
     Raises:
-        BenchmarkError: a process ended, with what it said.
+        BenchmarkError: a worker ended; with the last line of its stderr.
     """
-    times = np.zeros((len(contestants), rounds, calls))
     with ExitStack() as stack:
-        processes: Dict[Contestant, _Process] = {}
-        for each in contestants:
-            if each.process not in processes:
-                processes[each.process] = stack.enter_context(_started(each))
-        runners = [_Runner(each, processes[each.process]) for each in contestants]
-        for runner in runners:  # or the first would be timed while the others start
-            runner.run(0)
-        for done in range(rounds):
-            for row, runner in enumerate(runners):
-                times[row, done] = runner.run(calls)
-            on_progress(done + 1)
-        idle_w = _power_w(meters, lambda: time.sleep(1.0)) if meters else 0.0
-        return [
-            _timed(contestant, runner, times[row], meters, idle_w)
-            for row, (contestant, runner) in enumerate(zip(contestants, runners))
-        ]
+        workers: Dict[Case, Worker] = {}  # by setup
+        for case in cases:
+            if case.setup not in workers:
+                setup = json.dumps(asdict(case.setup))
+                worker = Worker(
+                    case.name, "esr_core.benchmark.worker", setup, stderr=subprocess.PIPE
+                )
+                workers[case.setup] = stack.enter_context(worker)
+
+        def run(case: Case, calls: int) -> Dict[str, Any]:
+            workers[case.setup].send([calls, case.batch])
+            response: Dict[str, Any] = workers[case.setup].receive()
+            return response
+
+        # All engines start before the first is timed; larger batches have not yet taken memory.
+        peaks_mb = [run(case, 0)["peak_mb"] for case in cases]
+        times_s = np.zeros((len(cases), rounds, calls))
+        for number in range(rounds):
+            for row, case in enumerate(cases):
+                times_s[row, number] = run(case, calls)["times_s"]
+            on_progress(number + 1)
+        timings = [Timing(*each) for each in zip(cases, times_s, peaks_mb)]
+        if not meters:
+            return timings
+        idle_j, idle_s = _energy(meters, time.sleep, 1.0)
+        for row, timing in enumerate(timings):
+            count = max(int(1.0 / float(np.median(timing.times_s))), 1)
+            gross_j, elapsed_s = _energy(meters, run, timing.case, count)
+            net_j, made = gross_j - idle_j * elapsed_s / idle_s, count + 1  # one is not timed
+            timings[row] = replace(timing, gross_j=gross_j / made, net_j=net_j / made)
+        return timings
 
 
-def _timed(
-    contestant: Contestant,
-    runner: _Runner,
-    times_s: NDArray[np.float64],
-    meters: Sequence[Meter],
-    idle_w: float,
-) -> Timing:
-    if not meters:
-        return Timing(contestant, times_s, runner.peak_mb)
-    calls = max(int(1.0 / float(np.median(times_s))), 1)
-    before_j, began_s = _joules(meters), time.monotonic()
-    runner.run(calls)
-    gross_j, elapsed_s = _joules(meters) - before_j, time.monotonic() - began_s
-    net_j = gross_j - idle_w * elapsed_s
-    made = calls + 1  # there is one that is not timed
-    return Timing(contestant, times_s, runner.peak_mb, gross_j / made, net_j / made)
-
-
-def _joules(meters: Sequence[Meter]) -> float:
-    return sum(meter.joules() for meter in meters)
-
-
-def _power_w(meters: Sequence[Meter], meanwhile: Callable[[], None]) -> float:
-    before_j, began_s = _joules(meters), time.monotonic()
-    meanwhile()
-    return (_joules(meters) - before_j) / (time.monotonic() - began_s)
-
-
-class _Process:
-    """A process that waits between its turns, and what it is called in errors."""
-
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
-        self.name = name
-        self._process = process
-
-    def ask(self, order: Sequence[int]) -> Dict[str, Any]:
-        """Hand over an order, a line of numbers; return the answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(" ".join(map(str, order)) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # what it said is worth more
-        line = self._process.stdout.readline()
-        if not line:
-            raise BenchmarkError(f"{self.name} ended: {self._last_words()}")
-        answer: Dict[str, Any] = json.loads(line)
-        return answer
-
-    def _last_words(self) -> str:
-        self._process.wait()
-        assert self._process.stderr is not None
-        lines = self._process.stderr.read().strip().splitlines()
-        code = self._process.returncode
-        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return lines[-1] if lines else ended
-
-
-class _Runner:
-    """A contestant in its process."""
-
-    def __init__(self, contestant: Contestant, process: _Process) -> None:
-        self.peak_mb = 0.0
-        self._batch = contestant.batch
-        self._process = process
-
-    def run(self, calls: int) -> List[float]:
-        """Let it make its calls; return their times, s."""
-        answer = self._process.ask((calls, self._batch))
-        self.peak_mb = self.peak_mb or answer["peak_mb"]  # before larger batches had their turn
-        times: List[float] = answer["times_s"]
-        return times
-
-
-@contextmanager
-def _started(contestant: Contestant) -> Iterator[_Process]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "esr_core.benchmark.worker", json.dumps(asdict(contestant))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=os.sep,  # or it would import what lies where the user is
-    )
-    try:
-        yield _Process(contestant.name, process)
-    finally:
-        process.kill()
-        process.communicate()
+def _energy(
+    meters: Sequence[Meter], function: Callable[..., object], *arguments: object
+) -> Tuple[float, float]:
+    """Call the function; return the energy in J and the time in s that it took."""
+    before_j, began_s = sum(meter.joules() for meter in meters), time.monotonic()
+    function(*arguments)
+    after_j = sum(meter.joules() for meter in meters)
+    return after_j - before_j, time.monotonic() - began_s

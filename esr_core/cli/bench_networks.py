@@ -1,166 +1,160 @@
-"""Who takes part in ``esr bench``: networks, in files, on engines."""
+"""Cases of ``esr bench``: networks on engines, and the accuracy of their early exit."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 from rich.progress import Progress
 
+from esr_core.benchmark.cases import FORMS, ON_GPU, Case
 from esr_core.benchmark.reference_figures import PUBLISHED
-from esr_core.benchmark.worker import FORMS, ON_GPU, Contestant
+from esr_core.benchmark.runner import Timing
 from esr_core.errors import INSTALL_TRAINING, OptionError
 from esr_core.inference.onnx_model import ADAPTIVE, Model
 from esr_core.network.complexity import METHODS, cost
 from esr_core.perception.preprocessing import whole
 
-#: The published network that ships, trained, and what its file is called in the tables.
+#: The published network whose trained weights ship, and the name of that file in the tables.
 SHIPPED, SHIPS = "ESR-9", "ESR-9 ships"
-#: Validation faces by which branches that take turns are timed.
+#: Number of validation faces that time the early exit.
 FACES = 200
-#: Leads at which accuracy and time are drawn; 2: never decided before all branches answered.
-LEADS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
+#: Exit margins of the curve of accuracy over time; with 2 all branches are evaluated.
+EXIT_MARGINS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
+#: The files for a provider; the last is the fastest.
+_EXPORTS = {"cuda": ("fp32", "fp16"), "tensorrt": ("fp16", "symmetric")}
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 NO_TORCH = (
-    "PyTorch is not installed: so nothing is compared with it, and only the network that ships, or "
+    "PyTorch is not installed. Without it there is no comparison, and only the shipped network, or "
     f"the one of --model, can be timed. To install it, {INSTALL_TRAINING}."
 )
 
 
-@dataclass(frozen=True)
-class Entrant:
-    """A network that is timed, in one or more files."""
+def cases(
+    arguments: argparse.Namespace, model: Model, folder: Path, progress: Progress
+) -> List[Case]:
+    """Return the requested cases; untrained networks and faces are written to ``folder``.
 
-    name: str
-    branches: int
-    diversified: bool
-    size_px: int
-    files: Dict[str, Path]  # what each is called in the table; the last may take turns
-    model: Optional[Model] = None  # of a trained one
-    faces: str = ""  # an .npy file; without one, adaptive is not timed
-    beside_torch: bool = True  # or else another entrant of its form is
-
-    @property
-    def form(self) -> Tuple[int, bool, int]:
-        """Branches, whether it is an ESR*, and the side of its input in px."""
-        return self.branches, self.diversified, self.size_px
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A row of the table, before it is measured."""
-
-    entrant: Entrant
-    contestant: Contestant
-
-
-def entrants(
-    arguments: argparse.Namespace, model: Model, folder: Path, progress: Progress, torch: bool
-) -> List[Entrant]:
-    """Return the networks that were asked for; those that nobody trained are made in ``folder``.
-
-    model: of ``--model``, or the one that ships.
+    model: that of ``--model``, or the shipped one.
 
     Raises:
-        OptionError: without PyTorch, or untrained, they cannot be had as asked for.
-        DataError: a file of faces is missing or damaged.
+        OptionError: the request needs PyTorch, or a trained network.
+        DataError: the file of faces is missing or damaged.
     """
-    if arguments.model:
-        return [_trained(model.metadata.name, model, arguments.data, folder)]
     methods = arguments.networks or list(METHODS)
-    if arguments.data and SHIPPED not in methods:
-        raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
-    if not torch and arguments.networks not in (None, [SHIPPED]):
-        raise OptionError(NO_TORCH)
-    ships = [_trained(SHIPS, model, arguments.data, folder)] if SHIPPED in methods else []
-    if not torch:
-        return ships
-    from esr_core.benchmark import random_networks
-
-    faces = folder / "blots.npy"
-    np.save(faces, random_networks.faces())
-    made = []
-    task = progress.add_task("making networks", total=len(methods))
-    for method in methods:
-        files = random_networks.make(method, folder, _forms(arguments.provider))
-        made.append(
-            Entrant(method, *METHODS[method], random_networks.SIZE_PX, files, None, str(faces))
-        )
-        progress.advance(task)
-    return [made[0], *(replace(each, beside_torch=False) for each in ships), *made[1:]]
-
-
-def _forms(provider: str) -> Tuple[str, ...]:
-    """What a provider runs best is the last."""
-    return {"cuda": ("fp32", "fp16"), "tensorrt": ("fp16", "symmetric")}.get(
-        provider, ("fp32", "INT8")
+    if not arguments.model:
+        if arguments.data and SHIPPED not in methods:
+            raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
+        if not HAS_TORCH and arguments.networks not in (None, [SHIPPED]):
+            raise OptionError(NO_TORCH)
+    base = Case("", "onnx", provider=arguments.provider, threads=arguments.threads)
+    about = model.metadata
+    architecture = about.branches, about.diversified, about.input.size_px
+    trained = replace(
+        base, network=about.name if arguments.model else SHIPS, architecture=architecture
     )
-
-
-def _trained(name: str, model: Model, data: Optional[Path], folder: Path) -> Entrant:
-    about, faces = model.metadata, ""
-    if data:
+    if arguments.data:
         from esr_core.data import ferplus
 
-        faces = str(folder / "faces.npy")
-        np.save(faces, whole(ferplus.read(data).subset(FACES).images, about.input))
-    files = {"INT8" if name == SHIPS else "this file": model.path}
-    size_px = about.input.size_px
-    return Entrant(name, about.branches, about.diversified, size_px, files, model, faces)
+        trained = replace(trained, faces=str(folder / "faces.npy"))
+        np.save(
+            trained.faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input)
+        )
+    if arguments.model:
+        return _variants(
+            trained, {"this file": model.path}, model.has_early_exit, HAS_TORCH, arguments.faces
+        )
+    shipped = _variants(trained, {"INT8": model.path}, model.has_early_exit, False, arguments.faces)
+    if not HAS_TORCH:
+        return shipped
+    from esr_core.benchmark import random_networks
+
+    base = replace(base, faces=str(folder / "random.npy"))
+    np.save(base.faces, random_networks.faces())
+    forms, on_cpu = _EXPORTS.get(base.provider, ("fp32", "INT8")), base.provider == "cpu"
+    requested = []
+    for method in progress.track(methods, description="making networks"):
+        files = random_networks.make(method, folder, forms)
+        untrained = replace(
+            base, network=method, architecture=(*METHODS[method], random_networks.SIZE_PX)
+        )
+        requested += _variants(untrained, files, on_cpu, True, arguments.faces)
+        requested += shipped if method == SHIPPED else []
+    return requested
 
 
-def lanes(entrant: Entrant, count: int, arguments: argparse.Namespace, torch: bool) -> List[Lane]:
-    """Return a network's rows with ``count`` faces in a call."""
-    shared: Dict[str, Any] = {
-        "provider": arguments.provider,
-        "threads": arguments.threads,
-        "size_px": entrant.size_px,
-        "batch": count,
-        "faces": entrant.faces,
-    }
-    chosen = []
-    if torch and entrant.beside_torch:
-        for form in FORMS if arguments.provider in ON_GPU else FORMS[:1]:
-            name = "PyTorch" if form == "eager" else f"PyTorch {form}"
-            network = Contestant(name, "torch", branches=entrant.branches, form=form, **shared)
-            chosen.append(replace(network, diversified=entrant.diversified))
-    onnx = [
-        Contestant(name, "onnx", str(file.absolute()), **shared)
-        for name, file in entrant.files.items()
-    ]
-    takes_turns = entrant.model.has_early_exit if entrant.model else arguments.provider == "cpu"
-    if entrant.faces and takes_turns:
-        onnx.append(replace(onnx[-1], name="adaptive", branches=ADAPTIVE))
-    return [Lane(entrant, contestant) for contestant in [*chosen, *onnx]]
+def _variants(
+    base: Case, files: Mapping[str, Path], early_exit: bool, torch: bool, counts: Sequence[int]
+) -> List[Case]:
+    """Return the cases of one network: PyTorch, the files, and the early exit of the last file.
+
+    The early exit is timed only with faces, since its time depends on them.
+    """
+    variants = []
+    for form in (FORMS if base.provider in ON_GPU else FORMS[:1]) if torch else ():
+        name = "PyTorch" if form == "eager" else f"PyTorch {form}"
+        variants.append(replace(base, name=name, engine="torch", form=form))
+    for name, file in files.items():
+        variants.append(replace(base, name=name, model=str(file.absolute())))
+    if early_exit and base.faces:
+        variants.append(replace(variants[-1], name="adaptive", evaluated=ADAPTIVE))
+    return [replace(case, batch=count) for count in counts for case in variants]
 
 
-def networks(entrants: Sequence[Entrant]) -> List[Dict[str, Any]]:
-    """What is known about the networks before they are timed."""
-    told = []
-    for entrant in entrants:
-        size, accuracy = cost(*entrant.form), None
-        published = PUBLISHED.get(SHIPPED if entrant.name == SHIPS else entrant.name)
-        if entrant.model:
-            with suppress(KeyError, TypeError, ValueError):  # anybody may have written it
-                accuracy = float(entrant.model.metadata.record["validation"]["accuracy"])
-        told.append(
+def describe(cases: Sequence[Case], model: Model) -> List[Dict[str, Any]]:
+    """Return the properties of the networks as JSON values; untrained ones have no accuracy."""
+    networks = []
+    for name, case in {case.network: case for case in cases}.items():
+        size, accuracy = cost(*case.architecture), None
+        published = PUBLISHED.get(SHIPPED if name == SHIPS else name)
+        if case.model == str(model.path.absolute()):
+            with suppress(KeyError, TypeError, ValueError):  # the record has no fixed format
+                accuracy = float(model.metadata.record["validation"]["accuracy"])
+        networks.append(
             {
-                "network": entrant.name,
-                "accuracy": accuracy,  # None: nobody trained it
+                "network": name,
+                "accuracy": accuracy,
                 "parameters_m": round(size.parameters / 1e6, 2),
                 "gmac": round(size.macs / 1e9, 2),
-                "published": published._asdict() if published else None,
+                "published": published and published._asdict(),
             }
         )
-    return told
+    return networks
 
 
-def curve(lanes: Sequence[Lane]) -> List[Contestant]:
-    """The trained network at several leads, one face at a time."""
-    for lane in lanes:
-        if lane.entrant.model and lane.contestant.branches == ADAPTIVE:
-            return [replace(lane.contestant, batch=1, lead=lead) for lead in LEADS]
-    return []
+def curve_cases(cases: Sequence[Case], model: Model) -> List[Case]:
+    """Return the trained network with several exit margins, one face per call."""
+    path = str(model.path.absolute())
+    adaptive = [case for case in cases if case.evaluated == ADAPTIVE and case.model == path]
+    return [replace(case, batch=1, margin=each) for case in adaptive[:1] for each in EXIT_MARGINS]
+
+
+def curve(
+    timings: Sequence[Timing], model: Model, path: Path, progress: Progress
+) -> List[Dict[str, Any]]:
+    """Return the time of each exit margin, and its accuracy over all faces of a file."""
+    from esr_core.data import ferplus
+    from esr_core.evaluation.metrics import predictions
+
+    data, points = ferplus.read(path), []
+    target = data.emotions.argmax(axis=1)
+    predict = partial(model.predict, branches=ADAPTIVE)
+    for timing in progress.track(timings, description="accuracy of exit margins"):
+        assert timing.case.margin is not None
+        model.lead = timing.case.margin
+        probabilities, _, votes = predictions(predict, data, model.metadata.input)
+        point = {
+            "lead": model.lead,
+            "accuracy": round(float((probabilities.argmax(axis=1) == target).mean()), 4),
+            "branches_asked": round(float((votes >= 0).sum(axis=1).mean()), 2),
+            "p50_ms": timing.figures()["p50_ms"],
+            "mean_ms": round(float(timing.times_s.mean() * 1e3), 2),
+        }
+        points.append(point)
+    return points

@@ -136,7 +136,7 @@ def main() -> None:
     renderer = SceneRenderer(scene)
     messages = _rendered(renderer)
     empty = image(Header(frame_id="camera"), renderer.room)
-    print("ready", flush=True)
+    print(json.dumps("ready"), flush=True)
     sent: List[List[int]] = []
     is_playing, due_s = False, time.monotonic()
     while len(sent) < scene.frames:

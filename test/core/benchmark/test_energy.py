@@ -1,4 +1,4 @@
-"""Energy, from sensors in a tree made for it."""
+"""Energy meters, on synthetic sensor trees."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_counter_of_a_processor(tmp_path: Path) -> None:
     assert meter.joules() == pytest.approx(3.0)
 
 
-def test_counter_that_starts_over(tmp_path: Path) -> None:
+def test_counter_that_wraps(tmp_path: Path) -> None:
     (meter,) = find_meters(rapl(tmp_path, 262_142_000_000))
     rapl(tmp_path, 2_000_000)
     assert meter.joules() == pytest.approx(3.0)
@@ -63,7 +63,7 @@ def test_counter_that_cannot_be_read(tmp_path: Path) -> None:
     assert unreadable(tmp_path) == [counter]
 
 
-def test_jetpack_4_has_a_rail_for_all(tmp_path: Path) -> None:
+def test_jetpack_4_has_a_total_rail(tmp_path: Path) -> None:
     device = "sys/bus/i2c/drivers/ina3221x/0-0041/iio:device1"
     put(
         tmp_path,
@@ -79,7 +79,7 @@ def test_jetpack_4_has_a_rail_for_all(tmp_path: Path) -> None:
     assert watts(meter) == pytest.approx(7.6)
 
 
-def test_jetpack_5_without_one_is_summed_up(tmp_path: Path) -> None:
+def test_jetpack_5_without_total_rail_is_the_sum_of_rails(tmp_path: Path) -> None:
     monitor = "sys/class/hwmon/hwmon3"
     put(
         tmp_path,
@@ -101,7 +101,7 @@ def test_jetpack_5_without_one_is_summed_up(tmp_path: Path) -> None:
     assert watts(meter) == pytest.approx(1.9 + 5.7)
 
 
-def test_power_is_summed_up_over_time() -> None:
+def test_power_is_integrated_over_time() -> None:
     level_w = [10.0]
     meter = PowerMeter("made up", lambda: level_w[0])
     begin_s = time.monotonic()
@@ -109,11 +109,11 @@ def test_power_is_summed_up_over_time() -> None:
     level_w[0] = 30.0
     middle_s = time.monotonic()
     time.sleep(0.2)
-    told_j, end_s = meter.joules(), time.monotonic()
+    measured_j, end_s = meter.joules(), time.monotonic()
     meter.close()
     expected_j = 10 * (middle_s - begin_s) + 30 * (end_s - middle_s)
     # A step between two samples is spread over the time between them.
-    assert told_j == pytest.approx(expected_j, rel=0.25)
+    assert measured_j == pytest.approx(expected_j, rel=0.25)
 
 
 def test_machine_without_sensors(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Networks that nobody trained, made to be timed."""
+"""Untrained networks for timing."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from esr_core.network.complexity import METHODS
 
 
 @pytest.mark.parametrize("method", ["ESR-9", "ESR*-9"])
-def test_first_branch_leaves_as_many_faces_open_as_the_trained_one(
+def test_first_branch_leaves_the_share_of_the_trained_one_undecided(
     tmp_path: Path, method: str
 ) -> None:
     model = load_model(make(method, tmp_path, ["fp32"])["fp32"])
     assert (model.metadata.branches, model.metadata.diversified) == METHODS[method]
-    shown = faces()
-    assert shown.shape == (100, 3, 96, 96)
-    asked = np.concatenate(
+    images = faces()
+    assert images.shape == (100, 3, 96, 96)
+    evaluated = np.concatenate(
         [
-            (model.predict(shown[i : i + 20], ADAPTIVE).votes >= 0).sum(1)
+            (model.predict(images[i : i + 20], ADAPTIVE).votes >= 0).sum(1)
             for i in (0, 20, 40, 60, 80)
         ]
     )
-    assert (asked > 1).mean() == pytest.approx(UNDECIDED, abs=0.03)
+    assert (evaluated > 1).mean() == pytest.approx(UNDECIDED, abs=0.03)

@@ -1,4 +1,4 @@
-"""``esr bench``, run as people run it; what it measures is tested beside the benchmark."""
+"""``esr bench`` as a command; the measurements are tested in test/core/benchmark."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def bench(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What is told of two networks, with one face and with two."""
+def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The results of two networks, with one face and with two."""
     done = bench(
         tmp_path_factory.mktemp("bench"),
         *("--networks", "ESR-9,ESR*-9", "--faces", "1,2", "--json"),
@@ -37,8 +37,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
-def test_every_engine_is_timed_with_every_number_of_faces(told: Any) -> None:
-    assert [(row["network"], row["name"], row["faces"]) for row in told["rows"]] == [
+def test_every_engine_is_timed_with_every_number_of_faces(results: Any) -> None:
+    assert [(row["network"], row["name"], row["faces"]) for row in results["rows"]] == [
         (network, engine, count)
         for network, engines in (
             ("ESR-9", ("PyTorch", "fp32", "INT8", "adaptive")),
@@ -48,7 +48,7 @@ def test_every_engine_is_timed_with_every_number_of_faces(told: Any) -> None:
         for count in (1, 2)
         for engine in engines
     ]
-    for row in told["rows"]:
+    for row in results["rows"]:
         assert row["evaluations_per_s"] > 0
         assert 50 < row["peak_mb"] < 1500, "of this process, not of the one that made the networks"
         low, high = row["speed_up_spread"]
@@ -56,17 +56,17 @@ def test_every_engine_is_timed_with_every_number_of_faces(told: Any) -> None:
         assert (row["speed_up"] == 1) == (row["name"] == "PyTorch")
 
 
-def test_share_of_the_peak_is_told_of_what_multiplies_all(told: Any) -> None:
-    assert set(told["peak_gmac_per_s"]) == {"int8", "fp32"}
-    for row in told["rows"]:
+def test_share_of_the_peak_is_given_without_early_exit(results: Any) -> None:
+    assert set(results["peak_gmac_per_s"]) == {"int8", "fp32"}
+    for row in results["rows"]:
         assert ("share_of_peak" in row) == (row["name"] != "adaptive")
         assert row.get("share_of_peak", 1) > 0
 
 
-def test_networks_stand_beside_what_was_published(told: Any) -> None:
+def test_networks_stand_beside_what_was_published(results: Any) -> None:
     shipped = load_model().metadata.record["validation"]["accuracy"]
     for each, name, accuracy in zip(
-        told["networks"], ("ESR-9", "ESR-9", "ESR*-9"), (None, shipped, None)
+        results["networks"], ("ESR-9", "ESR-9", "ESR*-9"), (None, shipped, None)
     ):
         assert each["published"] == PUBLISHED[name]._asdict()
         assert each["parameters_m"] == pytest.approx(PUBLISHED[name].parameters_m, rel=0.03)
@@ -80,12 +80,12 @@ def test_one_file_is_timed_with_real_faces_and_drawn(
     arguments = ("--model", default_model(), "--data", data, "--plot", "speed.png", "--json")
     done = bench(tmp_path, *arguments, *QUICK)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [row["name"] for row in told["rows"]] == ["PyTorch", "this file", "adaptive"]
-    curve = told["curve"]
-    asked = [point["branches_asked"] for point in curve]
-    assert (asked[0], asked[-1]) == (1, 9)
-    assert asked == sorted(asked)
+    results = json.loads(done.stdout)
+    assert [row["name"] for row in results["rows"]] == ["PyTorch", "this file", "adaptive"]
+    curve = results["curve"]
+    evaluated = [point["branches_asked"] for point in curve]
+    assert (evaluated[0], evaluated[-1]) == (1, 9)
+    assert evaluated == sorted(evaluated)
     assert all(0 <= point["accuracy"] <= 1 and point["p50_ms"] > 0 for point in curve)
     picture = cv2.imread(str(tmp_path / "speed.png"))
     assert picture is not None

@@ -1,4 +1,4 @@
-"""The node's benchmark, and a short form of the long run that it is for."""
+"""The benchmark of the node, with a short form of the long run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from esr_core.inference.onnx_model import default_model
 from esr_core.perception.detection import find_faces, open_detector
-from esr_ros.benchmark.node_benchmark import SCENARIOS, Usage
+from esr_ros.benchmark.node_benchmark import cpu_s, memory_mb
 from esr_ros.demo.scene import Scene, SceneRenderer
 
 SECONDS = 30.0
@@ -82,7 +82,7 @@ def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> No
     assert row["shown"] == 4 * (row["sent"] - row["dropped"])
 
 
-def test_parameter_file_and_what_is_stronger_than_it(tmp_path: Path) -> None:
+def test_parameter_file_and_its_overrides(tmp_path: Path) -> None:
     # One face of the four, and a path that begins in the user's folder.
     (tmp_path / "net.onnx").write_bytes(default_model().read_bytes())
     (tmp_path / "mine.yaml").write_text(
@@ -95,10 +95,10 @@ def test_parameter_file_and_what_is_stronger_than_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["--only=--help"], "--only '--help' is part of no scenario"),
-        (["--only", "8K"], "part of no scenario: 640x480 30 Hz 0 faces"),
+        (["--only=--help"], "--only '--help' is part of no camera's name"),
+        (["--only", "8K"], "part of no camera's name: 640x480 30 Hz 0 faces"),
         (["--faces", "3"], "--faces is not for --node"),
         (["--set", "nonsense"], "--set wants NAME:=VALUE, but got 'nonsense'"),
         (["--params-file", "none.yaml"], "--params-file: there is no file none.yaml"),
@@ -107,10 +107,10 @@ def test_parameter_file_and_what_is_stronger_than_it(tmp_path: Path) -> None:
         (["--only", "30 Hz 1", "--model", "none.onnx"], "none.onnx: no such model file"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_errors_are_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
     done = bench(tmp_path, *arguments)
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stderr.startswith("esr bench: ")
 
@@ -129,10 +129,10 @@ def running(folder: Path) -> dict[int, str]:
 
 def started(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     """A benchmark that takes a minute, and the number of its node, which answers by now."""
-    with open(folder / "said", "wb") as said:
+    with open(folder / "stderr", "wb") as stderr:
         process = subprocess.Popen(
             ["esr", "bench", "--node", "--only", "30 Hz 1 face", "--seconds", "60"],
-            stderr=said,
+            stderr=stderr,
             start_new_session=True,
             # Shells start what runs in the background with it ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -153,16 +153,16 @@ def ctrl_c(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("stop", [ctrl_c, subprocess.Popen.terminate])
-def test_told_to_stop_it_ends_all_of_it(tmp_path: Path, stop: Any) -> None:
+def test_stopped_it_ends_all_processes(tmp_path: Path, stop: Any) -> None:
     process, _ = started(tmp_path)
     stop(process)
     assert process.wait(timeout=30) == 130
-    assert (tmp_path / "said").read_text() == "esr bench: stopped\n"
+    assert (tmp_path / "stderr").read_text() == "esr bench: stopped\n"
     assert running(tmp_path) == {}
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.7, 3.0])
-def test_killed_it_leaves_nobody_behind(tmp_path: Path, seconds: float) -> None:
+def test_killed_it_leaves_no_process_behind(tmp_path: Path, seconds: float) -> None:
     process = subprocess.Popen(
         ["esr", "bench", "--node", "--only", "30 Hz 1 face", "--seconds", "60"],
         stderr=subprocess.DEVNULL,
@@ -177,52 +177,47 @@ def test_killed_it_leaves_nobody_behind(tmp_path: Path, seconds: float) -> None:
         time.sleep(0.1)
 
 
-def test_camera_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
+def test_camera_that_ends_is_an_error(tmp_path: Path) -> None:
     process, _ = started(tmp_path)
     (camera,) = [pid for pid, line in running(tmp_path).items() if "photo_camera" in line]
     os.kill(camera, signal.SIGKILL)
     assert process.wait(timeout=30) == 2
-    assert (tmp_path / "said").read_text() == "esr bench: the camera ended with exit code -9\n"
+    assert (tmp_path / "stderr").read_text() == "esr bench: the camera ended with exit code -9\n"
     assert running(tmp_path) == {}
 
 
-def test_node_that_ends_meanwhile_is_told(tmp_path: Path) -> None:
+def test_node_that_ends_is_an_error(tmp_path: Path) -> None:
     process, node = started(tmp_path)
     os.kill(node, signal.SIGKILL)
     assert process.wait(timeout=30) == 2
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("esr bench: the node ")
-    assert len(said.splitlines()) == 1
+    stderr = (tmp_path / "stderr").read_text()
+    assert stderr.startswith("esr bench: the node ")
+    assert len(stderr.splitlines()) == 1
     assert running(tmp_path) == {}
 
 
-def test_usage_is_what_the_process_takes() -> None:
+def test_cpu_time_and_memory_of_a_process() -> None:
     busy = subprocess.Popen(["python", "-c", "while True: pass"])
     try:
-        usage, ticks = Usage(busy.pid), 0
-        while usage.cpu_s() < 0.3:
+        ticks = 0
+        while cpu_s(busy.pid) < 0.3:
             ticks += 1
             assert ticks < 10_000_000
-        usage.look()
-        assert 1 < usage.resident_mb[0] < 200
+        assert 1 < memory_mb(busy.pid) < 200
     finally:
         busy.kill()
         busy.wait()
 
 
 @pytest.mark.parametrize("faces", [1, 2, 4])
-def test_camera_shows_faces_where_it_says(faces: int) -> None:
-    play = Scene(((2.0, faces),))
-    painter, detector = SceneRenderer(play), open_detector()
-    for frame in range(0, play.frames, 12):
-        places = play.places(frame)
-        found = find_faces(detector, painter.draw(frame), 640)
+def test_camera_shows_faces_at_their_places(faces: int) -> None:
+    scene = Scene(((2.0, faces),))
+    renderer, detector = SceneRenderer(scene), open_detector()
+    for frame in range(0, scene.frames, 12):
+        places = scene.places(frame)
+        found = find_faces(detector, renderer.draw(frame), 640)
         found = found[found.scores > 0.6]
         assert len(found) == len(places) == faces
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         for x, y, width in places:
             assert np.linalg.norm(centres - (x, y), axis=1).min() < 0.2 * width
-
-
-def test_scenarios_have_names_of_their_own() -> None:
-    assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
