@@ -46,7 +46,7 @@ CATALOGUE = {
         "the published ESR-9, not for commercial use", OPENDR, "pretrained/esr_9.zip"
     ),
     "demo_image": Item("a picture with a face", OPENDR, "demo/sheldon.jpg"),
-    "demo_video": Item("a film with faces", OPENDR, "demo/big_bang.mp4"),
+    "demo_video": Item("a video with faces", OPENDR, "demo/big_bang.mp4"),
     "face_detector": Item(
         "YuNet for OpenCV's FaceDetectorYN, MIT licence",
         OPENCV_ZOO,

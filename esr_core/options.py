@@ -29,7 +29,7 @@ class Option:
 
     @property
     def word_or_number(self) -> bool:
-        """Whether the value is one of the choices or a whole number in the bounds."""
+        """True if the value is one of the choices or a whole number in the bounds."""
         return bool(self.choices) and self.low is not None
 
     def check(self, value: Any) -> None:

@@ -30,7 +30,7 @@ class Group:
 
     @property
     def leads(self) -> bool:
-        """Whether this process evaluates, writes files and prints."""
+        """True in the process that evaluates, writes files and prints."""
         return self.rank == 0
 
     def share(self, rows: Tensor) -> Tensor:
