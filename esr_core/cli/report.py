@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps(summary.as_json()))
         return
     faces, images = count_of(len(summary.faces), "face"), count_of(summary.images, "image")
-    print(f"{target}: {faces} in {images}, {summary.duration_s:.1f} s")
+    print(f"{target}: {faces} in {images} of {summary.duration_s:.1f} s")
 
 
 def _warn(path: Path, damage: Sequence[str]) -> None:

@@ -214,7 +214,7 @@ def test_messages_that_are_none_are_left_out(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         "esr report: bad: damaged: 1 of the messages on /emotion cannot be read",
-        "esr report: bad: there are no images in it",
+        "esr report: bad: contains no images",
     ]
 
 
@@ -232,7 +232,7 @@ def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
         (("folder",), "folder: not a bag; one is a folder with .mcap or .db3 files"),
         (("no.mcap",), "no.mcap: not a bag that can be read"),
         (("gone.db3",), "gone.db3: there is no such bag"),
-        (("faces.csv", "--topic", "/emotion"), "--topic is of bags; faces.csv has none"),
+        (("faces.csv", "--topic", "/emotion"), "--topic is for bags; faces.csv has no topics"),
     ):
         assert error in refusal(esr(tmp_path, "report", *arguments))
     assert not (tmp_path / "report.html").exists()
