@@ -1,6 +1,6 @@
 """A recording, what is answered to it, and how that is kept in golden_replay.json.
 
-``python test/ros/make_golden.py`` writes the file anew, when answers are meant to be others.
+``python test/support/make_golden.py`` writes the file anew, when answers are meant to be others.
 """
 
 from __future__ import annotations
