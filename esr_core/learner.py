@@ -301,7 +301,9 @@ class FacialEmotionLearner:
             )
         folder = as_path("path_to_saved_network", path_to_saved_network)
         description = checkpoint.find_description(folder, self.name_experiment)
-        path, esr, session = folder, None, None
+        path = folder
+        esr: ESR | None = None
+        session: Model | None = None
         if checkpoint.read_description(description)["optimized"]:
             path = description.with_suffix(".onnx")
             session = load_model(path, self.device.split(":")[0])
