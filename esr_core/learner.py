@@ -131,7 +131,8 @@ class FacialEmotionLearner:
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
-        self._set(esr, ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT))
+        metadata = ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT)
+        self._set(esr, None, metadata)
         self._trained = False
 
     def fit(self, verbose: bool = True) -> dict[str, Any]:
@@ -163,7 +164,13 @@ class FacialEmotionLearner:
             figures = self._train("categorical", config, None, experiment, verbose)
         if self.dimensional_finetune:
             if not self._trained:
-                self._load_weights(experiment / "trained_models")
+                folder = experiment / "trained_models"
+                if not (folder / f"{self.name_experiment}.json").is_file():
+                    raise OptionError(
+                        f"dimensional_finetune needs trained weights, but {folder} has none: "
+                        "load() some, or train them with categorical_train=True"
+                    )
+                self.load(self.ensemble_size, folder)
             start, _ = self._network()
             config = self._config("affect", start.get_ensemble_size())
             figures = self._train("dimensional", config, start, experiment, verbose)
@@ -294,21 +301,25 @@ class FacialEmotionLearner:
             )
         folder = as_path("path_to_saved_network", path_to_saved_network)
         description = checkpoint.find_description(folder, self.name_experiment)
+        path = folder
+        esr: ESR | None = None
+        session: Model | None = None
         if checkpoint.read_description(description)["optimized"]:
-            file = description.with_suffix(".onnx")
-            session = load_model(file, self._provider)
-            self._check_kind(session.metadata, file)
-            if session.metadata.branches != ensemble_size:
-                raise ModelError(
-                    f"{file}: has {session.metadata.branches} branches, not {ensemble_size}"
-                )
-            self.model, self.ort_session, self.metadata = None, session, session.metadata
+            path = description.with_suffix(".onnx")
+            session = load_model(path, self.device.split(":")[0])
+            metadata = session.metadata
         else:
             esr, metadata = checkpoint.load(
                 folder, self.name_experiment, ensemble_size, base_file, branch_file
             )
-            self._check_kind(metadata, folder)
-            self._set(esr, metadata)
+        if metadata.diversified != self.diversify:
+            raise ModelError(
+                f"{path}: holds an {metadata.name}, which needs diversify={metadata.diversified}, "
+                f"but this learner has diversify={self.diversify}"
+            )
+        if metadata.branches != ensemble_size:
+            raise ModelError(f"{path}: has {metadata.branches} branches, not {ensemble_size}")
+        self._set(esr, session, metadata)
         self.fix_backbone = fix_backbone
         self._trained = True
 
@@ -327,7 +338,7 @@ class FacialEmotionLearner:
         self.temp_path.mkdir(parents=True, exist_ok=True)
         path = self.temp_path / (self.name_experiment + ".onnx")
         export_fp32(esr, metadata, path, do_constant_folding)
-        self.ort_session = load_model(path, self._provider)
+        self.ort_session = load_model(path, self.device.split(":")[0])
 
     def download(
         self, path: str | Path | None = None, mode: str = "data", url: str = OPENDR
@@ -345,12 +356,9 @@ class FacialEmotionLearner:
         root = self.temp_path if path is None else as_folder("path", path)
         return str(get(CATALOGUE[mode], root, url))
 
-    @property
-    def _provider(self) -> str:
-        return "cuda" if self.device.startswith("cuda") else "cpu"
-
-    def _set(self, esr: ESR, metadata: ModelMetadata) -> None:
-        self.model, self.ort_session, self.metadata = esr.to(self.device), None, metadata
+    def _set(self, esr: ESR | None, session: Model | None, metadata: ModelMetadata) -> None:
+        self.model = esr.to(self.device) if esr else None
+        self.ort_session, self.metadata = session, metadata
 
     def _network(self) -> tuple[ESR, ModelMetadata]:
         if self.model is None or self.metadata is None:
@@ -366,13 +374,6 @@ class FacialEmotionLearner:
             return self.ort_session.predict_branches, self.ort_session.metadata
         esr, metadata = self._network()
         return torch_predictor(esr.eval(), metadata.temperature), metadata
-
-    def _check_kind(self, metadata: ModelMetadata, path: Path) -> None:
-        if metadata.diversified != self.diversify:
-            raise ModelError(
-                f"{path}: holds an {metadata.name}, which needs diversify={metadata.diversified}, "
-                f"but this learner has diversify={self.diversify}"
-            )
 
     def _config(self, method: str, branches: int) -> TrainingConfig:
         return TrainingConfig(
@@ -409,19 +410,11 @@ class FacialEmotionLearner:
                 print(f"fit: starts from the beginning, because {error}", file=sys.stderr)
                 report = train(*arguments, name=self.name_experiment, fresh=True)
         esr, metadata = checkpoint.load(experiment / kind, self.name_experiment)
-        self._set(esr, metadata)
+        self._set(esr, None, metadata)
         self._trained = True
         if leads():
             checkpoint.save(experiment / "trained_models", esr, metadata, self.name_experiment)
         return report.summary()
-
-    def _load_weights(self, folder: Path) -> None:
-        if not (folder / f"{self.name_experiment}.json").is_file():
-            raise OptionError(
-                f"dimensional_finetune needs trained weights, but {folder} has none: load() some, "
-                "or train them with categorical_train=True"
-            )
-        self.load(self.ensemble_size, folder)
 
 
 def _published_figures(
