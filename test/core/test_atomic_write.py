@@ -120,9 +120,9 @@ def test_disk_that_fills_up_leaves_what_a_training_had(
     for name in ("train.npz.xz", "valid.npz.xz"):
         make_ferplus(name, 16)
     out = tmp_path / "out"
-    recipe = TrainingConfig(branches=1, stages=(ResizeStage(54, 1),), batch_size=8)
+    config = TrainingConfig(branches=1, stages=(ResizeStage(54, 1),), batch_size=8)
     faces = read(tmp_path / "train.npz.xz", "cross_entropy")
-    train(faces, faces, recipe, out)
+    train(faces, faces, config, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def little_room() -> None:

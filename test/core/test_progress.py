@@ -47,8 +47,8 @@ def test_bar_has_rate_and_time_left_on_one_line_of_80(
     assert all(len(line) <= 80 for line in lines[:-1] if "left" in line)
     bar = r"joint, epoch 2/2, 54 px, loss \d\.\d{3} \S+ +\d+% [\d.]+ faces/s \d\d:\d\d left"
     assert any(re.fullmatch(bar, line) for line in lines), lines
-    assert any("54 px, validates, 100%" in line for line in lines), lines
-    stays = r"joint, epoch 1 of 2 at 54 px: loss \d\.\d+, validation [\d.]+% right \(24 images\)"
+    assert any("54 px, validating, 100%" in line for line in lines), lines
+    stays = r"joint, epoch 1 of 2 at 54 px: loss \d\.\d+, validation accuracy [\d.]+% \(24 images\)"
     assert any(re.fullmatch(stays, line) for line in lines), lines
     assert "weights, history.csv and curves.png in out" in lines[-1]
 

@@ -468,7 +468,7 @@ def test_train_by_a_file_that_flags_override(tmp_path: Path, data: Path) -> None
 def test_train_goes_on_or_begins_anew_only_when_told(tmp_path: Path, data: Path) -> None:
     assert trained(tmp_path, "--out", "out").returncode == 0
     line = refusal(trained(tmp_path, "--out", "out", "--seed", 9, "--json"))
-    assert "out holds another training (seed was 1, now 9); take another --out, or begin" in line
+    assert "another training (seed was 1, now 9); use another --out, or start over with" in line
     assert trained(tmp_path, "--out", "out", "--seed", 9, "--fresh").returncode == 0
 
 

@@ -77,7 +77,7 @@ def test_about_half_of_the_faces_are_mirrored() -> None:
 
 
 def test_shift_is_in_widths_and_goes_all_ways() -> None:
-    """A ramp over the width shows how far its middle went."""
+    """The middle of a ramp over the width moves by the shift."""
     x = torch.linspace(0, 1, 48)
     for axis, ramp in ((3, x[None, :].expand(48, 48)), (2, x[:, None].expand(48, 48))):
         views = view(ramp.expand(300, 1, 48, 48), 54, replace(NONE, shift=0.1), seeded())

@@ -115,7 +115,7 @@ def test_numbers_as_people_write_them(tmp_path: Path) -> None:
     assert (config.learning_rate, config.augmentation.erase) == (0.05, 0.1)
 
 
-@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", "", "[" * 3000])
+@pytest.mark.parametrize("content", ["[1, 2]", "a: [", "\0", "", "[" * 1500])
 def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
     path = tmp_path / "my.yaml"
     path.write_text(content, encoding="utf-8")

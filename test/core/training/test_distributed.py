@@ -88,12 +88,12 @@ def test_loss_gradients_and_statistics_are_those_of_one_process(tmp_path: Path) 
 
 
 def test_command_trains_on_two_processes(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
-    for name, count in (("train.npz.xz", 32), ("valid.npz.xz", 8)):
+    for name, count in (("train.npz.xz", 16), ("valid.npz.xz", 8)):
         make_ferplus(name, count)
     losses = {}
     for processes in (1, 2):
         command = ["--data", str(tmp_path), "--out", str(tmp_path / str(processes)), "--json"]
-        command += ["--stages", "54x1", "--batch-size", "16", "--method", "branch_by_branch"]
+        command += ["--stages", "54x1", "--batch-size", "8", "--method", "branch_by_branch"]
         command += ["--branches", "2", "--precision", "fp32", "--learning-rate", "0.001"]
         (line,) = run(["-m", "esr_core.cli", "train", *command], processes).splitlines()
         losses[processes] = json.loads(line)["loss"]

@@ -46,9 +46,9 @@ def test_curves_grow_with_what_was_measured(tmp_path: Path) -> None:
     assert before.shape == validated.shape
     assert with_affect.shape[1] > 1.8 * validated.shape[1]
     crimson = np.array([60, 20, 220])  # of the ensemble, in BGR; the legend has it always
-    seen, more = (
+    fewer, more = (
         int((np.abs(picture.astype(int) - crimson).max(axis=2) < 8).sum())
         for picture in (before, validated)
     )
-    assert more > seen > 0
+    assert more > fewer > 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png"]

@@ -258,10 +258,20 @@ def test_process_that_is_killed_resumes_to_the_same_weights(
     tmp_path: Path, make_ferplus: MakeFerPlus
 ) -> None:
     """SIGKILL, then the same command again."""
-    for name, count in (("train.npz.xz", 160), ("valid.npz.xz", 8)):
+    for name, count in (("train.npz.xz", 40), ("valid.npz.xz", 2)):
         make_ferplus(name, count)
     command = ["esr", "train", "--data", str(tmp_path), "--stages", "54x2", "--branches", "1"]
-    command += ["--batch-size", "8", "--save-every-steps", "3", "--average", "0.9", "--out"]
+    command += [
+        "--batch-size",
+        "2",
+        "--learning-rate",
+        "0.005",
+        "--save-every-steps",
+        "3",
+        "--average",
+        "0.9",
+        "--out",
+    ]
     subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
     with subprocess.Popen([*command, str(tmp_path / "broken")], stderr=subprocess.DEVNULL) as run:
         deadline_s = time.monotonic() + 60
