@@ -104,7 +104,10 @@ class ConvStack(nn.Module):
         super().__init__()
         self.pooled = [i for i, (*_, pooling) in enumerate(layers, start=1) if pooling > 1]
         self.diversified = diversified
-        convs = [nn.Conv2d(*form, padding=padding) for *form, padding, _ in layers]
+        convs = [
+            nn.Conv2d(inputs, outputs, kernel, padding=padding)
+            for inputs, outputs, kernel, padding, _ in layers
+        ]
         for i, conv in enumerate(convs, start=1):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))

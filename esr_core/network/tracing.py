@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 from typing import Dict, Sequence
 
@@ -25,8 +25,7 @@ def trace(
     inputs: an example of each, in the order of ``forward``; scalars have no dynamic axis.
     """
     scalars = {name for name, example in inputs.items() if example.ndim == 0}
-    file = io.BytesIO()
-    with warnings.catch_warnings():
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
         # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         # Image sizes become constants on purpose.
@@ -34,7 +33,7 @@ def trace(
         torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
-            file,
+            file.name,
             dynamo=False,
             do_constant_folding=do_constant_folding,
             opset_version=OPSET,
@@ -42,4 +41,4 @@ def trace(
             output_names=list(outputs),
             dynamic_axes={name: {0: "n"} for name in {*inputs, *outputs} - scalars},
         )
-    return onnx.load_from_string(file.getvalue())
+        return onnx.load(file.name)
