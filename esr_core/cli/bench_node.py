@@ -42,7 +42,6 @@ def add(bench: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--node",
         action="store_true",
-        default=False,
         help="start a camera and emotion_node, and measure from image stamp to answer; needs ROS",
     )
     group.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
