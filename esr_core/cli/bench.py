@@ -48,34 +48,25 @@ def add(commands: Any) -> None:
         run,
     )
     bench.argument_default = argparse.SUPPRESS  # so that run() finds the options that were given
+    bench.set_defaults(json=False, node=False)
     bench.add_argument("--model", help="an .onnx file instead of the published networks")
     bench.add_argument(
         "--networks",
         type=_methods,
         metavar="NAME,NAME",
-        help=f"of {', '.join(METHODS)} (default: all), with random weights, which have the same "
-        f"speed; the shipped file is timed beside {bench_networks.SHIPPED}",
+        help=f"of {', '.join(METHODS)} (default: all), with random weights; the shipped file is "
+        f"timed beside {bench_networks.SHIPPED}",
     )
-    bench.add_argument(
-        "--data",
-        type=Path,
-        help="a file of FER+; times the early exit of the trained network on its faces, on which "
-        "the number of evaluated branches depends",
-    )
+    faces_help = "a file of FER+, whose faces time the early exit of the trained network"
+    bench.add_argument("--data", type=Path, help=faces_help)
     bench.add_argument("--faces", type=_counts, metavar="N,N", help="faces per call (default: 1)")
     bench.add_argument("--provider", choices=PROVIDERS, help="default: cpu")
     bench.add_argument("--threads", type=int, help="0: one per core (default)")
     bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, help="calls per turn (default: 10)")
-    bench.add_argument(
-        "--plot",
-        type=Path,
-        metavar="FILE.png",
-        help="plot the times; with --data also the accuracy over time",
-    )
-    bench.add_argument(
-        "--json", action="store_true", default=False, help="print all figures as JSON"
-    )
+    plot_help = "plot the times; with --data also accuracy over time"
+    bench.add_argument("--plot", type=Path, metavar="FILE.png", help=plot_help)
+    bench.add_argument("--json", action="store_true", help="print all figures as JSON")
     bench_node.add(bench)
 
 

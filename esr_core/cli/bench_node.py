@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from esr_core.benchmark.cases import NODE_CASES
 from esr_core.benchmark.runner import BenchmarkError, Worker
@@ -18,7 +18,7 @@ from esr_core.errors import OptionError
 from esr_core.process import end_with_parent
 
 #: Title of each table, and its columns: headers and keys of a row.
-_TABLES = {
+_TABLES: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
     "From image stamp to answer, ms, and resources of emotion_node": (
         ("a second", "p50", "p99", "max", "cores", "MB", "start, s"),
         ("answered_hz", "p50_ms", "p99_ms", "max_ms", "cores", "resident_mb", "start_s"),
@@ -42,7 +42,6 @@ def add(bench: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--node",
         action="store_true",
-        default=False,
         help="start a camera and emotion_node, and measure from image stamp to answer; needs ROS",
     )
     group.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")

@@ -108,12 +108,12 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
             missed += len(near) == 0
             offsets += list(near[:1])
     # The centre of a detector's box differs from that of the face; its variation is the error.
-    off = np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1) if offsets else None
+    off = np.array(offsets) - np.median(offsets, axis=0) if offsets else None
     return {
         "shown": shown,
         "missed": missed,
         "made_up": found - shown + missed,
-        "off": None if off is None else round(float(np.percentile(off, 95)), 3),
+        "off": None if off is None else round(float(np.percentile(np.hypot(*off.T), 95)), 3),
     }
 
 
