@@ -25,6 +25,8 @@ from esr_core.errors import EsrError, ModelError
 from esr_core.inference.onnx_model import INPUT, load_model
 from esr_core.network.complexity import convolutions
 
+#: Prefixes of the node names: the shared layers, in old and new exports, and the branches.
+PARTS = ("base", "shared", "first", "rest")
 COLUMNS = {"part": "{part}", "layer": "{layer}", "ms": "{ms:.3f}", "share": "{share:.0%}"}
 
 
@@ -48,7 +50,7 @@ def events(path: Path, runs: int, size_px: int) -> List[Dict[str, Any]]:
 def layer(event: Dict[str, Any]) -> Tuple[str, str]:
     """Return the part of the network that a node belongs to, and its layer."""
     name, operator = event["name"], event["args"]["op_name"]
-    part = next((p for p in ("base", "first", "rest") if name.startswith(f"/{p}/")), "other")
+    part = next((each for each in PARTS if name.startswith(f"/{each}/")), "other")
     if "/convs." in name and "Conv" in operator:
         return part, f"conv{int(name.split('/convs.')[1][0]) + 1}"
     return part, "gates" if "/gates." in name else "other"
@@ -72,7 +74,7 @@ def show(path: Path, runs: int) -> None:
         rows.append({"part": part, "layer": name, "ms": ms, "share": ms / total_ms})
         if name.startswith("conv"):
             count = metadata.branches - 1 if part == "rest" else 1
-            layer_macs = macs["base" if part == "base" else "branch"][int(name[-1]) - 1]
+            layer_macs = macs["branch" if part in ("first", "rest") else "base"][int(name[-1]) - 1]
             rows[-1]["gmac_per_s"] = count * layer_macs / ms / 1e6
     rows.append({"part": "sum", "layer": "", "ms": total_ms})
     print_table(f"{metadata.name}: {path.name}", {**COLUMNS, "GMAC/s": "{gmac_per_s:.0f}"}, rows)
