@@ -42,10 +42,10 @@ demo: setup ## Publish a photograph for 10 s, answer it, show what came out
 	@source env.sh && python tools/demo.py
 
 test: setup-test ## Run all tests
-	@source env.sh && pytest
+	@source env.sh && pytest -n 3 --dist loadfile
 
 test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
-	@source env.sh && pytest test/core -m "not slow"
+	@source env.sh && pytest -n 2 test/core -m "not slow"
 
 check: setup-test ## Check style, types and the layers of imports
 	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \
@@ -57,7 +57,7 @@ bench: setup-test ## Time all networks beside PyTorch and check the ratios; take
 bench-bags: setup-test ## Time esr annotate by threads, processes and Ray; takes minutes
 	@source env.sh && python tools/bags.py
 
-weights: setup-test ## Train and measure anew what ships; see docs/training.md
+weights: setup-test ## Train and evaluate the shipped network again; see docs/training.md
 	@source env.sh && tools/weights.sh "$(CONFIG)" $(DATA) $(DEVICE)
 
 clean: ## Remove what was built and installed

@@ -123,8 +123,8 @@ def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
             raise OptionError(f"image_topics has {topic} twice")
         if base in chosen:
             raise OptionError(
-                f"image_topics {names[chosen.index(base)]} and {name} would both be answered on "
-                f"{base}; each needs a namespace of its own, such as left/image_raw"
+                f"the results of image_topics {names[chosen.index(base)]} and {name} would both be "
+                f"published on {base}; each needs a namespace of its own, such as left/image_raw"
             )
         chosen.append(base)
     return chosen

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rclpy.exceptions import NameValidationException, ParameterException
+from rclpy.exceptions import (
+    NameValidationException,
+    NotInitializedException,
+    ParameterException,
+)
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
@@ -12,6 +16,7 @@ ROS_ERRORS = (
     RuntimeError,
     ValueError,
     NameValidationException,
+    NotInitializedException,  # shut down while the node is created
     ParameterException,
     InvalidQoSProfileException,
     InvalidQosOverridesError,

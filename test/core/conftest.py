@@ -17,6 +17,21 @@ from esr_core.data.ferplus import VOTE_COLUMNS
 
 MakeFerPlus = Callable[[str, int], Path]
 
+#: Folders and files whose tests train, export or time networks, open a browser, or start many
+#: processes.
+SLOW = {
+    *("benchmark", "cli", "network", "training"),
+    *("test_atomic_write.py", "test_camera.py", "test_html.py", "test_image.py"),
+    *("test_learner.py", "test_progress.py", "test_robustness.py"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that ``make test-fast`` leaves out."""
+    for item in items:
+        if SLOW & set(item.path.parts):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def rgb() -> NDArray[np.uint8]:

@@ -271,9 +271,9 @@ def test_one_image_and_none(tmp_path: Path, make: Make) -> None:
     ("images", "message"),
     [
         (torch.full((1, 3, 96, 96), torch.nan), "image 1 of 1 holds values that are not finite"),
-        ([faces(1)[0], faces(1)[0] * 255], "image 2 of 2 holds floats up to 25.*give it as uint8"),
+        ([faces(1)[0], faces(1)[0] * 255], "image 2 of 2 holds floats up to 25.*pass it as uint8"),
         (torch.rand(3, 48, 48), r"must be uint8, or \(3, 96, 96\) float"),
-        (np.zeros((96, 96, 4), np.uint8), r"must be \(h, w\), \(h, w, 3\) or \(3, h, w\) uint8"),
+        (np.zeros((96, 96, 4), np.uint8), r"must be \(h, w\), \(h, w, 3\) or \(3, h, w\), but is"),
         (np.zeros((0, 9, 3), np.uint8), r"must be \(h, w\)"),
         (torch.zeros(3, 96, 96, dtype=torch.int64), "must be uint8, or"),
         ("face.jpg", "must be an Image, an array or a tensor, or a list of such, but is a str"),

@@ -484,7 +484,11 @@ def test_train_never_writes_over_what_it_starts_from(
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        (("--stages", "big"), "SIZExEPOCHS such as 56x4, but got 'big'"),
+        (
+            ("--stages", "big"),
+            "SIZExEPOCHS such as 56x4, with a size from 54 to 1024 px and 1 to 10000 epochs, "
+            "but got 'big'",
+        ),
         (("--branches", 0), "branches must be from 1 to 64, but got 0"),
         (("--batch-size", 0), "batch_size must be from 1"),
         (("--images", "none"), "images must be a whole number from 1 on, but got 'none'"),
