@@ -42,7 +42,7 @@ demo: setup ## Publish a photograph for 10 s, answer it, show what came out
 	@source env.sh && python tools/demo.py
 
 test: setup-test ## Run all tests
-	@source env.sh && pytest -n 3 --dist loadfile
+	@source env.sh && pytest -n 2 --dist loadfile
 
 test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
 	@source env.sh && pytest -n 2 test/core -m "not slow"
