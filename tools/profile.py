@@ -22,6 +22,7 @@ import onnxruntime
 
 from esr_core.cli.tables import print_table
 from esr_core.errors import EsrError, ModelError
+from esr_core.inference.execution_providers import session_options
 from esr_core.inference.onnx_model import INPUT, load_model
 from esr_core.network.complexity import convolutions
 
@@ -32,10 +33,8 @@ COLUMNS = {"part": "{part}", "layer": "{layer}", "ms": "{ms:.3f}", "share": "{sh
 
 def events(path: Path, runs: int, size_px: int) -> List[Dict[str, Any]]:
     """Return the profiler's events of ``runs`` runs with one face, all branches."""
-    options = onnxruntime.SessionOptions()
+    options = session_options()
     options.enable_profiling = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     face = np.random.default_rng(0).random((1, 3, size_px, size_px), np.float32)
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = f"{folder}/profile"

@@ -105,6 +105,13 @@ def session_of(
     model: Union[str, bytes], threads: int, providers: Sequence[Any] = (CPU,)
 ) -> onnxruntime.InferenceSession:
     """Create the session of a network, given as a path or as the content of the file."""
+    return onnxruntime.InferenceSession(
+        model, session_options(threads), providers=list(providers), enable_fallback=0
+    )
+
+
+def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
+    """Return the options with which all networks run; threads: 0 for all cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Spinning threads compete with the camera and DDS for the cores: 10 % faster on an idle
@@ -114,9 +121,7 @@ def session_of(
     # 3 points of accuracy. Exact products take 1.4 times as long there; VNNI is not affected.
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3  # users cannot act on the warnings
-    return onnxruntime.InferenceSession(
-        model, options, providers=list(providers), enable_fallback=0
-    )
+    return options
 
 
 def _open(path: Path, key: str, threads: int) -> Opened:
