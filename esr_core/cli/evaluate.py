@@ -248,5 +248,4 @@ def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Mo
         )
     if branches:
         return partial(loaded.predict, branches=branches), loaded.metadata
-    predict = loaded.predict_branches if loaded.has_branch_outputs else loaded.predict
-    return predict, loaded.metadata
+    return loaded.predict_branches, loaded.metadata

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -19,45 +19,36 @@ CPU = "CPUExecutionProvider"
 #: kernels. Batches are padded to one of them, and larger ones are split.
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
-#: Exceptions of ONNX Runtime for a file or a provider that does not work.
-_LOAD_ERRORS = (
-    ort_errors.EPFail,
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-    RuntimeError,
-    ValueError,  # unknown provider options; messages about damaged files that are not UTF-8
+#: Exceptions of ONNX Runtime for a file or a provider that does not work. ValueError: for unknown
+#: options, and for messages about damaged files that are not UTF-8.
+_LOAD_ERRORS: Tuple[Type[Exception], ...] = (
+    *(e for e in vars(ort_errors).values() if isinstance(e, type) and issubclass(e, Exception)),
+    *(RuntimeError, ValueError),
 )
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Provider:
-    """An execution provider."""
+class Provider(NamedTuple):
+    """An execution provider; with ``auto``, those with ``automatic`` are tried."""
 
     name: str  # in ONNX Runtime
     sizes: Tuple[int, ...] = ()  # batches are padded to; none: all sizes are equally fast
-    automatic: bool = True  # may be selected by ``auto``
+    automatic: bool = True
+    fallbacks: Tuple[str, ...] = ()  # run the parts of a network that it does not support
+    options: Tuple[Tuple[str, str], ...] = ()
 
 
-class Opened(NamedTuple):
-    """A loaded network."""
-
-    session: onnxruntime.InferenceSession
-    provider: Provider
-    engines: Optional[Path]  # folder of the engine cache of TensorRT
-
-
+#: A loaded network, its provider, and the folder of the engine cache of TensorRT.
+Opened = Tuple[onnxruntime.InferenceSession, Provider, Optional[Path]]
 #: By the names of the parameter ``provider``, the fastest first.
 _PROVIDERS = {
     # The first start builds an engine for minutes, and the network must be exported for it.
-    "tensorrt": Provider("TensorrtExecutionProvider", SIZES, automatic=False),
-    "cuda": Provider("CUDAExecutionProvider", SIZES),
-    "openvino": Provider("OpenVINOExecutionProvider", SIZES),
+    "tensorrt": Provider("TensorrtExecutionProvider", SIZES, False, ("cuda", "cpu")),
+    # The fastest kernels are estimated rather than measured at each new batch size.
+    "cuda": Provider(
+        "CUDAExecutionProvider", SIZES, True, ("cpu",), (("cudnn_conv_algo_search", "HEURISTIC"),)
+    ),
+    "openvino": Provider("OpenVINOExecutionProvider", SIZES, True, ("cpu",)),
     "cpu": Provider(CPU),
 }
 #: Values of the parameter ``provider``.
@@ -82,13 +73,12 @@ def open_session(path: Path, provider: str, threads: int) -> Opened:
         raise ModelError(f"provider must be one of {', '.join(PROVIDERS)}, but got {provider!r}")
     here = installed()
     if provider == "auto":
-        for key in here:
-            if _PROVIDERS[key].automatic and key != "cpu":
-                try:
-                    return _open(path, key, threads)
-                except ModelError as error:
-                    _log.warning("%s; trying the next provider", error)
-        provider = "cpu"
+        *faster, provider = [key for key in here if _PROVIDERS[key].automatic]
+        for key in faster:
+            try:
+                return _open(path, key, threads)
+            except ModelError as error:
+                _log.warning("%s; trying the next provider", error)
     if provider not in here:
         raise ModelError(
             f"this build of ONNX Runtime has no provider {provider!r}, only {', '.join(here)}"
@@ -126,37 +116,26 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
 
 def _open(path: Path, key: str, threads: int) -> Opened:
     provider = _PROVIDERS[key]
-    if key != "tensorrt":
-        # The fastest kernels are estimated rather than measured at each new batch size.
-        options = {"cudnn_conv_algo_search": "HEURISTIC"} if key == "cuda" else {}
-        fallbacks = [CPU] if key != "cpu" else []
-        return Opened(_start(path, key, threads, options, fallbacks), provider, None)
-    engines = tensorrt_cache.engine_folder(path, device())
-    # These run the parts of a network that TensorRT does not support.
-    fallbacks = [_PROVIDERS[each].name for each in installed() if each in ("cuda", "cpu")]
+    options: Dict[str, Any] = dict(provider.options)
+    engines = None
+    if key == "tensorrt":
+        engines = tensorrt_cache.engine_folder(path, device())
+        options = _tensorrt_options(path, engines)
+    fallbacks = [_PROVIDERS[each].name for each in provider.fallbacks if each in installed()]
     try:
-        with tensorrt_cache.locked(engines):
-            session = _start(path, key, threads, _tensorrt_options(path, engines), fallbacks)
+        with tensorrt_cache.locked(engines) if engines else nullcontext():
+            session = session_of(str(path), threads, [(provider.name, options), *fallbacks])
     except OSError as error:
         raise ModelError(f"{engines}: no engine can be kept there ({error})") from error
-    return Opened(session, provider, engines)
-
-
-def _start(
-    path: Path, key: str, threads: int, options: Dict[str, Any], fallbacks: List[str]
-) -> onnxruntime.InferenceSession:
-    name = _PROVIDERS[key].name
-    try:
-        session = session_of(str(path), threads, [(name, options), *fallbacks])
     except _LOAD_ERRORS as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error
-    if session.get_providers()[0] != name:
+    if session.get_providers()[0] != provider.name:
         raise ModelError(
             f"provider {key!r} is in this build of ONNX Runtime, but does not start here: is there "
             "a device, with a driver and libraries of the versions that this build requires?"
         )
-    return session
+    return session, provider, engines
 
 
 def _tensorrt_options(path: Path, folder: Path) -> Dict[str, Any]:
@@ -170,16 +149,11 @@ def _tensorrt_options(path: Path, folder: Path) -> Dict[str, Any]:
     if version >= (1, 14):
         options["trt_timing_cache_enable"] = True
     if version >= (1, 15):  # one engine for all sizes; else each larger batch builds another
-        size = _size_px(path)
-        for end, faces in (("min", SIZES[0]), ("opt", 4), ("max", SIZES[-1])):
-            options[f"trt_profile_{end}_shapes"] = f"faces:{faces}x3x{size}x{size}"
+        faces, *_ = _open(path, "cpu", 1)[0].get_inputs()
+        size = faces.shape[-1]
+        for end, count in (("min", SIZES[0]), ("opt", 4), ("max", SIZES[-1])):
+            options[f"trt_profile_{end}_shapes"] = f"faces:{count}x3x{size}x{size}"
     return options
-
-
-def _size_px(path: Path) -> int:
-    """Return the side of a network's input, px."""
-    faces, *_ = _start(path, "cpu", 1, {}, []).get_inputs()
-    return int(faces.shape[-1])
 
 
 def device() -> str:

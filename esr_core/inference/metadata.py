@@ -8,6 +8,7 @@ from typing import Any, Dict, Tuple
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError, OptionError
+from esr_core.options import check, option
 from esr_core.perception.preprocessing import InputSpec
 
 #: Version of the format; increased when older versions would misread it.
@@ -30,11 +31,9 @@ class ModelMetadata:
     diversified: bool = False
     input: InputSpec = field(default_factory=InputSpec)
     labels: Tuple[str, ...] = LABELS
-    #: Divides the logits of the branches; see :mod:`esr_core.evaluation.calibration`.
-    temperature: float = 1.0
-    #: The exit margin: minimum difference of a face's two highest probabilities in the first branch
-    #: for which the others are not evaluated. See :mod:`esr_core.network.early_exit`.
-    lead: float = NO_EARLY_EXIT
+    temperature: float = option(1.0, "divides the logits of the branches", bounds=(0.01, 100))
+    #: See :mod:`esr_core.network.early_exit`.
+    lead: float = option(NO_EARLY_EXIT, "the exit margin", bounds=(0, NO_EARLY_EXIT))
     record: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -45,14 +44,7 @@ class ModelMetadata:
             )
         if type(self.branches) is not int or self.branches < 1:
             raise OptionError(f"branches must be an int of 1 or more, but got {self.branches!r}")
-        if not isinstance(self.temperature, (int, float)) or not 0.01 <= self.temperature <= 100:
-            raise OptionError(
-                f"temperature must be a number from 0.01 to 100, but got {self.temperature!r}"
-            )
-        if not isinstance(self.lead, (int, float)) or not 0 <= self.lead <= NO_EARLY_EXIT:
-            raise OptionError(
-                f"lead must be a number from 0 to {NO_EARLY_EXIT:g}, but got {self.lead!r}"
-            )
+        check(self)
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would name emotions wrongly.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
@@ -65,13 +57,10 @@ class ModelMetadata:
         """
         if branches > self.branches:
             raise ModelError(f"{self.name} has {self.branches} branches, not {branches}")
-        if branches == self.branches:
-            return self
         name = self.name.replace(f"-{self.branches}", f"-{branches}", 1)
         return replace(self, name=name, branches=branches)
 
     def to_json(self) -> str:
-        """Return the metadata as JSON."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
 
     @classmethod
@@ -85,8 +74,7 @@ class ModelMetadata:
             content = json.loads(text)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"written by another version; format must be {FORMAT}")
-            known = {f.name for f in fields(cls)}
-            unknown = sorted(set(content) - known)
+            unknown = sorted(content.keys() - {each.name for each in fields(cls)})
             if unknown:
                 raise ValueError(f"unknown {', '.join(unknown)}")
             content["input"] = InputSpec(**content["input"])

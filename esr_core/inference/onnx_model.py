@@ -22,6 +22,7 @@ METADATA_KEY = "esr"
 INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
 #: The network that ships with the package.
 DEFAULT_MODEL = "esr-9-ferplus-int8.onnx"
+_TYPES = {"tensor(float)": np.float32, "tensor(int64)": np.int64}
 #: Value of ``branches`` for early exit.
 ADAPTIVE = "adaptive"
 
@@ -54,11 +55,11 @@ class Model:
             raise ModelError(f"{path}: not a network of this project; make one with 'esr export'")
         self.metadata = ModelMetadata.from_json(text, str(path))
         faces, *_ = self._session.get_inputs()
-        self._outputs = {output.name for output in self._session.get_outputs()}
-        size = self.metadata.input.size_px
-        if faces.shape[1:] != [3, size, size] or not self._outputs.issuperset(Prediction._fields):
+        self._outputs = {output.name: output for output in self._session.get_outputs()}
+        required, size = BranchPrediction._fields, self.metadata.input.size_px
+        if faces.shape[1:] != [3, size, size] or not self._outputs.keys() >= set(required):
             raise ModelError(
-                f"{path}: input must be (n, 3, {size}, {size}) and outputs {Prediction._fields}, "
+                f"{path}: input must be (n, 3, {size}, {size}) and outputs {required}, "
                 f"but are {faces.shape} and {sorted(self._outputs)}"
             )
         self.path = path
@@ -90,16 +91,8 @@ class Model:
 
         Raises:
             ImageError: the batch has another shape or type.
-            ModelError: the file was exported without these outputs.
         """
-        if not self.has_branch_outputs:
-            raise ModelError(f"{self.path}: has no outputs of each branch; export it again")
         return BranchPrediction(*self._run(batch, BranchPrediction._fields))
-
-    @property
-    def has_branch_outputs(self) -> bool:
-        """Return True if :meth:`predict_branches` is available."""
-        return self._outputs.issuperset(BranchPrediction._fields)
 
     def _run(
         self, batch: NDArray[np.float32], names: Tuple[str, ...], branches: Union[int, str] = 0
@@ -112,7 +105,8 @@ class Model:
         if branches != ADAPTIVE and (not isinstance(branches, (int, np.integer)) or branches < 0):
             raise OptionError(f"branches must be {ADAPTIVE}, or 0 for all, or more: {branches!r}")
         if len(batch) == 0:
-            return self._empty(len(names))
+            outputs = [self._outputs[name] for name in names]
+            return [np.zeros((0, *each.shape[1:]), _TYPES[each.type]) for each in outputs]
         inputs: Dict[str, NDArray[Any]] = {}
         if branches == ADAPTIVE and self.has_early_exit:
             inputs[LEAD] = np.array(self.lead, np.float32)
@@ -122,16 +116,7 @@ class Model:
             self._session.run(list(names), {**inputs, self._input: piece})
             for piece in _filled(batch, self._sizes)
         ]
-        if len(pieces) == 1:
-            return [output[: len(batch)] for output in pieces[0]]
         return [np.concatenate(parts)[: len(batch)] for parts in zip(*pieces)]
-
-    def _empty(self, outputs: int) -> List[Any]:
-        """Return the first outputs for no faces."""
-        branches, labels = self.metadata.branches, len(self.metadata.labels)
-        shapes = ((labels,), (2,), (branches,), (branches, labels), (branches, 2))
-        kinds = [np.int64 if n == "votes" else np.float32 for n in BranchPrediction._fields]
-        return [np.zeros((0, *s), kind) for s, kind in zip(shapes[:outputs], kinds)]
 
     def warm_up(self, faces: int = 1) -> None:
         """Run once, so that the first real face does not wait for allocations.
@@ -139,10 +124,9 @@ class Model:
         faces: expected maximum per call; relevant where each new batch size costs time.
         """
         size = self.metadata.input.size_px
-        first, *larger = self._sizes or (1,)
         # ONNX Runtime before 1.15 builds engines only when a batch of a new size arrives.
         with tensorrt_cache.locked(self._engines) if self._engines else nullcontext():
-            for count in [first, *(count for count in larger if count < 2 * faces)]:
+            for count in [each for each in self._sizes or (1,) if each < 2 * faces]:
                 self.predict(np.zeros((count, 3, size, size), np.float32))
 
 
@@ -174,19 +158,18 @@ def load_model(
 
 
 def default_model() -> Path:
-    """Return the path of the network that ships.
+    """Return the path of the network that ships, as :func:`shipped_file`."""
+    return shipped_file(DEFAULT_MODEL, "install the package again")
+
+
+def shipped_file(name: str, advice: str) -> Path:
+    """Return a file or folder of ``models/``, of the installed package or of a clone.
 
     Raises:
-        ModelError: it is missing.
+        ModelError: it is missing; ``advice`` is the remedy.
     """
-    found = shipped_file(DEFAULT_MODEL)
-    if found is None:
-        raise ModelError(f"models/{DEFAULT_MODEL}: missing; install the package again")
-    return found
-
-
-def shipped_file(name: str) -> Optional[Path]:
-    """Return a file or folder of ``models/``, of the installed package or of a clone, or None."""
     package = Path(__file__).resolve().parents[1]
-    found = (folder / "models" / name for folder in (package, package.parent))
-    return next((path for path in found if path.exists()), None)
+    for path in (package / "models" / name, package.parent / "models" / name):
+        if path.exists():
+            return path
+    raise ModelError(f"models/{name}: missing; {advice}")

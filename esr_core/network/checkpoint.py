@@ -8,10 +8,11 @@ the other's folders.
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,22 +21,14 @@ from torch import Tensor
 from esr_core.atomic_write import replacing
 from esr_core.errors import ModelError
 from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
-from esr_core.network.esr import ESR
+from esr_core.network.esr import ESR, Weights
 
 BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
 #: Marks a folder while the files of a save replace those of the previous one.
 UNFINISHED = "unfinished-save"
 #: Exceptions of torch for files that are not the weights of a network.
-_DAMAGED = (
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
+_DAMAGED = (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, UnpicklingError)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.int32, torch.int64)
 
@@ -51,7 +44,7 @@ def save(folder: Path, esr: ESR, metadata: ModelMetadata, name: str = "") -> Non
 
 
 def save_weights(
-    folder: Path, state_dicts: list[dict[str, Tensor]], metadata: ModelMetadata, name: str = ""
+    folder: Path, state_dicts: list[Weights], metadata: ModelMetadata, name: str = ""
 ) -> None:
     """Write the weights of the base and of each branch, and ``<name>.json``.
 
@@ -61,14 +54,9 @@ def save_weights(
     Raises:
         ModelError: these are not the weights of the network that the metadata describes.
     """
-    parts = ESR(metadata.branches, metadata.diversified).parts()
-    if len(state_dicts) != len(parts):
-        raise ModelError(
-            f"{metadata.name} has {len(parts)} state dicts (base and {metadata.branches} "
-            f"branches), but got {len(state_dicts)}"
-        )
-    names = [BASE_FILE, *(BRANCH_FILE.format(i) for i in range(1, len(parts)))]
-    for file, part, weights in zip(names, parts, state_dicts):
+    pairs = ESR(metadata.branches, metadata.diversified).pairs(state_dicts)
+    names = [BASE_FILE, *(BRANCH_FILE.format(i) for i in range(1, len(pairs)))]
+    for file, (part, weights) in zip(names, pairs):
         _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
     name = name or file_name(metadata.name)
@@ -91,12 +79,9 @@ def _remove_strays(folder: Path, branches: int, name: str) -> None:
         if number.isdecimal() and int(number) > branches:
             path.unlink()
     for path in folder.glob("*.json"):
-        try:
-            stray = path.stem != name and not read_description(path)["optimized"]
-        except ModelError:
-            continue  # not a description
-        if stray:
-            path.unlink()
+        with suppress(ModelError):  # not a description
+            if path.stem != name and not read_description(path)["optimized"]:
+                path.unlink()
 
 
 def write_description(folder: Path, metadata: ModelMetadata, name: str, onnx: str = "") -> None:
@@ -181,20 +166,12 @@ def load(
             "resume the training"
         )
     base = _read(folder / base_file)
-    found = 0
-    while (folder / branch_file.format(found + 1)).is_file():
-        found += 1
-    if found < (branches or 1):
+    found = next(i for i in count() if not (folder / branch_file.format(i + 1)).is_file())
+    metadata = _metadata(description.get("inference_params"), base, found or 1, str(described))
+    required = max(branches or 1, metadata.branches)
+    if found < required:
         missing = folder / branch_file.format(found + 1)
-        raise ModelError(
-            f"{missing}: no such file; {branches or 1} branches are needed, {found} here"
-        )
-    metadata = _metadata(description.get("inference_params"), base, found, str(described))
-    if metadata.branches > found:
-        raise ModelError(
-            f"{folder / branch_file.format(found + 1)}: no such file; "
-            f"{metadata.name} has {metadata.branches} branches"
-        )
+        raise ModelError(f"{missing}: no such file; {required} branches are needed, {found} here")
     metadata = metadata.with_branches(branches or metadata.branches)
     esr = ESR(metadata.branches, metadata.diversified)
     for i, part in enumerate(esr.parts()):
@@ -250,9 +227,9 @@ def _check(weights: Any, part: torch.nn.Module, error: str) -> None:
         elif not plain or given.dtype not in (_FLOATS if value.is_floating_point() else _WHOLE):
             fault = f"must hold {value.dtype}, but is {given.dtype}"
         # Converted first: finite in float64 may be infinite in float32.
-        elif not bool(torch.isfinite(given.to(value.dtype)).all()):
+        elif not given.to(value.dtype).isfinite().all():
             fault = "holds values that are not finite"
-        elif key.endswith("running_var") and bool((given < 0).any()):
+        elif key.endswith("running_var") and (given < 0).any():
             fault = "is a variance, and negative"
         if fault:
             raise ModelError(f"{error} ({key} {fault})")

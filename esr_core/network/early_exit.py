@@ -27,8 +27,7 @@ from torch import Tensor, nn
 from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT
 from esr_core.inference.onnx_model import BRANCHES, INPUT, LEAD, BranchPrediction
-from esr_core.network.inference_graph import FIRST, REST, SHARED
-from esr_core.network.tracing import trace
+from esr_core.network.inference_graph import FIRST, REST, SHARED, trace
 
 UNDECIDED, ANY_UNDECIDED = "undecided", "any_undecided"
 _SCORES = len(LABELS) + 2

@@ -13,7 +13,8 @@ Parameters have the names of the published checkpoints, which load with ``strict
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from collections import OrderedDict
+from typing import Dict, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
 from esr_core.network.complexity import BASE, BRANCH, Layers
+
+Weights = Dict[str, Tensor]
 
 
 def widened(x: Tensor) -> Tensor:
@@ -47,26 +50,13 @@ class ChannelGate(nn.Module):
         return x * gate[:, :, None, None], gate
 
 
-class SpatialConv(nn.Module):
-    """The 7x7 convolution of the spatial gate, with its batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False)
-        self.bn = nn.BatchNorm2d(1, momentum=0.01)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return one value per position, (n, 1, h, w)."""
-        out: Tensor = self.bn(self.conv(x))
-        return out
-
-
 class SpatialGate(nn.Module):
     """Scale each position by a function of its maximum and mean over channels (CBAM, eq. 3)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.spatial = SpatialConv()
+        conv = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False)
+        self.spatial = nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(1, momentum=0.01)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (n, c, h, w) weighted by position, and the weights (n, h, w)."""
@@ -104,10 +94,7 @@ class ConvStack(nn.Module):
         super().__init__()
         self.pooled = [i for i, (*_, pooling) in enumerate(layers, start=1) if pooling > 1]
         self.diversified = diversified
-        convs = [
-            nn.Conv2d(inputs, outputs, kernel, padding=padding)
-            for inputs, outputs, kernel, padding, _ in layers
-        ]
+        convs = [nn.Conv2d(i, o, kernel, padding=padding) for i, o, kernel, padding, _ in layers]
         for i, conv in enumerate(convs, start=1):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(conv.out_channels))
@@ -133,12 +120,11 @@ class Base(ConvStack):
         super().__init__(BASE, diversified)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the shared features."""
         return self.features(x)[0]
 
 
 class Branch(ConvStack):
-    """One branch: (n, 128, 20, 20) → logits (n, 8) and affect (n, 2)."""
+    """One branch: (n, 128, 20, 20) → logits (n, 8), affect (n, 2), and the attention of ESR*."""
 
     def __init__(self, diversified: bool = False) -> None:
         super().__init__(BRANCH, diversified)
@@ -146,7 +132,6 @@ class Branch(ConvStack):
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor, Attention | None]:
-        """Return logits (n, 8), affect (n, 2), and the attention of ESR*."""
         x, attention = self.features(shared)  # (n, 512, 6, 6)
         scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
         return scores, self.fc_dimensional(F.relu(scores)), attention
@@ -184,31 +169,34 @@ class ESR(nn.Module):
         self.convolutional_branches.append(Branch(self.diversified).to(device))
 
     def get_ensemble_size(self) -> int:
-        """Return the number of branches."""
         return len(self.convolutional_branches)
 
     def to_device(self, device: torch.device | str = "cpu") -> None:
         """Move the network to a device; a method of the published class."""
         self.to(device)
 
-    def to_state_dict(self) -> list[dict[str, Tensor]]:
+    def to_state_dict(self) -> list[Weights]:
         """Return copies of the weights of the base, then of each branch."""
         return [copy.deepcopy(part.state_dict()) for part in self.parts()]
 
-    def reload(self, state_dicts: list[dict[str, Tensor]]) -> None:
+    def reload(self, state_dicts: list[Weights]) -> None:
         """Load the output of :meth:`to_state_dict`.
 
         Raises:
             ModelError: the number of state dicts is not that of the base and the branches.
         """
+        for part, weights in self.pairs(state_dicts):
+            part.load_state_dict(weights)
+
+    def pairs(self, state_dicts: list[Weights]) -> list[tuple[nn.Module, Weights]]:
+        """Return each of :meth:`parts` with its state dict, or raise as :meth:`reload`."""
         parts = self.parts()
         if len(state_dicts) != len(parts):
             raise ModelError(
                 f"{self.name} has {len(parts)} state dicts (base and {len(parts) - 1} branches), "
                 f"but got {len(state_dicts)}"
             )
-        for part, weights in zip(parts, state_dicts):
-            part.load_state_dict(weights)
+        return list(zip(parts, state_dicts))
 
     def parts(self) -> list[nn.Module]:
         """Return the base, then each branch: the parts with files of their own."""
@@ -218,7 +206,6 @@ class ESR(nn.Module):
         """Return the outputs of all branches for faces (n, 3, h, w) in [0, 1]."""
         shared = self.base(x)
         emotions, affect, cbams = zip(*(branch(shared) for branch in self.convolutional_branches))
-        # An Attention of stacked tensors.
         attention = Attention(*map(torch.stack, zip(*cbams))) if self.diversified else None
         return Scores(torch.stack(emotions), torch.stack(affect), attention)
 
@@ -236,18 +223,11 @@ class Ensemble(nn.Module):
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the outputs for faces (n, 3, h, w) in [0, 1].
-
-        These are the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
-        """
+        """Return the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`."""
         scores = self.esr(x)
         emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
         if self.temperature != 1.0:
             emotions = emotions / self.temperature
-        return (
-            emotions.softmax(dim=2).mean(dim=1),
-            affect.mean(dim=1).clamp(-1.0, 1.0),
-            emotions.argmax(dim=2),
-            emotions,
-            affect,
-        )
+        probabilities = emotions.softmax(dim=2).mean(dim=1)
+        mean_affect = affect.mean(dim=1).clamp(-1.0, 1.0)
+        return probabilities, mean_affect, emotions.argmax(dim=2), emotions, affect

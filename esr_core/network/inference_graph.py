@@ -1,4 +1,4 @@
-"""An ESR as it is exported: batch norm folded, branches of ESR* grouped.
+"""An ESR as it is exported, and its ONNX graph: batch norm folded, branches of ESR* grouped.
 
 Grouped branches are one stack of grouped convolutions, so that a layer and its attention take as
 many nodes for nine branches as for one. The outputs are those of the separate branches.
@@ -6,14 +6,17 @@ many nodes for nine branches as for one. The outputs are those of the separate b
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple, cast
+import tempfile
+import warnings
+from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from esr_core.network.esr import ESR, ConvStack
+from esr_core.network.esr import CBAM, ESR, Branch, ConvStack
 
 #: Names of the outputs of :class:`EarlyExitESR` in an ONNX graph.
 SHARED, FIRST, REST = "shared", "first", "rest"
@@ -22,20 +25,18 @@ SHARED, FIRST, REST = "shared", "first", "rest"
 class GroupedStack(nn.Module):
     """Stacks with one input: (n, c, h, w) → (n, k * c', h', w'), the channels of each in turn."""
 
-    def __init__(self, stacks: Sequence[nn.Module]) -> None:
+    def __init__(self, stacks: Sequence[ConvStack]) -> None:
         """stacks: bases only, or branches only, of the same form."""
         super().__init__()
-        form = cast(ConvStack, stacks[0])
-        self.pooled = form.pooled
-        self.convs = nn.ModuleList(
-            _grouped([_folded(s, f"conv{i}", f"bn{i}") for s in stacks], one_input=i == 1)
-            for i in range(1, 5)
-        )
-        self.gates = nn.ModuleList(
-            GroupedCBAM([stack.get_submodule(f"cbam{i}") for stack in stacks])
-            for i in range(1, 5)
-            if form.diversified
-        )
+        self.pooled = stacks[0].pooled
+        self.convs, self.gates = nn.ModuleList(), nn.ModuleList()
+        for i in range(1, 5):
+            layers = [(getattr(each, f"conv{i}"), getattr(each, f"bn{i}")) for each in stacks]
+            folded = [fuse_conv_bn_eval(*pair) for pair in layers]
+            # The first layers read the same channels, the others each their own.
+            self.convs.append(_joined(folded, 1 if i == 1 else len(stacks)))
+            if stacks[0].diversified:
+                self.gates.append(GroupedCBAM([getattr(each, f"cbam{i}") for each in stacks]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features of all stacks, concatenated along the channels."""
@@ -51,17 +52,15 @@ class GroupedStack(nn.Module):
 class GroupedCBAM(nn.Module):
     """The attention of each stack over its own channels."""
 
-    def __init__(self, cbams: Sequence[nn.Module]) -> None:
+    def __init__(self, cbams: Sequence[CBAM]) -> None:
         super().__init__()
-        channel = [cbam.get_submodule("ChannelGate.mlp") for cbam in cbams]
-        spatial = [cbam.get_submodule("SpatialGate.spatial") for cbam in cbams]
         self.count = len(cbams)
-        self.squeeze = _grouped([_as_conv(mlp, "1") for mlp in channel])
+        self.squeeze = _joined([_as_conv(each.ChannelGate.mlp[1]) for each in cbams], len(cbams))
         self.both = nn.AdaptiveAvgPool2d(1)  # half of their sum; faster between convolutions
-        self.excite = _grouped([_as_conv(mlp, "3") for mlp in channel])
+        self.excite = _joined([_as_conv(each.ChannelGate.mlp[3]) for each in cbams], len(cbams))
         for parameter in self.excite.parameters():
             parameter.data *= 2
-        self.place = _dense([_folded(each, "conv", "bn") for each in spatial])
+        self.place = _dense([fuse_conv_bn_eval(*each.SpatialGate.spatial) for each in cbams])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the features, weighted by channel, then by place."""
@@ -73,32 +72,30 @@ class GroupedCBAM(nn.Module):
         channel = torch.sigmoid(self.excite(self.both(hidden)))
         # Channels last from here on: the layout of 8-bit convolutions.
         x = x.permute(0, 2, 3, 1) * channel.permute(0, 2, 3, 1)
-        if self.count > 1:
+        alone = self.count == 1  # needs no nodes that only reshape
+        if not alone:
             x = x.reshape(-1, height, width, self.count, channels // self.count)
-            pooled = torch.cat((x.amax(dim=4), x.mean(dim=4)), dim=3)  # (n, h, w, 2k)
-        else:
-            pooled = torch.cat((x.amax(dim=3, keepdim=True), x.mean(dim=3, keepdim=True)), dim=3)
+        last = x.dim() - 1
+        pooled = torch.cat((x.amax(last, alone), x.mean(last, alone)), dim=3)  # (n, h, w, 2k)
         spatial = torch.sigmoid(self.place(pooled.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
-        if self.count > 1:
-            x = (x * spatial.unsqueeze(4)).reshape(-1, height, width, channels)
-        else:  # the same without nodes that only reshape
-            x = x * spatial
+        if alone:
+            return (x * spatial).permute(0, 3, 1, 2)
+        x = (x * spatial.unsqueeze(4)).reshape(-1, height, width, channels)
         return x.permute(0, 3, 1, 2)
 
 
 class GroupedBranches(nn.Module):
     """Branches with grouped heads: (n, 128, 20, 20) → (n, k, 10), 8 logits and 2 of affect."""
 
-    def __init__(self, branches: Sequence[nn.Module]) -> None:
+    def __init__(self, branches: Sequence[Branch]) -> None:
         super().__init__()
-        self.count = len(branches)
+        self.count = count = len(branches)
         # Attention is faster grouped. Plain convolutions are not, and with several faces they are
         # slower: the weights of all branches are read for each face.
-        grouped = cast(ConvStack, branches[0]).diversified
-        groups = [branches] if grouped else [[branch] for branch in branches]
+        groups = [branches] if branches[0].diversified else [[branch] for branch in branches]
         self.features = nn.ModuleList(GroupedStack(group) for group in groups)
-        self.emotions = _grouped([_as_conv(branch, "fc") for branch in branches])
-        self.affect = _grouped([_as_conv(branch, "fc_dimensional") for branch in branches])
+        self.emotions = _joined([_as_conv(each.fc) for each in branches], count)
+        self.affect = _joined([_as_conv(each.fc_dimensional) for each in branches], count)
 
     def forward(self, shared: Tensor) -> Tensor:
         """Return the logits and the affect of k branches, concatenated."""
@@ -113,7 +110,7 @@ class EarlyExitESR(nn.Module):
 
     def __init__(self, esr: ESR) -> None:
         super().__init__()
-        first, *rest = esr.eval().convolutional_branches
+        first, *rest = cast(List[Branch], list(esr.eval().convolutional_branches))
         self.base = GroupedStack([esr.base])
         self.first = GroupedBranches([first])
         self.rest = GroupedBranches(rest)
@@ -124,28 +121,24 @@ class EarlyExitESR(nn.Module):
         return shared, self.first(shared), self.rest(shared)
 
 
-def _as_conv(module: nn.Module, name: str) -> nn.Conv2d:
+def _as_conv(layer: Any) -> nn.Conv2d:
     """Return a linear layer as a 1x1 convolution."""
-    layer = cast(nn.Linear, module.get_submodule(name))
     conv = nn.Conv2d(layer.in_features, layer.out_features, 1)
     weight = layer.weight.detach()[:, :, None, None]
     conv.load_state_dict({"weight": weight, "bias": layer.bias.detach()})
     return conv
 
 
-def _folded(module: nn.Module, conv: str, norm: str) -> nn.Conv2d:
-    """Return a convolution with its batch norm folded in."""
-    layers = module.get_submodule(conv), module.get_submodule(norm)
-    return fuse_conv_bn_eval(cast(nn.Conv2d, layers[0]), cast(nn.BatchNorm2d, layers[1]))
-
-
-def _grouped(convs: Sequence[nn.Conv2d], one_input: bool = False) -> nn.Conv2d:
-    """Return convolutions of the same form as one.
-
-    one_input: all read the same channels; else each reads its own.
-    """
-    weight = torch.cat([conv.weight.detach() for conv in convs])
-    return _joined(convs, weight, groups=1 if one_input else len(convs))
+def _joined(convs: Sequence[Any], groups: int, weight: Optional[Tensor] = None) -> nn.Conv2d:
+    """Return convolutions of the same form as one, with their own weights or with ``weight``."""
+    if weight is None:
+        weight = torch.cat([conv.weight.detach() for conv in convs])
+    outputs, inputs, *_ = weight.shape
+    kernel, padding = convs[0].kernel_size, convs[0].padding
+    joined = nn.Conv2d(inputs * groups, outputs, kernel, padding=padding, groups=groups)
+    bias = torch.cat([conv.bias.detach() for conv in convs])
+    joined.load_state_dict({"weight": weight, "bias": bias})
+    return joined
 
 
 def _dense(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
@@ -154,18 +147,34 @@ def _dense(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
     weight = torch.zeros(count, 2 * count, *convs[0].kernel_size)
     for i, conv in enumerate(convs):
         weight[i, i], weight[i, count + i] = conv.weight.detach()[0]
-    return _joined(convs, weight)
+    return _joined(convs, 1, weight)
 
 
-def _joined(convs: Sequence[nn.Conv2d], weight: Tensor, groups: int = 1) -> nn.Conv2d:
-    """Return a convolution with this weight, and with the padding and the biases of ``convs``."""
-    joined = nn.Conv2d(
-        weight.shape[1] * groups,
-        weight.shape[0],
-        cast(Tuple[int, int], convs[0].kernel_size),
-        padding=cast(Tuple[int, int], convs[0].padding),
-        groups=groups,
-    )
-    bias = torch.cat([cast(Tensor, conv.bias).detach() for conv in convs])
-    joined.load_state_dict({"weight": weight, "bias": bias})
-    return joined
+def trace(
+    module: nn.Module,
+    inputs: Dict[str, Tensor],
+    outputs: Sequence[str],
+    do_constant_folding: bool = True,
+) -> onnx.ModelProto:
+    """Return the ONNX graph of a module; the first axis of all its tensors is dynamic (``n``).
+
+    inputs: an example of each, in the order of ``forward``; scalars have no dynamic axis.
+    """
+    scalars = {name for name, example in inputs.items() if example.ndim == 0}
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Image sizes become constants on purpose.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            file.name,
+            dynamo=False,
+            do_constant_folding=do_constant_folding,
+            opset_version=16,  # readable by every ONNX Runtime from 1.11 (JetPack 4.6) on
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in {*inputs, *outputs} - scalars},
+        )
+        return onnx.load(file.name)

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Dict, Iterator, Optional
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_static,
-)
+from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from esr_core.atomic_write import replacing
@@ -27,11 +22,8 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import INPUT, METADATA_KEY, BranchPrediction
 from esr_core.network import early_exit
 from esr_core.network.esr import ESR, Ensemble
-from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR
-from esr_core.network.tracing import trace
+from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR, trace
 
-#: That of opset 16.
-IR_VERSION = 8
 #: Number of training crops that calibrate the ranges of INT8.
 CALIBRATION_FACES = 256
 #: Small convolutions, of attention and of the heads, which 8 bits make slower.
@@ -42,7 +34,7 @@ def export_fp32(
     esr: ESR, metadata: ModelMetadata, path: Path, do_constant_folding: bool = True
 ) -> None:
     """Write the ensemble in float32, for any number of faces."""
-    exits = _can_exit(esr)
+    exits = metadata.branches > 1
     _write(_trace(esr, metadata, exits, do_constant_folding), metadata, path, exits)
 
 
@@ -68,7 +60,9 @@ def export_int8(
     faces: (n, 3, size, size) in [0, 1], training crops that calibrate the activations.
     symmetric: signed activations around 0, the form for TensorRT.
     """
-    exits = _can_exit(esr) and not symmetric
+    exits = metadata.branches > 1 and not symmetric
+    batches = ({INPUT: batch} for batch in np.split(faces, range(32, len(faces), 32)))
+    reader = SimpleNamespace(get_next=lambda: next(batches, None))
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = f"{folder}/prepared.onnx", f"{folder}/quantized.onnx"
         quant_pre_process(_trace(esr, metadata, exits), prepared, skip_symbolic_shape=True)
@@ -76,7 +70,7 @@ def export_int8(
         quantize_static(
             prepared,
             quantized,
-            _Faces(faces),
+            reader,
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
@@ -86,10 +80,6 @@ def export_int8(
             extra_options={"ActivationSymmetric": symmetric},
         )
         _write(onnx.load(quantized), metadata, path, exits)
-
-
-def _can_exit(esr: ESR) -> bool:
-    return esr.get_ensemble_size() > 1
 
 
 def _trace(
@@ -103,26 +93,13 @@ def _trace(
     return trace(ensemble, faces, BranchPrediction._fields, do_constant_folding)
 
 
-class _Faces(CalibrationDataReader):  # type: ignore[misc]
-    """Yields calibration faces in batches."""
-
-    def __init__(self, faces: NDArray[np.float32], batch_size: int = 32) -> None:
-        self._batches: Iterator[NDArray[np.float32]] = iter(
-            np.split(faces, range(batch_size, len(faces), batch_size))
-        )
-
-    def get_next(self) -> Optional[Dict[str, NDArray[np.float32]]]:
-        batch = next(self._batches, None)
-        return None if batch is None else {INPUT: batch}
-
-
 def _write(
     network: onnx.ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False
 ) -> None:
     """Add the early exit and the metadata, check the graph, and write it."""
     if exits:
         network = early_exit.assemble(network, metadata.branches, metadata.temperature)
-    network.ir_version = IR_VERSION
+    network.ir_version = 8  # that of opset 16
     onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(network)
     with replacing(path) as partial:

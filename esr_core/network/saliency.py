@@ -22,7 +22,6 @@ from torch import Tensor
 
 from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
-from esr_core.errors import ModelError
 from esr_core.inference.onnx_model import shipped_file
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Branch
@@ -154,15 +153,7 @@ def heated(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uin
 
 
 def default_weights() -> Path:
-    """Return the folder of the weights of the network that ships.
-
-    Raises:
-        ModelError: it is missing, as after a pip install.
-    """
-    folder = shipped_file(DEFAULT_WEIGHTS)
-    if folder is None:
-        raise ModelError(
-            f"the weights {DEFAULT_WEIGHTS} are not installed here; give --weights FOLDER, such as "
-            f"models/{DEFAULT_WEIGHTS} of a clone"
-        )
-    return folder
+    """Return the folder of the weights of the network that ships, as :func:`shipped_file`."""
+    return shipped_file(
+        DEFAULT_WEIGHTS, f"give --weights FOLDER, such as models/{DEFAULT_WEIGHTS} of a clone"
+    )
