@@ -75,7 +75,7 @@ def exit_early(
 
     logits: (n, branches, 8). margin: by which the first branch's likeliest emotion must exceed the
     next one. Returns probabilities (n, 8) and the number of evaluated branches (n,), as
-    :mod:`esr_core.network.early_exit`.
+    :mod:`esr_core.network.onnx_export`.
     """
     first = mean_probabilities(logits[:, :1], temperature)
     second, likeliest = np.sort(first, axis=1)[:, -2:].T

@@ -29,11 +29,10 @@ _log = logging.getLogger(__name__)
 
 
 class Provider(NamedTuple):
-    """An execution provider; with ``auto``, those with ``automatic`` are tried."""
+    """An execution provider."""
 
     name: str  # in ONNX Runtime
     sizes: Tuple[int, ...] = ()  # batches are padded to; none: all sizes are equally fast
-    automatic: bool = True
     fallbacks: Tuple[str, ...] = ()  # run the parts of a network that it does not support
     options: Tuple[Tuple[str, str], ...] = ()
 
@@ -42,13 +41,12 @@ class Provider(NamedTuple):
 Opened = Tuple[onnxruntime.InferenceSession, Provider, Optional[Path]]
 #: By the names of the parameter ``provider``, the fastest first.
 _PROVIDERS = {
-    # The first start builds an engine for minutes, and the network must be exported for it.
-    "tensorrt": Provider("TensorrtExecutionProvider", SIZES, False, ("cuda", "cpu")),
+    "tensorrt": Provider("TensorrtExecutionProvider", SIZES, ("cuda", "cpu")),
     # The fastest kernels are estimated rather than measured at each new batch size.
     "cuda": Provider(
-        "CUDAExecutionProvider", SIZES, True, ("cpu",), (("cudnn_conv_algo_search", "HEURISTIC"),)
+        "CUDAExecutionProvider", SIZES, ("cpu",), (("cudnn_conv_algo_search", "HEURISTIC"),)
     ),
-    "openvino": Provider("OpenVINOExecutionProvider", SIZES, True, ("cpu",)),
+    "openvino": Provider("OpenVINOExecutionProvider", SIZES, ("cpu",)),
     "cpu": Provider(CPU),
 }
 #: Values of the parameter ``provider``.
@@ -73,7 +71,8 @@ def open_session(path: Path, provider: str, threads: int) -> Opened:
         raise ModelError(f"provider must be one of {', '.join(PROVIDERS)}, but got {provider!r}")
     here = installed()
     if provider == "auto":
-        *faster, provider = [key for key in here if _PROVIDERS[key].automatic]
+        # TensorRT builds an engine for minutes, and needs a network that is exported for it.
+        *faster, provider = [key for key in here if key != "tensorrt"]
         for key in faster:
             try:
                 return _open(path, key, threads)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Dict, Tuple
 
 from esr_core.emotions import LABELS
@@ -32,7 +32,7 @@ class ModelMetadata:
     input: InputSpec = field(default_factory=InputSpec)
     labels: Tuple[str, ...] = LABELS
     temperature: float = option(1.0, "divides the logits of the branches", bounds=(0.01, 100))
-    #: See :mod:`esr_core.network.early_exit`.
+    #: See :mod:`esr_core.network.onnx_export`.
     lead: float = option(NO_EARLY_EXIT, "the exit margin", bounds=(0, NO_EARLY_EXIT))
     record: Dict[str, Any] = field(default_factory=dict)
 
@@ -48,17 +48,6 @@ class ModelMetadata:
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would name emotions wrongly.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
-
-    def with_branches(self, branches: int) -> ModelMetadata:
-        """Return the metadata, name included, of the first ``branches`` branches.
-
-        Raises:
-            ModelError: the network has fewer.
-        """
-        if branches > self.branches:
-            raise ModelError(f"{self.name} has {self.branches} branches, not {branches}")
-        name = self.name.replace(f"-{self.branches}", f"-{branches}", 1)
-        return replace(self, name=name, branches=branches)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)

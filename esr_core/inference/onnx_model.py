@@ -18,7 +18,7 @@ from esr_core.inference.metadata import ModelMetadata
 #: Key of the metadata in a ``.onnx`` file of this project.
 METADATA_KEY = "esr"
 #: Input names of a ``.onnx`` file. The last two exist in files with early exit, see
-#: :mod:`esr_core.network.early_exit`.
+#: :mod:`esr_core.network.onnx_export`.
 INPUT, BRANCHES, LEAD = "faces", "branches", "lead"
 #: The network that ships with the package.
 DEFAULT_MODEL = "esr-9-ferplus-int8.onnx"
@@ -87,11 +87,7 @@ class Model:
         return Prediction(*self._run(batch, Prediction._fields, branches))
 
     def predict_branches(self, batch: NDArray[np.float32]) -> BranchPrediction:
-        """Return the prediction of :meth:`predict` with the outputs of each branch.
-
-        Raises:
-            ImageError: the batch has another shape or type.
-        """
+        """Return the prediction of :meth:`predict` with the outputs of each branch."""
         return BranchPrediction(*self._run(batch, BranchPrediction._fields))
 
     def _run(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import warnings
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from pickle import UnpicklingError
@@ -168,11 +169,15 @@ def load(
     base = _read(folder / base_file)
     found = next(i for i in count() if not (folder / branch_file.format(i + 1)).is_file())
     metadata = _metadata(description.get("inference_params"), base, found or 1, str(described))
-    required = max(branches or 1, metadata.branches)
+    branches = branches or metadata.branches
+    required = max(branches, metadata.branches)
     if found < required:
         missing = folder / branch_file.format(found + 1)
         raise ModelError(f"{missing}: no such file; {required} branches are needed, {found} here")
-    metadata = metadata.with_branches(branches or metadata.branches)
+    if branches > metadata.branches:
+        raise ModelError(f"{metadata.name} has {metadata.branches} branches, not {branches}")
+    name = metadata.name.replace(f"-{metadata.branches}", f"-{branches}", 1)
+    metadata = replace(metadata, name=name, branches=branches)
     esr = ESR(metadata.branches, metadata.diversified)
     for i, part in enumerate(esr.parts()):
         path = folder / (branch_file.format(i) if i else base_file)

@@ -151,10 +151,7 @@ def _dense(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
 
 
 def trace(
-    module: nn.Module,
-    inputs: Dict[str, Tensor],
-    outputs: Sequence[str],
-    do_constant_folding: bool = True,
+    module: nn.Module, inputs: Dict[str, Tensor], outputs: Sequence[str], fold: bool = True
 ) -> onnx.ModelProto:
     """Return the ONNX graph of a module; the first axis of all its tensors is dynamic (``n``).
 
@@ -171,7 +168,7 @@ def trace(
             tuple(inputs.values()),
             file.name,
             dynamo=False,
-            do_constant_folding=do_constant_folding,
+            do_constant_folding=fold,
             opset_version=16,  # readable by every ONNX Runtime from 1.11 (JetPack 4.6) on
             input_names=list(inputs),
             output_names=list(outputs),

@@ -1,7 +1,17 @@
 """Export of trained weights to ``.onnx`` files, in fp32, fp16 and INT8.
 
-Files for CPUs have an early exit (:mod:`esr_core.network.early_exit`). Files for GPUs, fp16 and
-symmetric INT8, always evaluate all branches.
+Files for GPUs, fp16 and symmetric INT8, always evaluate all branches. Files for CPUs have an early
+exit: a nested ensemble can answer after its first branch already, which suffices for most faces.
+There is no third step: few faces would be decided between one branch and all, and the branches of
+ESR* are faster together (:mod:`esr_core.network.inference_graph`). Two optional inputs control the
+exit; by default all branches are evaluated:
+
+- ``branches``: int64, maximum number of branches to count; 1 evaluates only the first.
+- ``lead``: float32, the exit margin. The first branch decides a face if the probability of its
+  most probable emotion exceeds that of the second by at least this margin.
+
+A branch that is not evaluated for a face, or not counted, has the vote -1 and zeros in the other
+outputs.
 """
 
 from __future__ import annotations
@@ -9,33 +19,37 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from typing import List, Sequence, Tuple
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, compose, helper, numpy_helper
+from onnx.utils import Extractor
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import Tensor, nn
 
 from esr_core.atomic_write import replacing
-from esr_core.inference.metadata import ModelMetadata
-from esr_core.inference.onnx_model import INPUT, METADATA_KEY, BranchPrediction
-from esr_core.network import early_exit
+from esr_core.emotions import LABELS
+from esr_core.inference.metadata import NO_EARLY_EXIT, ModelMetadata
+from esr_core.inference.onnx_model import BRANCHES, INPUT, LEAD, METADATA_KEY, BranchPrediction
 from esr_core.network.esr import ESR, Ensemble
 from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR, trace
 
+UNDECIDED, ANY_UNDECIDED = "undecided", "any_undecided"
+_SCORES = len(LABELS) + 2
 #: Number of training crops that calibrate the ranges of INT8.
 CALIBRATION_FACES = 256
 #: Small convolutions, of attention and of the heads, which 8 bits make slower.
 _NOT_QUANTIZED = ("/squeeze/", "/both/", "/excite/", "/place/", "/emotions/", "/affect/")
 
 
-def export_fp32(
-    esr: ESR, metadata: ModelMetadata, path: Path, do_constant_folding: bool = True
-) -> None:
+def export_fp32(esr: ESR, metadata: ModelMetadata, path: Path, fold: bool = True) -> None:
     """Write the ensemble in float32, for any number of faces."""
     exits = metadata.branches > 1
-    _write(_trace(esr, metadata, exits, do_constant_folding), metadata, path, exits)
+    _write(_trace(esr, metadata, exits, fold), metadata, path, exits)
 
 
 def export_fp16(esr: ESR, metadata: ModelMetadata, path: Path) -> None:
@@ -82,25 +96,130 @@ def export_int8(
         _write(onnx.load(quantized), metadata, path, exits)
 
 
-def _trace(
-    esr: ESR, metadata: ModelMetadata, exits: bool = False, do_constant_folding: bool = True
-) -> onnx.ModelProto:
+def _trace(esr: ESR, metadata: ModelMetadata, exits: bool = False, fold: bool = True) -> ModelProto:
     size = metadata.input.size_px
     faces = {INPUT: torch.zeros(1, 3, size, size)}
     if exits:
-        return trace(EarlyExitESR(esr), faces, (SHARED, FIRST, REST), do_constant_folding)
-    ensemble = Ensemble(esr, metadata.temperature)
-    return trace(ensemble, faces, BranchPrediction._fields, do_constant_folding)
+        return trace(EarlyExitESR(esr), faces, (SHARED, FIRST, REST), fold)
+    return trace(Ensemble(esr, metadata.temperature), faces, BranchPrediction._fields, fold)
 
 
-def _write(
-    network: onnx.ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False
-) -> None:
+def _write(network: ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False) -> None:
     """Add the early exit and the metadata, check the graph, and write it."""
     if exits:
-        network = early_exit.assemble(network, metadata.branches, metadata.temperature)
+        network = with_early_exit(network, metadata.branches, metadata.temperature)
     network.ir_version = 8  # that of opset 16
     onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(network)
     with replacing(path) as partial:
         onnx.save(network, str(partial))
+
+
+class ExitGate(nn.Module):
+    """Find the faces that the first branch leaves undecided."""
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, first: Tensor, branches: Tensor, lead: Tensor) -> Tuple[Tensor, Tensor]:
+        """Return a mask (n,) of the undecided faces, and whether it has any.
+
+        first: (n, 1, 10) logits and affect. branches, lead: scalars, as above.
+        """
+        logits = first[:, 0, : len(LABELS)]
+        top = (logits / self.temperature).softmax(dim=1).topk(2, dim=1).values
+        undecided = (top[:, 0] - top[:, 1] < lead) & (branches > 1)
+        return undecided, undecided.any()
+
+
+class Vote(nn.Module):
+    """Average the evaluated branches of each face."""
+
+    def __init__(self, branches: int, temperature: float) -> None:
+        super().__init__()
+        self.branches = branches
+        self.temperature = temperature
+
+    def forward(
+        self, first: Tensor, rest: Tensor, undecided: Tensor, branches: Tensor
+    ) -> Tuple[Tensor, ...]:
+        """Return the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
+
+        first: (n, 1, 10). rest: (m, branches - 1, 10) of the m faces in ``undecided`` (n,).
+        """
+        row = undecided.long().cumsum(dim=0) * undecided  # 0, a row of zeros, for decided faces
+        zeros = torch.zeros(1, self.branches - 1, _SCORES)
+        scores = torch.cat((first, torch.cat((zeros, rest))[row]), dim=1)  # (n, branches, 10)
+        index = torch.arange(self.branches)
+        evaluated = (undecided[:, None] | (index == 0)) & (index < branches)  # (n, branches)
+        weight = evaluated.float()[:, :, None]
+        logits = scores[:, :, : len(LABELS)] / self.temperature
+        affect = scores[:, :, len(LABELS) :] * weight
+        count = weight.sum(dim=1)
+        probabilities = (logits.softmax(dim=2) * weight).sum(dim=1) / count
+        mean_affect = (affect.sum(dim=1) / count).clamp(-1.0, 1.0)
+        votes = torch.where(evaluated, logits.argmax(dim=2), -1)
+        return probabilities, mean_affect, votes, logits * weight, affect
+
+
+def with_early_exit(network: ModelProto, branches: int, temperature: float) -> ModelProto:
+    """Add the early exit to a traced, possibly quantized ``EarlyExitESR`` of 2 or more branches."""
+    shared = _quantized(network.graph, SHARED)
+    cut = Extractor(onnx.shape_inference.infer_shapes(network)).extract_model
+    first = cut([INPUT], [shared, FIRST]).graph
+    rest = compose.add_prefix_graph(cut([shared], [REST]).graph, "rest/", rename_nodes=False)
+    options = {BRANCHES: torch.tensor(branches), LEAD: torch.tensor(NO_EARLY_EXIT)}
+    examples = {
+        FIRST: torch.zeros(1, 1, _SCORES),
+        REST: torch.zeros(1, branches - 1, _SCORES),
+        UNDECIDED: torch.ones(1, dtype=torch.bool),
+        **options,
+    }
+
+    def glue(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> GraphProto:
+        graph = trace(module, {name: examples[name] for name in inputs}, outputs).graph
+        prefix = f"{type(module).__name__}/"
+        return compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
+
+    gate = glue(ExitGate(temperature), (FIRST, BRANCHES, LEAD), (UNDECIDED, ANY_UNDECIDED))
+    inputs = (FIRST, REST, UNDECIDED, BRANCHES)
+    vote = glue(Vote(branches, temperature), inputs, BranchPrediction._fields)
+    defaults = [numpy_helper.from_array(value.numpy(), name) for name, value in options.items()]
+    graph = helper.make_graph(
+        [*first.node, *gate.node, _if_undecided(rest, shared, branches), *vote.node],
+        "early_exit",
+        [*first.input, *(each for each in gate.input if each.name in options)],
+        vote.output,
+        [*first.initializer, *gate.initializer, *vote.initializer, *defaults],
+    )
+    return helper.make_model(graph, opset_imports=network.opset_import, producer_name="esr")
+
+
+def _if_undecided(rest: GraphProto, shared: str, branches: int) -> NodeProto:
+    """Return the node that evaluates the other branches for the undecided faces, if any."""
+
+    def branch(nodes: List[NodeProto], weights: Sequence[TensorProto] = ()) -> GraphProto:
+        # Without a shape, as the number of faces differs from that outside.
+        output = helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)
+        return helper.make_graph(nodes, REST, [], [output], weights)
+
+    select = helper.make_node("Compress", [shared, UNDECIDED], [rest.input[0].name], axis=0)
+    empty = numpy_helper.from_array(np.zeros((0, branches - 1, _SCORES), np.float32))
+    return helper.make_node(
+        "If",
+        [ANY_UNDECIDED],
+        [REST],
+        then_branch=branch([select, *rest.node], rest.initializer),
+        else_branch=branch([helper.make_node("Constant", [], ["none"], value=empty)]),
+    )
+
+
+def _quantized(graph: GraphProto, name: str) -> str:
+    """Return the name of the bytes that a tensor is dequantized from, or its own without any.
+
+    Faces are selected among bytes, and the dequantization stays beside the convolution that ONNX
+    Runtime fuses it with.
+    """
+    (source,) = (node for node in graph.node if name in node.output)
+    return str(source.input[0]) if source.op_type == "DequantizeLinear" else name

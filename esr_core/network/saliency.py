@@ -27,8 +27,6 @@ from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Branch
 from esr_core.perception.preprocessing import crop
 
-#: Weights of the network that ships: a folder beside the ``.onnx`` file.
-DEFAULT_WEIGHTS = "esr-9-ferplus"
 #: Side of a face in a figure, px, and the maximum opacity of a map over it.
 _SIDE_PX, _OPACITY = 224, 0.6
 
@@ -109,10 +107,8 @@ class Explainer:
         maps = maps / np.maximum(maps.max(axis=(2, 3), keepdims=True), np.finfo(np.float32).tiny)
         sharp = crop(rgb, boxes, replace(spec, size_px=_SIDE_PX, grey=False, detail_px=0))
         crops = np.rint(sharp.transpose(0, 2, 3, 1) * 255).astype(np.uint8)
-        return [
-            Explanation(crops[i], emotion, maps[:, i], probabilities[:, i])
-            for i, emotion in enumerate(emotions)
-        ]
+        parts = zip(crops, emotions, maps.swapaxes(0, 1), probabilities.swapaxes(0, 1))
+        return [Explanation(*each) for each in parts]
 
 
 def draw(path: Path, explanation: Explanation, title: str) -> None:
@@ -154,6 +150,5 @@ def heated(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uin
 
 def default_weights() -> Path:
     """Return the folder of the weights of the network that ships, as :func:`shipped_file`."""
-    return shipped_file(
-        DEFAULT_WEIGHTS, f"give --weights FOLDER, such as models/{DEFAULT_WEIGHTS} of a clone"
-    )
+    advice = "give --weights FOLDER, such as models/esr-9-ferplus of a clone"
+    return shipped_file("esr-9-ferplus", advice)
