@@ -73,7 +73,6 @@ def run(arguments: argparse.Namespace) -> None:
         EsrError: of the first bag that cannot be annotated; the others are left.
     """
     batch = ros_modules.module("annotation.batch")
-    workers = batch.WorkerOptions(arguments.jobs, arguments.engine, arguments.ray_address)
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
     parameters = batch.pipeline_parameters(file) if file else {}
@@ -98,7 +97,8 @@ def run(arguments: argparse.Namespace) -> None:
                     progress.reset(task, description=bag.name, total=total)
                 progress.update(task, completed=done)
 
-            for report in batch.annotate_all(job, workers, pairs, show):
+            workers = (arguments.jobs, arguments.engine, arguments.ray_address)
+            for report in batch.annotate_all(job, pairs, show, *workers):
                 _print(report, arguments.json, stdout, progress.console)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume continues") from stop

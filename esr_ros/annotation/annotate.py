@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -23,9 +24,7 @@ from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.emotion_topics import TOPICS, bag_bases
 
 #: A batch ends with that many images, or messages including those between them, or bytes.
-BATCH_IMAGES = 8
-BATCH_MESSAGES = 10_000
-BATCH_BYTES = 16 << 20
+BATCH = (8, 10_000, 16 << 20)
 #: Number of images processed, and of all images.
 OnProgress = Callable[[int, int], None]
 
@@ -90,6 +89,7 @@ def annotate(
         BagWriteError, OSError: it cannot be written.
     """
     begin_s = time.monotonic()
+    report = AnnotationReport(str(path), str(output))
     with BagReader(path) as bag:
         cameras = bag.image_topics(job.topics)
         total = sum(each.msgcount for each in bag.connections if each.topic in cameras)
@@ -100,14 +100,14 @@ def annotate(
         description = _description(bag, job, cameras, pipeline)
         folder = OutputFolder(output, path, description)
         if not folder.is_needed(job.overwrite, job.resume):
-            return AnnotationReport(str(path), str(output), is_done_before=True)
+            report.is_done_before = True
+            return report
         with folder.opened(restart=job.overwrite and not job.resume) as log:
-            annotation = _Annotation(bag, bases, job, pipeline, executor, log)
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
                 writer.note(json.dumps(description))
-                report = annotation.run(writer, lambda done: on_progress(done, total))
+                annotation = _Annotation(bag, bases, job, pipeline, executor, log)
+                annotation.run(writer, report, lambda done: on_progress(done, total))
             folder.install()
-    report.bag, report.output = str(path), str(output)
     report.elapsed_s = time.monotonic() - begin_s
     return report
 
@@ -129,7 +129,7 @@ def _description(
         "image": job.image,
         "originals": job.originals,
         "storage": job.storage or bag.storage,
-        "batch": [BATCH_IMAGES, BATCH_MESSAGES, BATCH_BYTES],
+        "batch": list(BATCH),
     }
 
 
@@ -144,12 +144,9 @@ class _Annotation:
     executor: Executor
     log: ResumeLog
 
-    def __post_init__(self) -> None:
-        # The tracking state of each camera; with a detection in every image there is none.
-        tracks = self.job.options.detect_every > 1
-        self.streams = {topic: StreamState() for topic in self.bases} if tracks else {}
-
-    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> AnnotationReport:
+    def run(
+        self, writer: BagWriter, report: AnnotationReport, on_progress: Callable[[int], None]
+    ) -> None:
         """Write the results of all images; ``on_progress`` gets the number of images done.
 
         Raises:
@@ -157,23 +154,22 @@ class _Annotation:
         """
         on_progress(0)
         writers = self._writers(writer)
-        report = AnnotationReport("", "")
         begin_ns = end_ns = 0  # times of the first message and the last
         for batch, records, is_resumed in self._analyses():
             report.resumed += len(records) if is_resumed else 0
             begin_ns, end_ns = begin_ns or batch.messages[0][1], batch.messages[-1][1]
-            remaining = iter(records)
+            analyzed = zip(batch.images, records)
             for connection, time_ns, data in batch.messages:
                 if self.job.originals:
                     writer.write(connection, time_ns, data)
                 if connection.topic in writers:
-                    record = next(remaining)
+                    image, record = next(analyzed)
                     report.images += 1
                     if record.error:
                         report.undecodable += 1
                         report.first_error = report.first_error or record.error
                     else:
-                        writers[connection.topic].write(time_ns, record)
+                        writers[connection.topic].write(time_ns, image, record)
             on_progress(report.images)
         report.damage, report.left_out = self.bag.damage, writer.left_out
         if not report.images:
@@ -182,7 +178,6 @@ class _Annotation:
         report.faces = sum(each.faces for each in writers.values())
         report.with_faces = sum(each.with_faces for each in writers.values())
         report.recorded_s = (end_ns - begin_ns) * 1e-9
-        return report
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
         """Return the writer of each image topic."""
@@ -200,33 +195,25 @@ class _Annotation:
 
     def _analyses(self) -> Iterator[Tuple[_Batch, List[AnalysisRecord], bool]]:
         """Yield the batches in order with their records, and whether these are of the log."""
-        batches = self._batches()
         # The images of each camera since its last detection, from which tracking continues.
         recent: Dict[StreamState, List[RecordedImage]] = {}
-        waiting: Deque[Tuple[_Batch, Any]] = deque()
-        for batch in batches:
+        waiting: Deque[Tuple[_Batch, Callable[[], List[AnalysisRecord]]]] = deque()
+        for batch in self._batches():
             records = self.log.read()
             if records is None:
-                before = [image for images in recent.values() for image in images]
-                if before:
-                    self.executor.submit(before)()
+                if recent:
+                    self.executor.submit(list(chain.from_iterable(recent.values())))()
+                    recent.clear()
                 waiting.append((batch, self.executor.submit(batch.images)))
-                break
+                if len(waiting) > 2 * self.executor.workers:
+                    yield self._result(*waiting.popleft())
+                continue
             for image, record in zip(batch.images, records):
                 if image.stream is not None and not record.error:
                     if record.detected:
                         recent[image.stream] = []
                     recent.setdefault(image.stream, []).append(image)
-            if self.job.image:  # the log has no pixels
-                records = [
-                    record if record.error else record._replace(rgb=image.pixels())
-                    for image, record in zip(batch.images, records)
-                ]
             yield batch, records, True
-        for batch in batches:
-            waiting.append((batch, self.executor.submit(batch.images)))
-            if len(waiting) > 2 * self.executor.workers:
-                yield self._result(*waiting.popleft())
         while waiting:
             yield self._result(*waiting.popleft())
 
@@ -239,19 +226,19 @@ class _Annotation:
 
     def _batches(self) -> Iterator[_Batch]:
         wanted = [e for e in self.bag.connections if self.job.originals or e.topic in self.bases]
+        # With a detection in every image there is no tracking state.
+        tracks = self.job.options.detect_every > 1
+        streams = {topic: StreamState() if tracks else None for topic in self.bases}
         batch, size = _Batch([], []), 0
         for message in self.bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
-            if connection.topic in self.bases:
-                stream = self.streams.get(connection.topic)
-                batch.images.append(RecordedImage(connection.msgtype, data, stream))
-            if (
-                len(batch.images) == BATCH_IMAGES
-                or len(batch.messages) == BATCH_MESSAGES
-                or size >= BATCH_BYTES
-            ):
+            if connection.topic in streams:
+                image = RecordedImage(connection.msgtype, data, streams[connection.topic])
+                batch.images.append(image)
+            counts = (len(batch.images), len(batch.messages), size)
+            if any(count >= most for count, most in zip(counts, BATCH)):
                 yield batch
                 batch, size = _Batch([], []), 0
         if batch.messages:

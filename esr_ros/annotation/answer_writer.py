@@ -7,7 +7,7 @@ from std_msgs.msg import Header
 
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline
-from esr_ros.annotation.worker import AnalysisRecord
+from esr_ros.annotation.worker import AnalysisRecord, RecordedImage
 from esr_ros.bags import cdr
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.emotion_topics import ImageResult, emotion_topics
@@ -22,8 +22,7 @@ class AnswerWriter:
         """base: topic of the emotions. image: form of the annotated images, or none."""
         self.faces = 0  # ids assigned
         self.with_faces = 0  # images
-        self._writer = writer
-        self._pipeline = pipeline
+        self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
         self._stream = StreamState()
         self._topics = [
             (each, writer.offer(base + each.suffix, each.type_name, each.depth, each.is_latched))
@@ -31,8 +30,8 @@ class AnswerWriter:
         ]
         self._topics.sort(key=lambda each: not each[0].is_latched)  # these come first, once
 
-    def write(self, time_ns: int, record: AnalysisRecord) -> None:
-        """Write the messages of an image; time_ns: of its recording."""
+    def write(self, time_ns: int, image: RecordedImage, record: AnalysisRecord) -> None:
+        """Write the messages of a valid image; time_ns: of its recording."""
         assert record.analysis is not None
         sec, nanosec, frame_id = record.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
@@ -40,9 +39,10 @@ class AnswerWriter:
         result = self._pipeline.update(self._stream, stamp_s, record.analysis)
         self.faces = max([self.faces, *(face.face_id for face in result.faces)])
         self.with_faces += bool(result.faces)
-        model_name = self._pipeline.model.metadata.name
-        image = ImageResult(header, model_name, result, record.shape, record.rgb)
+        # Decoded again: records, of which many wait and the log is made, have no pixels.
+        rgb = image.pixels() if self._annotates else None
+        answer = ImageResult(header, self._pipeline.model.metadata.name, result, record.shape, rgb)
         for topic, connection in self._topics:
-            for message in topic.build(image):
+            for message in topic.build(answer):
                 self._writer.put(connection, time_ns, cdr.write(message, connection.msgtype))
         self._topics = [each for each in self._topics if not each[0].is_latched]

@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 from multiprocessing import get_context
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
 
-from esr_core.errors import EsrError, OptionError
+from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import Model, load_model
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_core.process import end_with_parent
@@ -44,9 +44,7 @@ class Executor(NamedTuple):
 
 
 @contextmanager
-def thread_executor(
-    options: PipelineOptions, model: Model, keep_rgb: bool, workers: int = 0
-) -> Iterator[Executor]:
+def thread_executor(options: PipelineOptions, model: Model, workers: int = 0) -> Iterator[Executor]:
     """Run threads that share a model; decoding, detection and network release Python's lock.
 
     workers: 0: the number of cores.
@@ -57,7 +55,7 @@ def thread_executor(
     def work(images: Images) -> Records:
         if not hasattr(own, "pipeline"):
             own.pipeline = EmotionPipeline(options, model=model)
-        return analyze(own.pipeline, images, keep_rgb)
+        return analyze(own.pipeline, images)
 
     pool = ThreadPoolExecutor(workers, "analysis")
     try:
@@ -67,10 +65,9 @@ def thread_executor(
 
 
 @contextmanager
-def process_executor(options: PipelineOptions, keep_rgb: bool, workers: int) -> Iterator[Executor]:
+def process_executor(options: PipelineOptions, workers: int) -> Iterator[Executor]:
     """Run processes of this machine; one that dies is replaced, and its batch is repeated."""
-    _check_order(options, "leave out --jobs, or give several bags to --engine ray")
-    processes = _Processes(options, keep_rgb, workers)
+    processes = _Processes(options, workers)
     try:
         yield Executor(workers, processes.submit)
     finally:
@@ -78,8 +75,8 @@ def process_executor(options: PipelineOptions, keep_rgb: bool, workers: int) -> 
 
 
 class _Processes:
-    def __init__(self, options: PipelineOptions, keep_rgb: bool, workers: int) -> None:
-        self._options, self._keep_rgb, self._workers = options, keep_rgb, workers
+    def __init__(self, options: PipelineOptions, workers: int) -> None:
+        self._options, self._workers = options, workers
         self.pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
@@ -94,7 +91,7 @@ class _Processes:
         # Inherited by workers that are started here: Ctrl-C in a terminal is for the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            return self.pool.submit(analyze_batch, self._options, images, self._keep_rgb)
+            return self.pool.submit(analyze_batch, self._options, images)
         except (BrokenProcessPool, OSError):  # OSError: of its pipes, as its workers died
             return None
         finally:
@@ -107,44 +104,43 @@ class _Processes:
             with suppress(BrokenProcessPool, CancelledError):
                 if future is not None:
                     return future.result()
-            self._replace(pool)
+            if pool is self.pool:  # not replaced for another batch
+                _end(pool)
+                self.pool = self._start()
             pool, future = self.pool, self._submit(images)
         raise ExecutorError(
             f"{MOST_DEATHS} workers died over the same {len(images)} images; is there too little "
             "memory? With fewer --jobs it needs less"
         )
 
-    def _replace(self, broken: ProcessPoolExecutor) -> None:
-        if broken is not self.pool:
-            return  # replaced for another batch
-        calls = getattr(broken, "_call_queue", None)
-        manager = getattr(broken, "_executor_manager_thread", None)
-        broken.shutdown(wait=False, cancel_futures=True)
-        if manager is not None:
-            # The pool's own thread closes its pipes. If they were closed here as well, or a new
-            # pool were opened meanwhile, descriptors that are in use again could be closed.
-            manager.join(PATIENCE_S)
-            if manager.is_alive():
-                # Up to Python 3.11.4 it writes to dead workers forever (CPython issue 94777);
-                # without a reader it gives up.
-                with suppress(AttributeError, OSError):
-                    calls._reader.close()  # type: ignore[union-attr]
-                manager.join()
-        self.pool = self._start()
+
+def _end(broken: ProcessPoolExecutor) -> None:
+    calls = getattr(broken, "_call_queue", None)
+    manager = getattr(broken, "_executor_manager_thread", None)
+    broken.shutdown(wait=False, cancel_futures=True)
+    if manager is not None:
+        # The pool's own thread closes its pipes. If they were closed here as well, or a new
+        # pool were opened meanwhile, descriptors that are in use again could be closed.
+        manager.join(PATIENCE_S)
+        if manager.is_alive():
+            # Up to Python 3.11.4 it writes to dead workers forever (CPython issue 94777);
+            # without a reader it gives up.
+            with suppress(AttributeError, OSError):
+                calls._reader.close()  # type: ignore[union-attr]
+            manager.join()
 
 
 @contextmanager
-def ray_executor(options: PipelineOptions, keep_rgb: bool, address: str) -> Iterator[Executor]:
+def ray_executor(options: PipelineOptions, address: str) -> Iterator[Executor]:
     """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed.
 
     address: as :func:`ray_cluster` takes it.
     """
-    _check_order(options, "leave out --engine, or give it several bags")
     with ray_cluster(address) as ray:
         task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(analyze_batch)
 
         def submit(images: Images) -> Callable[[], Records]:
-            return partial(ray_result, ray, task.remote(options, images, keep_rgb))
+            return partial(ray_result, ray, task.remote(options, images))
 
         yield Executor(max(int(ray.cluster_resources().get("CPU", 1)), 1), submit)
 
@@ -200,9 +196,9 @@ def open_model(options: PipelineOptions) -> Model:
     return load_model(options.model or None, options.provider, threads)
 
 
-def analyze_batch(options: PipelineOptions, images: Images, keep_rgb: bool) -> Records:
+def analyze_batch(options: PipelineOptions, images: Images) -> Records:
     """Analyze images in a worker process, which keeps its network."""
-    return analyze(_pipeline(options), images, keep_rgb)
+    return analyze(_pipeline(options), images)
 
 
 @lru_cache(maxsize=1)
@@ -214,11 +210,3 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError, AttributeError):  # not Linux
         end_with_parent()
-
-
-def _check_order(options: PipelineOptions, remedy: str) -> None:
-    if options.detect_every > 1:
-        raise OptionError(
-            f"detect_every is {options.detect_every}, so each image of a bag depends on the one "
-            f"before: {remedy}"
-        )

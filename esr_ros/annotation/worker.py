@@ -42,17 +42,14 @@ class AnalysisRecord(NamedTuple):
     analysis: Optional[FrameAnalysis] = None
     error: str = ""
     detected: bool = True  # by the detector, not tracked from the image before
-    rgb: Optional[NDArray[np.uint8]] = None  # where it is needed later
 
 
-def analyze(
-    pipeline: EmotionPipeline, images: Sequence[RecordedImage], keep_rgb: bool = False
-) -> List[AnalysisRecord]:
+def analyze(pipeline: EmotionPipeline, images: Sequence[RecordedImage]) -> List[AnalysisRecord]:
     """Return the analysis of each image; all state is in the streams of the images."""
-    return [_analyze(pipeline, each, keep_rgb) for each in images]
+    return [_analyze(pipeline, each) for each in images]
 
 
-def _analyze(pipeline: EmotionPipeline, image: RecordedImage, keep_rgb: bool) -> AnalysisRecord:
+def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
     header = ImageHeader(0, 0, "")
     try:
         message = cdr.read(image.data, image.type)
@@ -64,5 +61,4 @@ def _analyze(pipeline: EmotionPipeline, image: RecordedImage, keep_rgb: bool) ->
     stream = image.stream or StreamState()
     (analysis,) = pipeline.analyze([View(stream, rgb, 0.0)])
     detected = stream.flow_tracker.has_detected
-    shape = rgb.shape[0], rgb.shape[1]
-    return AnalysisRecord(header, shape, analysis, "", detected, rgb if keep_rgb else None)
+    return AnalysisRecord(header, (rgb.shape[0], rgb.shape[1]), analysis, detected=detected)

@@ -6,14 +6,12 @@ rclpy leaves uninitialised memory in the padding between fields, and aborts on i
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Optional
 
 import numpy as np
 from rosbags.interfaces import MessageDefinition
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from esr_core.errors import EsrError
@@ -61,14 +59,11 @@ def stamp_s(sec: int, nanosec: int, recorded_ns: int) -> float:
     return float(sec + nanosec * 1e-9) if sec or nanosec else recorded_ns * 1e-9
 
 
-@lru_cache(maxsize=None)
 def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:
     definition = carried or message_definitions.installed(kind)
     if definition is None:
         raise DefinitionError(f"the definition of {kind} is not installed")
-    store = get_typestore(Stores.EMPTY)
     try:
-        store.register(message_definitions.parsed(kind, definition))
+        return message_definitions.store(kind, definition)
     except message_definitions.UNREADABLE as error:
         raise DefinitionError(f"the definition of {kind} cannot be read ({error})") from error
-    return store

@@ -38,21 +38,22 @@ def read(bag: Path) -> Optional[BagMetadata]:
     try:
         text = (bag / NAME).read_text(encoding="utf-8")
         content = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
+        topics = [
+            (each["topic_metadata"], int(each["message_count"]))
+            for each in content["topics_with_message_count"]
+        ]
         return BagMetadata(
             [Path(name).name for name in content["relative_file_paths"]],
-            [_topic(each) for each in content["topics_with_message_count"]],
+            [
+                (str(t["name"]), str(t["type"]), str(t.get("type_description_hash") or ""), count)
+                for t, count in topics
+            ],
             dict(content.get("custom_data") or {}),
         )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise BagMetadataError(f"{NAME} cannot be read ({' '.join(str(error).split())})") from error
-
-
-def _topic(entry: Any) -> Tuple[str, str, str, int]:
-    topic = entry["topic_metadata"]
-    digest = topic.get("type_description_hash") or ""
-    return str(topic["name"]), str(topic["type"]), str(digest), int(entry["message_count"])
 
 
 def note(bag: Path) -> Any:

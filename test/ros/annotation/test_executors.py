@@ -25,7 +25,7 @@ def test_pipes_of_a_pool_whose_worker_died_are_closed_once(
         close(connection)
 
     monkeypatch.setattr(Connection, "_close", close_slowly)
-    with process_executor(PipelineOptions(), keep_rgb=False, workers=1) as executor:
+    with process_executor(PipelineOptions(), workers=1) as executor:
         assert executor.submit([])() == []
         (worker,) = active_children()
         worker.kill()
