@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import traceback
 from typing import Callable, List, Optional
 
@@ -26,13 +25,12 @@ from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
 from esr_ros.conversions import vision_msgs
 from esr_ros.conversions.emotion_topics import bases
-from esr_ros.node.diagnostics import FrameCounters, status
+from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
-from esr_ros.node.jetson_temperature import temperatures_c
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason
-from esr_ros.runtime.entry_point import begin, leave_soon
+from esr_ros.runtime.entry_point import begin, call, leave_soon
 
 #: Longest time for which the executor waits before it checks for a shutdown.
 WAKE_S = 0.5
@@ -228,15 +226,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
 def main() -> int:
     """Run the node until it is shut down; returns the exit code."""
-    try:
-        return _run(_start())
-    except EsrError as error:
-        print(f"emotion_node: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    finally:
-        rclpy.try_shutdown()
+    return call("emotion_node", lambda: _run(_start()))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -261,9 +251,9 @@ def _start() -> EmotionNode:
     begin(_parser())
     try:
         return EmotionNode()
+    except EsrError:
+        raise
     except ROS_ERRORS as error:
-        if isinstance(error, EsrError):
-            raise
         if not rclpy.ok():  # shut down during the start
             raise ExternalShutdownException from error
         raise OptionError(reason(error)) from error
@@ -282,10 +272,6 @@ def _run(node: EmotionNode) -> int:
             # wake-up by Ctrl-C is lost now and then, and the wait would never end.
             executor.spin_once(timeout_sec=WAKE_S)
         return 0
-    except RuntimeError:
-        if rclpy.ok():
-            raise
-        return 0  # shut down between two checks
     finally:
         if not rclpy.ok():
             leave_soon(0)

@@ -110,11 +110,8 @@ def declare(node: Node) -> NodeOptions:
         OptionError: an unknown name, or a value of the wrong type or out of range.
     """
     known = {o.name: o for o in options(NodeOptions)}
-    given = {
-        name: parameter.value
-        for name, parameter in node.get_parameters_by_prefix("").items()
-        if not _is_ros(name)
-    }
+    there = node.get_parameters_by_prefix("")
+    given = {name: each.value for name, each in there.items() if not _is_ros(name)}
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise OptionError(

@@ -10,18 +10,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+
 from esr_core.errors import OptionError
 from esr_core.hashing import digest, digest_of_ends
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
-from esr_ros.annotation.answer_writer import AnswerWriter
 from esr_ros.annotation.executors import Executor
 from esr_ros.annotation.output_folder import OutputFolder
 from esr_ros.annotation.resume_log import ResumeLog
 from esr_ros.annotation.worker import AnalysisRecord, RecordedImage
+from esr_ros.bags import cdr
 from esr_ros.bags.reader import BagError, BagReader, Message
 from esr_ros.bags.writer import BagWriter
-from esr_ros.conversions.emotion_topics import TOPICS, bag_bases
+from esr_ros.conversions.emotion_topics import TOPICS, ImageResult, bag_bases, emotion_topics
 
 #: A batch ends with that many images, or messages including those between them, or bytes.
 BATCH = (8, 10_000, 16 << 20)
@@ -243,3 +246,38 @@ class _Annotation:
                 batch, size = _Batch([], []), 0
         if batch.messages:
             yield batch
+
+
+class AnswerWriter:
+    """Writes the topics of one camera, as :class:`esr_ros.node.publishers.Publishers` does."""
+
+    def __init__(
+        self, writer: BagWriter, base: str, pipeline: EmotionPipeline, image: str = ""
+    ) -> None:
+        """base: topic of the emotions. image: form of the annotated images, or none."""
+        self.faces = 0  # ids assigned
+        self.with_faces = 0  # images
+        self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
+        self._stream = StreamState()
+        self._topics = [
+            (each, writer.offer(base + each.suffix, each.type_name, each.depth, each.is_latched))
+            for each in emotion_topics(image)
+        ]
+        self._topics.sort(key=lambda each: not each[0].is_latched)  # these come first, once
+
+    def write(self, time_ns: int, image: RecordedImage, record: AnalysisRecord) -> None:
+        """Write the messages of a valid image; time_ns: of its recording."""
+        assert record.analysis is not None
+        sec, nanosec, frame_id = record.header
+        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+        stamp_s = cdr.stamp_s(sec, nanosec, time_ns)
+        result = self._pipeline.update(self._stream, stamp_s, record.analysis)
+        self.faces = max([self.faces, *(face.face_id for face in result.faces)])
+        self.with_faces += bool(result.faces)
+        # Decoded again: records, of which many wait and the log is made, have no pixels.
+        rgb = image.pixels() if self._annotates else None
+        answer = ImageResult(header, self._pipeline.model.metadata.name, result, record.shape, rgb)
+        for topic, connection in self._topics:
+            for message in topic.build(answer):
+                self._writer.put(connection, time_ns, cdr.write(message, connection.msgtype))
+        self._topics = [each for each in self._topics if not each[0].is_latched]

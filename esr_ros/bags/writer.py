@@ -28,8 +28,15 @@ from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 VERSION: Literal[8] = 8
 _FOREVER = QosTime(9223372036, 854775807)  # of rmw/time.h
 _RELIABLE = Qos(
-    *(QosHistory.KEEP_LAST, 10, QosReliability.RELIABLE, QosDurability.VOLATILE),
-    *(_FOREVER, _FOREVER, QosLiveliness.AUTOMATIC, _FOREVER, False),
+    QosHistory.KEEP_LAST,
+    10,
+    QosReliability.RELIABLE,
+    QosDurability.VOLATILE,
+    _FOREVER,
+    _FOREVER,
+    QosLiveliness.AUTOMATIC,
+    _FOREVER,
+    False,
 )
 #: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)

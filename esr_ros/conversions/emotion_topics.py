@@ -15,7 +15,8 @@ from std_msgs.msg import Header
 from esr_core.errors import OptionError
 from esr_core.media.visualization import draw_faces
 from esr_core.pipeline import FrameResult
-from esr_ros.conversions import messages, vision_msgs
+from esr_ros.conversions import vision_msgs
+from esr_ros.conversions.messages import emotion_array, emotion_event, image, jpeg
 from esr_ros.msg import EmotionArray, EmotionEvent
 
 JPEG_QUALITY = 85
@@ -57,26 +58,17 @@ class EmotionTopic(NamedTuple):
 
 
 TOPICS = [
+    EmotionTopic("", EmotionArray, lambda r: [emotion_array(r.header, r.result.faces, r.shape)]),
     EmotionTopic(
-        "", EmotionArray, lambda r: [messages.emotion_array(r.header, r.result.faces, r.shape)]
+        "/events", EmotionEvent, lambda r: [emotion_event(r.header, e) for e in r.result.events], 50
     ),
     EmotionTopic(
-        "/events",
-        EmotionEvent,
-        lambda r: [messages.emotion_event(r.header, event) for event in r.result.events],
-        depth=50,
-    ),
-    EmotionTopic(
-        "/image",
-        Image,
-        lambda r: [messages.image(r.header, r.annotated())],
-        depth=1,
-        is_lazy=True,
+        "/image", Image, lambda r: [image(r.header, r.annotated())], depth=1, is_lazy=True
     ),
     EmotionTopic(
         "/image/compressed",
         CompressedImage,
-        lambda r: [messages.jpeg(r.header, r.annotated(), JPEG_QUALITY)],
+        lambda r: [jpeg(r.header, r.annotated(), JPEG_QUALITY)],
         depth=1,
         is_lazy=True,
     ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, Optional
+from collections import deque
+from typing import Deque, Dict, Generic, Hashable, List, Optional, TypeVar
 
 import rclpy
 from rclpy.node import Node
@@ -13,11 +14,57 @@ from esr_core.errors import ImageError
 from esr_core.pipeline import EmotionPipeline, FrameResult, View
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
-from esr_ros.node.mailbox import Mailbox
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 
 #: An image that is older comes from a recording, or from a camera with another clock.
 MAX_LATENCY_S = 60.0
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Mailbox(Generic[K, T]):
+    """A bounded queue per sender between the executor and the worker thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: Dict[K, Deque[T]] = {}
+        self._closed = False
+
+    def put(self, sender: K, item: T, depth: int = 1) -> bool:
+        """Add an item; return True if it displaced the oldest of ``depth`` items of the sender."""
+        with self._changed:
+            items = self._items.setdefault(sender, deque())
+            items.append(item)
+            displaced = len(items) > depth
+            if displaced:
+                items.popleft()
+            self._changed.notify()
+            return displaced
+
+    def wait(self) -> bool:
+        """Block until there is an item and return True, or False once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._items) or self._closed)
+            return not self._closed
+
+    def take(self) -> Dict[K, T]:
+        """Remove and return the oldest item of each sender, without blocking."""
+        with self._changed:
+            taken = {sender: items.popleft() for sender, items in self._items.items()}
+            self._items = {sender: items for sender, items in self._items.items() if items}
+            return taken
+
+    def drop(self, sender: K) -> int:
+        """Remove all items of a sender and return their number."""
+        with self._changed:
+            return len(self._items.pop(sender, ()))
+
+    def close(self) -> None:
+        """Make :meth:`wait` return False from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
 
 
 class FrameWorker:
@@ -35,7 +82,7 @@ class FrameWorker:
         self._humans = humans
         self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
         # Held from taking images out of the mailbox until their results are published.
-        self._processing = threading.Lock()
+        self._processing = threading.RLock()
         self._thread = threading.Thread(target=self._run, name="emotion_worker", daemon=True)
         self._thread.start()
 
@@ -53,7 +100,7 @@ class FrameWorker:
         with self._processing:
             for camera in cameras:
                 camera.reset()
-                self._withdraw(camera)
+                self.withdraw(camera)
 
     def discard(self, cameras: List[ImageSubscription]) -> None:
         """Drop the queued images of cameras that have unsubscribed, and remove their faces."""
@@ -64,16 +111,13 @@ class FrameWorker:
     def withdraw(self, camera: ImageSubscription) -> None:
         """Remove the ROS4HRI faces of a silent camera."""
         with self._processing:
-            self._withdraw(camera)
+            if self._humans:
+                self._humans.withdraw_all(camera.number)
 
     def stop(self) -> None:
         """Finish the current images and end the thread."""
         self._mailbox.close()
         self._thread.join()
-
-    def _withdraw(self, camera: ImageSubscription) -> None:
-        if self._humans:
-            self._humans.withdraw_all(camera.number)
 
     def _run(self) -> None:
         while self._mailbox.wait():

@@ -7,7 +7,7 @@ has none and is published as the string ``contempt``.
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import cv2
 import numpy as np
@@ -61,7 +61,7 @@ class Ros4HriPublisher:
         self._node = node
         self._tracked = node.create_publisher(hri.IdsList, TRACKED, 1)
         self._ids: Dict[int, List[str]] = {}  # by camera, of its last image
-        self._faces: Dict[str, Dict[str, Any]] = {}
+        self._faces: Dict[str, List[Any]] = {}  # publishers by face
 
     def publish(
         self, camera: int, header: Header, rgb: NDArray[np.uint8], result: FrameResult
@@ -87,10 +87,21 @@ class Ros4HriPublisher:
     def _publish_face(
         self, human: str, header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
     ) -> None:
-        publishers = self._faces.get(human) or self._create(human)
-        region = messages.region(face, rgb.shape)
-        publishers["roi"].publish(_normalised(header, region, rgb.shape, face.score))
-        publishers["expression"].publish(
+        roi, expression, cropped = self._faces.get(human) or self._create(human)
+        region, (height, width) = messages.region(face, rgb.shape), rgb.shape[:2]
+        left, top = region.x_offset, region.y_offset
+        right, bottom = left + region.width, top + region.height
+        roi.publish(
+            hri.NormalizedRegionOfInterest2D(
+                header=header,
+                xmin=left / width,
+                ymin=top / height,
+                xmax=right / width,
+                ymax=bottom / height,
+                c=face.score,
+            )
+        )
+        expression.publish(
             hri.Expression(
                 header=header,
                 expression=EXPRESSIONS[face.label],
@@ -99,25 +110,25 @@ class Ros4HriPublisher:
                 confidence=face.confidence,
             )
         )
-        if publishers["cropped"].get_subscription_count() > 0:
-            publishers["cropped"].publish(messages.image(header, _cropped(rgb, region)))
+        if cropped.get_subscription_count() > 0:
+            cropped.publish(messages.image(header, _cropped(rgb[top:bottom, left:right])))
 
-    def _create(self, human: str) -> Dict[str, Any]:
-        kinds = {
-            "roi": hri.NormalizedRegionOfInterest2D,
-            "expression": hri.Expression,
-            "cropped": Image,
-        }
-        self._faces[human] = {
-            topic: self._node.create_publisher(
+    def _create(self, human: str) -> List[Any]:
+        """Create the publishers of a face: region, expression, image."""
+        self._faces[human] = [
+            self._node.create_publisher(
                 kind, f"/humans/faces/{human}/{topic}", 1, event_callbacks=NO_EVENTS
             )
-            for topic, kind in kinds.items()
-        }
+            for topic, kind in (
+                ("roi", hri.NormalizedRegionOfInterest2D),
+                ("expression", hri.Expression),
+                ("cropped", Image),
+            )
+        ]
         return self._faces[human]
 
     def _withdraw(self, human: str) -> None:
-        for publisher in self._faces.pop(human, {}).values():
+        for publisher in self._faces.pop(human, ()):
             self._node.destroy_publisher(publisher)
 
     def _publish_ids(self, header: Header) -> None:
@@ -135,25 +146,10 @@ def _letters(camera: int) -> str:
     return chr(ord("f") + camera % 21) + "z" * (camera // 21)
 
 
-def _normalised(
-    header: Header, region: messages.Region, shape: Tuple[int, ...], score: float
-) -> Any:
-    height, width = shape[:2]
-    return hri.NormalizedRegionOfInterest2D(
-        header=header,
-        xmin=region.left / width,
-        ymin=region.top / height,
-        xmax=(region.left + region.width) / width,
-        ymax=(region.top + region.height) / height,
-        c=score,
-    )
-
-
-def _cropped(rgb: NDArray[np.uint8], region: messages.Region) -> NDArray[np.uint8]:
-    """Return the face, scaled to a square of CROP_PX with black borders."""
-    face = rgb[region.top : region.top + region.height, region.left : region.left + region.width]
+def _cropped(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pixels (h, w, 3), scaled to a square of CROP_PX with black borders."""
     scale = CROP_PX / max(face.shape[:2])
-    width, height = (max(round(side * scale), 1) for side in (face.shape[1], face.shape[0]))
+    height, width = (max(round(side * scale), 1) for side in face.shape[:2])
     square = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     top, left = (CROP_PX - height) // 2, (CROP_PX - width) // 2
     small = cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA)

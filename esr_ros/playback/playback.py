@@ -11,14 +11,20 @@ from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import ReliabilityPolicy
-from rosbags.interfaces import Connection, ConnectionExtRosbag2
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    Qos,
+    QosDurability,
+    QosLiveliness,
+    QosReliability,
+)
 from rosgraph_msgs.msg import Clock
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
 from esr_ros.bags.reader import BagError, BagReader, is_image
-from esr_ros.playback import qos
 
 CLOCK = "/clock"
 CLOCK_S = 1 / 40
@@ -28,6 +34,10 @@ WAKE_S = 0.05
 SETTLE_S = 0.3
 #: Longest time for repeated attempts at a message, and for acknowledgements at the end.
 PATIENCE_S = 10.0
+#: Bounds of the depth: the number of messages that a slow reader may be behind without a loss.
+LEAST_DEPTH, MOST_DEPTH = 100, 1000
+#: Infinite, of rmw/time.h.
+FOREVER_S = 9223372036
 
 
 class PlaybackError(EsrError):
@@ -65,14 +75,11 @@ class Playback:
     def _offer(self, connections: Sequence[Connection]) -> None:
         """Create the publisher of a topic, on which several nodes may have published."""
         first = connections[0]
-        profiles = []
-        for each in connections:
-            assert isinstance(each.ext, ConnectionExtRosbag2)
-            profiles += each.ext.offered_qos_profiles
+        profiles = [qos for each in connections for qos in _ext(each).offered_qos_profiles]
         try:
             kind = _installed(first)
-            offered = qos.offered(profiles)
-            self._publishers[_key(first)] = self._node.create_publisher(kind, first.topic, offered)
+            made = self._node.create_publisher(kind, first.topic, offered(profiles))
+            self._publishers[_key(first)] = made
         except PlaybackError as error:
             self.left_out.append(f"{first.topic}: {error}")
         except (RuntimeError, ValueError) as error:  # the topic has another type
@@ -153,16 +160,39 @@ class Playback:
         return True
 
 
+def offered(profiles: Sequence[Qos]) -> QoSProfile:
+    """Return the QoS that matches all subscribers of publishers with these profiles.
+
+    Without profiles: reliable, volatile.
+    """
+    depth = max([LEAST_DEPTH, *(each.depth for each in profiles)])
+    qos = QoSProfile(depth=min(depth, MOST_DEPTH))
+    if profiles and all(each.reliability == QosReliability.BEST_EFFORT for each in profiles):
+        qos.reliability = ReliabilityPolicy.BEST_EFFORT
+    if any(each.durability == QosDurability.TRANSIENT_LOCAL for each in profiles):
+        qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    if len(profiles) == 1:  # several publishers have no common deadline
+        (noted,) = profiles
+        for name in ("deadline", "lifespan", "liveliness_lease_duration"):
+            sec, nsec = getattr(noted, name)
+            if (sec or nsec) and sec < FOREVER_S:
+                setattr(qos, name, Duration(seconds=sec, nanoseconds=nsec))
+        if noted.liveliness == QosLiveliness.MANUAL_BY_TOPIC:
+            qos.liveliness = LivelinessPolicy.MANUAL_BY_TOPIC
+    return qos
+
+
 def _key(connection: Connection) -> Tuple[str, str]:
     return connection.topic, connection.msgtype
 
 
-def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
-    """Return the connections of these topics, or all.
+def _ext(connection: Connection) -> ConnectionExtRosbag2:
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
+    return connection.ext
 
-    Raises:
-        BagError: one is not in the bag.
-    """
+
+def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
+    """Return the connections of these topics, or all."""
     wanted = {f"/{topic.lstrip('/')}" for topic in topics}
     there = {each.topic for each in bag.connections}
     if wanted - there:
@@ -172,15 +202,11 @@ def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
 
 
 def _installed(connection: Connection) -> Any:
-    """Return the class of a topic's messages.
-
-    Raises:
-        PlaybackError: it is not installed, or differs from the recorded definition.
-    """
+    """Return the class of a topic's messages; it must be that of the recording."""
     name = connection.msgtype
-    assert isinstance(connection.ext, ConnectionExtRosbag2)
-    if connection.ext.serialization_format not in ("cdr", ""):
-        raise PlaybackError(f"recorded as {connection.ext.serialization_format}, not as cdr")
+    serialization = _ext(connection).serialization_format
+    if serialization not in ("cdr", ""):
+        raise PlaybackError(f"recorded as {serialization}, not as cdr")
     package, _, kind = name.partition("/msg/")
     try:
         message_class = getattr(import_module(f"{package}.msg"), kind)

@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
 
@@ -78,20 +78,22 @@ def leave_soon(code: int) -> None:
     timer.start()
 
 
-def call(program: str, main: Callable[[], None]) -> int:
+def call(program: str, main: Callable[[], Optional[int]]) -> int:
     """Call a function that uses ROS, shut ROS down, and return the exit code.
 
-    0 after SIGINT or SIGTERM; 2 after one line on stderr for an error of the user.
+    That of the function; 0 after SIGINT or SIGTERM; 2 after an error of the user, one line on
+    stderr.
     """
     import rclpy
     from rclpy.exceptions import NotInitializedException
     from rclpy.executors import ExternalShutdownException
 
+    code = 0
     try:
-        main()
+        code = main() or 0
     except (EsrError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        code = 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (RuntimeError, NotInitializedException):  # RCLError has no public name in all releases
@@ -99,9 +101,9 @@ def call(program: str, main: Callable[[], None]) -> int:
         if rclpy.ok():
             raise
     finally:
-        leave_soon(0)
+        leave_soon(code)
         rclpy.try_shutdown()
-    return 0
+    return code
 
 
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
