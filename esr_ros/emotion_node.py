@@ -170,7 +170,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._humans = self.pipeline = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """Subscribe or unsubscribe; the node stays active."""
         response.success = self._worker is not None
         response.message = "processing images" if request.data else "images are ignored"
         if self._worker is None:
@@ -230,7 +229,6 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line without the arguments of ROS."""
     defaults = (f"  {o.name:20}{parameters.yaml_value(o)}" for o in options(parameters.NodeOptions))
     return argparse.ArgumentParser(
         prog="emotion_node",

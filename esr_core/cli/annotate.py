@@ -66,12 +66,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Annotate the bags one after the other, and print each outcome as soon as it is known.
-
-    Raises:
-        OptionError: ROS is not installed, or options contradict each other.
-        EsrError: of the first bag that cannot be annotated; the others are left.
-    """
+    """Annotate the bags, and print each outcome as soon as it is known."""
     batch = ros_modules.module("annotation.batch")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file

@@ -150,11 +150,7 @@ class _Annotation:
     def run(
         self, writer: BagWriter, report: AnnotationReport, on_progress: Callable[[int], None]
     ) -> None:
-        """Write the results of all images; ``on_progress`` gets the number of images done.
-
-        Raises:
-            BagError: no image can be read.
-        """
+        """Write the results of all images; ``on_progress`` gets the number of images done."""
         on_progress(0)
         writers = self._writers(writer)
         begin_ns = end_ns = 0  # times of the first message and the last
@@ -183,7 +179,6 @@ class _Annotation:
         report.recorded_s = (end_ns - begin_ns) * 1e-9
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
-        """Return the writer of each image topic."""
         taken = {each.topic for each in self.bag.connections if self.job.originals}
         for name in (f"{base}{topic.suffix}" for base in self.bases.values() for topic in TOPICS):
             if name in taken:

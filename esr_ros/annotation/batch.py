@@ -36,10 +36,7 @@ def annotate_all(
 
     jobs: processes of this machine, from 1 to 1024. engine: local or ray. ray_address: of the
     cluster's head; empty: RAY_ADDRESS, else a cluster is started.
-
-    Raises:
-        OptionError: the options contradict each other.
-        EsrError: of the first bag that cannot be annotated.
+    Raises EsrError for the first bag that cannot be annotated.
     """
     uses_ray = engine == "ray"
     if jobs is not None and not 1 <= jobs <= 1024:
@@ -89,18 +86,13 @@ def _by_cluster(
 
 
 def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
-    """Annotate a bag in a worker process with one thread."""
     pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
     with executors.thread_executor(job.options, pipeline.model, workers=1) as executor:
         return annotate(path, output, job, pipeline, executor)
 
 
 def pipeline_parameters(path: Path) -> Dict[str, Any]:
-    """Return the pipeline's options in a parameter file of the node.
-
-    Raises:
-        OptionError: the file cannot be read, or a parameter is unknown or invalid.
-    """
+    """Return the pipeline's options in a parameter file of the node; OptionError if invalid."""
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = [content[name]["ros__parameters"] for name in _NODES if name in content]

@@ -132,10 +132,7 @@ def _end(broken: ProcessPoolExecutor) -> None:
 
 @contextmanager
 def ray_executor(options: PipelineOptions, address: str) -> Iterator[Executor]:
-    """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed.
-
-    address: as :func:`ray_cluster` takes it.
-    """
+    """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed."""
     with ray_cluster(address) as ray:
         task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(analyze_batch)
 
@@ -171,12 +168,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
 
 
 def ray_result(ray: Any, reference: Any, prefix: str = "") -> Any:
-    """Wait for the result of a task.
-
-    Raises:
-        ExecutorError: the cluster failed.
-        EsrError: of the task.
-    """
+    """Wait for the result of a task; ExecutorError if the cluster failed, else errors of the task."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

@@ -39,8 +39,7 @@ class ResumeLog:
     def __init__(self, path: Path, description: Dict[str, Any], restart: bool = False) -> None:
         """Open or create the file; restart: drop the batches of an earlier run.
 
-        Raises:
-            ResumeLogError: another process writes it, or it is of another annotation.
+        Raises ResumeLogError if another process writes it, or it is of another annotation.
         """
         with ExitStack() as stack:  # closed again after an error
             self._stream = stack.enter_context(open(path, "a+b"))

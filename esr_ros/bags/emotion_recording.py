@@ -61,9 +61,7 @@ def read(
     """Read the emotions of a bag; return also its damage, which may grow with the thumbnails.
 
     Thumbnails are read from its images on demand. topics: of emotions; none: the only one.
-
-    Raises:
-        BagError: it cannot be read, or lacks the topics, or has several and none is requested.
+    Raises BagError if it cannot be read, lacks the topics, or has several and none is requested.
     """
     with BagReader(path) as bag:
         topics = _emotion_topics(bag, topics)

@@ -19,10 +19,7 @@ UNREADABLE = (TypesysError, KeyError, ValueError)
 
 @lru_cache(maxsize=None)
 def installed(name: str) -> Optional[MessageDefinition]:
-    """Return the definition of a type such as ``std_msgs/msg/Header``, and of all in it.
-
-    None if one of them is not installed.
-    """
+    """Return the definition of ``std_msgs/msg/Header`` and all in it; None if one is missing."""
     texts: Dict[str, str] = {}
     waiting = [name]
     try:
@@ -53,11 +50,7 @@ def _used(name: str, text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=None)
 def store(name: str, definition: MessageDefinition) -> Typestore:
-    """Return the types in a definition, for the library.
-
-    Raises:
-        TypesysError, KeyError, ValueError: an invalid definition; together UNREADABLE.
-    """
+    """Return the types in a definition, for the library; UNREADABLE if it is invalid."""
     is_idl = definition.format == MessageDefinitionFormat.IDL
     text = definition.data
     made = get_typestore(Stores.EMPTY)

@@ -30,11 +30,7 @@ class BagMetadata(NamedTuple):
 
 
 def read(bag: Path) -> Optional[BagMetadata]:
-    """Return the metadata of a bag; None if there is no file.
-
-    Raises:
-        BagMetadataError: the file cannot be read.
-    """
+    """Return the metadata of a bag; None without a file, BagMetadataError for an invalid one."""
     try:
         text = (bag / NAME).read_text(encoding="utf-8")
         content = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]

@@ -143,7 +143,6 @@ def _readable_rows(database: sqlite3.Connection, note: Note) -> Iterator[Any]:
 
 
 def _next_readable(database: sqlite3.Connection, last: int) -> Any:
-    """Return the next readable row after message ``last``."""
     for number in range(last + 1, last + 1 + MOST_ROWS_SKIPPED):
         with suppress(sqlite3.DatabaseError):
             row = database.execute(f"{_ROWS} WHERE id = ?", (number,)).fetchone()

@@ -34,8 +34,7 @@ def is_odd(path: Path) -> bool:
 class StorageFile:
     """An ``.mcap`` or ``.db3`` file.
 
-    ``connections`` are its topics with the number of their messages. ``damage`` describes the
-    parts that could not be read so far.
+    ``connections``: its topics, with message counts. ``damage``: what could not be read so far.
     """
 
     def __init__(self, path: Path) -> None:

@@ -53,11 +53,7 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, storage: str) -> None:
-        """storage: ``mcap`` or ``sqlite3``.
-
-        Raises:
-            BagWriteError: that storage cannot be written at that path.
-        """
+        """storage: ``mcap`` or ``sqlite3``; BagWriteError if it cannot be written at that path."""
         if storage == "sqlite3" and is_odd(path):
             raise BagWriteError(
                 f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
@@ -96,11 +92,7 @@ class BagWriter:
         )
 
     def put(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """Write a message to a topic that was added.
-
-        Raises:
-            BagWriteError: it cannot be written.
-        """
+        """Write a message to a topic that was added; BagWriteError if it cannot be written."""
         try:
             self._writer.write(connection, time_ns, data)
         except _UNWRITABLE as error:
@@ -117,19 +109,17 @@ class BagWriter:
             self.put(connection, time_ns, data)
 
     def _copy(self, source: Connection) -> Optional[Connection]:
-        definition = message_definitions.of(source)
-        if definition is None:
-            self.left_out.append(
-                f"{source.topic}: the definition of {source.msgtype} is neither in the bag nor "
-                "installed"
-            )
+        topic, kind, found = source.topic, source.msgtype, message_definitions.of(source)
+        if found is None:
+            reason = f"the definition of {kind} is neither in the bag nor installed"
+            self.left_out.append(f"{topic}: {reason}")
             return None
         assert isinstance(source.ext, ConnectionExtRosbag2)
         return self._writer.add_connection(
-            source.topic,
-            source.msgtype,
-            msgdef=definition[0].data,
-            rihs01=definition[1],
+            topic,
+            kind,
+            msgdef=found[0].data,
+            rihs01=found[1],
             serialization_format=source.ext.serialization_format,
             offered_qos_profiles=source.ext.offered_qos_profiles,
         )

@@ -58,7 +58,6 @@ def emotion_event(header: Header, event: Event) -> EmotionEvent:
 
 
 def _common(face: FaceEmotion) -> Dict[str, Any]:
-    """Return the fields that both messages have."""
     names = ("face_id", "emotion", "label", "confidence", "valence", "arousal")
     return {name: getattr(face, name) for name in names}
 
@@ -74,8 +73,7 @@ def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
 def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImage:
     """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent.
 
-    Raises:
-        ImageError: a side is longer than JPEG_LONGEST_PX.
+    Raises ImageError if a side is longer than JPEG_LONGEST_PX.
     """
     height, width = rgb.shape[:2]
     if max(height, width) > JPEG_LONGEST_PX:

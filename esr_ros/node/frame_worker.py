@@ -70,8 +70,7 @@ class Mailbox(Generic[K, T]):
 class FrameWorker:
     """Processes one image of each camera at a time, in a thread of its own.
 
-    The executor only receives images and puts them here. Images that arrive faster than they are
-    processed displace older ones and are counted as stale.
+    Images that arrive faster than they are processed displace older ones and count as stale.
     """
 
     def __init__(
@@ -130,7 +129,6 @@ class FrameWorker:
                 return  # ROS was shut down meanwhile
 
     def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
-        """Analyze the images in one batch and publish the results."""
         views = {}
         for camera, received in images.items():
             try:

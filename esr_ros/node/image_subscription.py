@@ -183,7 +183,6 @@ class ImageSubscription:
         return "silent" if time.monotonic() - self._received_s >= SILENCE_S else "receiving"
 
     def __str__(self) -> str:
-        """Return message type and QoS, for the log."""
         profile = self._subscriptions[0].qos_profile if self.is_subscribed else None
         reliability = profile.reliability.name.lower() if profile else self._reliability
         return f"{self.message_type.__name__}, {reliability}, depth {self.depth}"

@@ -44,12 +44,7 @@ class Ros4HriSubscriber:
         destroy: Callable[[Any], None],
         on_faces: Callable[[Stamp, Found], None],
     ) -> None:
-        """topic: of the list; the regions are on ``<id>/roi`` beside it. Destroy the subscriptions
-        made by ``subscribe`` to stop it.
-
-        Raises:
-            OptionError: hri_msgs is not installed.
-        """
+        """topic: of the list; the regions are on ``<id>/roi`` beside it."""
         if hri is None:
             raise OptionError(f"detections_topic {topic} needs hri_msgs, which is not installed")
         self._folder = posixpath.dirname(topic)

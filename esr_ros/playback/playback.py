@@ -47,16 +47,11 @@ class PlaybackError(EsrError):
 class Playback:
     """Publishers of a bag's topics, under ``node``.
 
-    ``count`` is the number of messages; ``left_out`` names topics that cannot be played, with the
-    reason.
+    ``count``: number of messages. ``left_out``: topics that cannot be played, with the reason.
     """
 
     def __init__(self, node: Node, bag: BagReader, topics: Sequence[str], with_clock: bool) -> None:
-        """topics: none: all of the bag.
-
-        Raises:
-            BagError: a topic is not in the bag, or none can be played.
-        """
+        """topics: none: all of the bag. Raises BagError if one is missing, or none can be played."""
         self._bag = bag
         self._node = node
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
@@ -108,10 +103,7 @@ class Playback:
     def play(self, rate: float, on_message: Callable[[], None]) -> None:
         """Publish every message once, ``rate`` times as fast as it was recorded.
 
-        Raises:
-            PlaybackError: one cannot be published.
-            BagError: the bag can no longer be read.
-            ExternalShutdownException: a signal has arrived.
+        Raises PlaybackError, BagError, and ExternalShutdownException after a signal.
         """
         begin_ns, begin_s = -1, time.monotonic()
         for connection, time_ns, data in self._bag.messages(self._connections):
@@ -192,7 +184,6 @@ def _ext(connection: Connection) -> ConnectionExtRosbag2:
 
 
 def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
-    """Return the connections of these topics, or all."""
     wanted = {f"/{topic.lstrip('/')}" for topic in topics}
     there = {each.topic for each in bag.connections}
     if wanted - there:

@@ -58,7 +58,6 @@ def _run() -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise OptionError for values that the parser does not check."""
     if not 0.001 <= arguments.rate <= 1000:
         raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
     if not 0 <= arguments.wait <= 86400:

@@ -81,8 +81,7 @@ def leave_soon(code: int) -> None:
 def call(program: str, main: Callable[[], Optional[int]]) -> int:
     """Call a function that uses ROS, shut ROS down, and return the exit code.
 
-    That of the function; 0 after SIGINT or SIGTERM; 2 after an error of the user, one line on
-    stderr.
+    0 after SIGINT or SIGTERM, 2 after one line on stderr for an error of the user.
     """
     import rclpy
     from rclpy.exceptions import NotInitializedException
@@ -107,11 +106,7 @@ def call(program: str, main: Callable[[], Optional[int]]) -> int:
 
 
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Initialise ROS from the command line, and parse the arguments that are not ROS's.
-
-    Raises:
-        OptionError: ROS_DOMAIN_ID or an argument is wrong.
-    """
+    """Initialise ROS, and parse the other arguments; OptionError if something is wrong."""
     import rclpy
     from rclpy.utilities import remove_ros_args
 
