@@ -20,10 +20,7 @@ check_machine() {
     fail "a C++ compiler is missing, the messages need one; install it (Debian, Ubuntu: apt install g++)"
   [ "$(uname -m)" = x86_64 ] || has_ros ||
     fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
-}
-
-# colcon comes from PyPI only where ROS does.
-check_colcon() {
+  # colcon comes from PyPI only where ROS does.
   ! has_ros || command -v colcon >/dev/null ||
     fail "colcon is missing; install it (apt install python3-colcon-common-extensions)"
 }
@@ -120,7 +117,6 @@ install_test() {
 }
 
 check_machine
-check_colcon
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
 once node requirements/node.txt install_node

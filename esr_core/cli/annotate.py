@@ -52,7 +52,8 @@ def add(commands: Any) -> None:
     )
     flag("--emotion-topic", default="", metavar="TOPIC", help="in place of the node's, /emotion")
     flag("--image", default="", choices=("raw", "compressed"), help="write annotated images too")
-    flag("--without-originals", action="store_true", help="write only the results")
+    only = "write only the results"
+    flag("--without-originals", dest="originals", action="store_false", help=only)
     flag("--storage", default="", choices=("mcap", "sqlite3"), help="(default: that of the bag)")
     flag("--overwrite", action="store_true", help="replace an existing output")
     flag("--resume", action="store_true", help="continue an interrupted run")
@@ -71,16 +72,10 @@ def run(arguments: argparse.Namespace) -> None:
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
     parameters = batch.pipeline_parameters(file) if file else {}
-    job = batch.AnnotationJob(
-        options=PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)}),
-        topics=tuple(arguments.topic),
-        emotion_topic=arguments.emotion_topic,
-        image=arguments.image,
-        originals=not arguments.without_originals,
-        storage=arguments.storage,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-    )
+    options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
+    names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
+    others = {name: getattr(arguments, name) for name in names}
+    job = batch.AnnotationJob(options, tuple(arguments.topic), **others)
     stdout = sys.stdout
     try:
         # Ray reports dead workers on stdout, which is for the results.

@@ -119,18 +119,16 @@ def _description(
     bag: BagReader, job: AnnotationJob, cameras: Sequence[str], pipeline: EmotionPipeline
 ) -> Dict[str, Any]:
     """Return all that the results depend on, for the note in the bag and the resume log."""
-    options = asdict(job.options)
-    for name in ("model", "provider", "threads", "detector_model"):
-        del options[name]  # "network" identifies them
+    options = {**asdict(job.options), **asdict(job), "topics": list(cameras)}
+    # "network" identifies the first four; the results do not depend on the last two.
+    names = ("model", "provider", "threads", "detector_model")
+    for name in (*names, "options", "overwrite", "resume"):
+        del options[name]
     return {
         # The ends of two recordings differ at least in their times.
         "bag": [[file.name, file.stat().st_size, digest_of_ends(file)] for file in bag.files],
         "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
         **options,
-        "topics": list(cameras),
-        "emotion_topic": job.emotion_topic,
-        "image": job.image,
-        "originals": job.originals,
         "storage": job.storage or bag.storage,
         "batch": list(BATCH),
     }

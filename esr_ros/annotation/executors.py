@@ -168,7 +168,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
 
 
 def ray_result(ray: Any, reference: Any, prefix: str = "") -> Any:
-    """Wait for the result of a task; ExecutorError if the cluster failed, else errors of the task."""
+    """Return a task's result or raise its error; ExecutorError if the cluster failed."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:

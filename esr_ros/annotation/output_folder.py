@@ -112,7 +112,7 @@ class OutputFolder:
             log.close()
 
     def install(self) -> None:
-        """Move the complete bag to its place; OptionError if another one appeared there meanwhile."""
+        """Move the complete bag to its place; OptionError if another one appeared there."""
         if self._note_of_output() is not None:
             if not self._overwrites:
                 raise OptionError(f"{self.output} was made meanwhile; name another --output")

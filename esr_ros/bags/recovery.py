@@ -13,12 +13,8 @@ import zstandard
 from mcap.exceptions import McapError
 from mcap.records import Channel, Chunk, DataEnd, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    MessageDefinition,
-    MessageDefinitionFormat,
-)
+from rosbags import interfaces
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
 
@@ -60,7 +56,9 @@ def _connection(
         profiles = parse_qos(qos)
     ext = ConnectionExtRosbag2(serialization, profiles)
     form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
-    return Connection(number, topic, kind, MessageDefinition(form, text), "", 0, ext, None)
+    return Connection(
+        number, topic, kind, interfaces.MessageDefinition(form, text), "", 0, ext, None
+    )
 
 
 def _mcap_messages(path: Path, found: Found, note: Note) -> Iterator[Item]:

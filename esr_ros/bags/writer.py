@@ -7,16 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional
 
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
@@ -26,17 +18,17 @@ from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
-_FOREVER = QosTime(9223372036, 854775807)  # of rmw/time.h
-_RELIABLE = Qos(
-    QosHistory.KEEP_LAST,
-    10,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    _FOREVER,
-    _FOREVER,
-    QosLiveliness.AUTOMATIC,
-    _FOREVER,
-    False,
+_FOREVER = interfaces.QosTime(9223372036, 854775807)  # of rmw/time.h
+_RELIABLE = interfaces.Qos(
+    history=interfaces.QosHistory.KEEP_LAST,
+    depth=10,
+    reliability=interfaces.QosReliability.RELIABLE,
+    durability=QosDurability.VOLATILE,
+    deadline=_FOREVER,
+    lifespan=_FOREVER,
+    liveliness=interfaces.QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=_FOREVER,
+    avoid_ros_namespace_conventions=False,
 )
 #: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)

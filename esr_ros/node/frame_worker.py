@@ -130,15 +130,16 @@ class FrameWorker:
 
     def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
         views = {}
-        for camera, received in images.items():
+        for camera, (image, detections) in images.items():
             try:
-                rgb = decode(received.image)
+                rgb = decode(image)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
                 camera.warn("image", f"ignored an image on {camera.topic}: {error}")
                 continue
-            faces = received.detections(rgb.shape) if received.detections else None
-            stamp_s = self._stamp_s(received.image.header)
+            stamp = image.header.stamp
+            stamp_s = stamp.sec + stamp.nanosec * 1e-9 or self._now_s()  # some cameras set none
+            faces = detections(rgb.shape) if detections else None
             views[camera] = View(camera.stream, rgb, stamp_s, faces)
         analyses = self._pipeline.analyze(list(views.values()))
         for (camera, view), analysis in zip(views.items(), analyses):
@@ -162,12 +163,6 @@ class FrameWorker:
         latency_s = self._now_s() - view.stamp_s
         if 0 < latency_s < MAX_LATENCY_S:
             camera.counters.add_latency(latency_s)
-
-    def _stamp_s(self, header: Header) -> float:
-        """Return the stamp of an image, or the current time if the camera sets none."""
-        if header.stamp.sec or header.stamp.nanosec:
-            return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
-        return self._now_s()
 
     def _now_s(self) -> float:
         return float(self._node.get_clock().now().nanoseconds * 1e-9)

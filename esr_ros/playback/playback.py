@@ -12,14 +12,8 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosLiveliness,
-    QosReliability,
-)
+from rosbags import interfaces
+from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosgraph_msgs.msg import Clock
 
 from esr_core.errors import EsrError
@@ -51,7 +45,7 @@ class Playback:
     """
 
     def __init__(self, node: Node, bag: BagReader, topics: Sequence[str], with_clock: bool) -> None:
-        """topics: none: all of the bag. Raises BagError if one is missing, or none can be played."""
+        """topics: none: all of the bag. BagError if one is missing, or none can be played."""
         self._bag = bag
         self._node = node
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
@@ -152,16 +146,16 @@ class Playback:
         return True
 
 
-def offered(profiles: Sequence[Qos]) -> QoSProfile:
+def offered(profiles: Sequence[interfaces.Qos]) -> QoSProfile:
     """Return the QoS that matches all subscribers of publishers with these profiles.
 
     Without profiles: reliable, volatile.
     """
     depth = max([LEAST_DEPTH, *(each.depth for each in profiles)])
     qos = QoSProfile(depth=min(depth, MOST_DEPTH))
-    if profiles and all(each.reliability == QosReliability.BEST_EFFORT for each in profiles):
+    if {each.reliability for each in profiles} == {interfaces.QosReliability.BEST_EFFORT}:
         qos.reliability = ReliabilityPolicy.BEST_EFFORT
-    if any(each.durability == QosDurability.TRANSIENT_LOCAL for each in profiles):
+    if any(each.durability == interfaces.QosDurability.TRANSIENT_LOCAL for each in profiles):
         qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
     if len(profiles) == 1:  # several publishers have no common deadline
         (noted,) = profiles
@@ -169,7 +163,7 @@ def offered(profiles: Sequence[Qos]) -> QoSProfile:
             sec, nsec = getattr(noted, name)
             if (sec or nsec) and sec < FOREVER_S:
                 setattr(qos, name, Duration(seconds=sec, nanoseconds=nsec))
-        if noted.liveliness == QosLiveliness.MANUAL_BY_TOPIC:
+        if noted.liveliness == interfaces.QosLiveliness.MANUAL_BY_TOPIC:
             qos.liveliness = LivelinessPolicy.MANUAL_BY_TOPIC
     return qos
 
