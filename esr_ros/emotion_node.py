@@ -69,7 +69,15 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             "provider": model.provider,
             "detector": detector.name,
         }
-        self._create_cameras(self.pipeline)
+        if self.options.humans:
+            self._humans = Ros4HriPublisher(self)
+        names = self.options.image_topics
+        topics = [self.resolve_topic_name(name) for name in names]
+        for number, base in enumerate(bases(names, topics)):
+            camera = ImageSubscription(self, number, base, self.options, model.metadata)
+            self.cameras.append(camera)
+        if not vision_msgs.INSTALLED:
+            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
         overridable = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
@@ -79,16 +87,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.get_logger().info(
             f"loaded {model.metadata.name} on {model.provider}, detector {detector.name}"
         )
-
-    def _create_cameras(self, pipeline: EmotionPipeline) -> None:
-        if self.options.humans:
-            self._humans = Ros4HriPublisher(self)
-        names, model = self.options.image_topics, pipeline.model.metadata
-        topics = [self.resolve_topic_name(name) for name in names]
-        for number, base in enumerate(bases(names, topics)):
-            self.cameras.append(ImageSubscription(self, number, base, self.options, model))
-        if not vision_msgs.INSTALLED:
-            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""

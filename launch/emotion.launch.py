@@ -13,16 +13,12 @@ from launch_ros.actions import Node
 from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
+PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
 #: Name, default, choices and description of each argument.
 ARGUMENTS = [
     ("image_topic", "image_raw", None, "Image topic; CompressedImage if it ends in /compressed."),
     ("namespace", "", None, "Namespace of the node and its topics."),
-    (
-        "platform",
-        "default",
-        ["default", "jetson_tx2", "jetson_xavier"],
-        "Platform; its parameter file in config/ is read.",
-    ),
+    ("platform", "default", PLATFORMS, "Platform; its parameter file in config/ is read."),
     ("params_file", "", None, "Another parameter file, read after that of the platform."),
     (
         "autostart",

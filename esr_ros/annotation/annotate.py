@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Sequence, Tuple
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
@@ -17,10 +17,9 @@ from esr_core.errors import OptionError
 from esr_core.hashing import digest, digest_of_ends
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
-from esr_ros.annotation.executors import Executor
+from esr_ros.annotation.executors import AnalysisRecord, Executor, RecordedImage
 from esr_ros.annotation.output_folder import OutputFolder
 from esr_ros.annotation.resume_log import ResumeLog
-from esr_ros.annotation.worker import AnalysisRecord, RecordedImage
 from esr_ros.bags import cdr
 from esr_ros.bags.reader import BagError, BagReader, Message
 from esr_ros.bags.writer import BagWriter
@@ -66,11 +65,13 @@ class AnnotationReport:
     left_out: List[str] = field(default_factory=list)  # topics, with the reason
 
 
-class _Batch(NamedTuple):
-    """Consecutive messages, and the images among them."""
+@dataclass
+class _Batch:
+    """Consecutive messages, the images among them, and later the records of these."""
 
-    messages: List[Message]
-    images: List[RecordedImage]
+    messages: List[Message] = field(default_factory=list)
+    images: List[RecordedImage] = field(default_factory=list)
+    records: List[AnalysisRecord] = field(default_factory=list)
 
 
 def annotate(
@@ -108,8 +109,8 @@ def annotate(
         with folder.opened(restart=job.overwrite and not job.resume) as log:
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
                 writer.note(json.dumps(description))
-                annotation = _Annotation(bag, bases, job, pipeline, executor, log)
-                annotation.run(writer, report, lambda done: on_progress(done, total))
+                annotation = _Annotation(bag, bases, job, pipeline, executor, log, report)
+                annotation.run(writer, lambda done: on_progress(done, total))
             folder.install()
     report.elapsed_s = time.monotonic() - begin_s
     return report
@@ -144,18 +145,16 @@ class _Annotation:
     pipeline: EmotionPipeline
     executor: Executor
     log: ResumeLog
+    report: AnnotationReport
 
-    def run(
-        self, writer: BagWriter, report: AnnotationReport, on_progress: Callable[[int], None]
-    ) -> None:
+    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> None:
         """Write the results of all images; ``on_progress`` gets the number of images done."""
         on_progress(0)
-        writers = self._writers(writer)
+        writers, report = self._writers(writer), self.report
         begin_ns = end_ns = 0  # times of the first message and the last
-        for batch, records, is_resumed in self._analyses():
-            report.resumed += len(records) if is_resumed else 0
+        for batch in self._analyzed():
             begin_ns, end_ns = begin_ns or batch.messages[0][1], batch.messages[-1][1]
-            analyzed = zip(batch.images, records)
+            analyzed = zip(batch.images, batch.records)
             for connection, time_ns, data in batch.messages:
                 if self.job.originals:
                     writer.write(connection, time_ns, data)
@@ -189,8 +188,8 @@ class _Annotation:
             for topic, base in self.bases.items()
         }
 
-    def _analyses(self) -> Iterator[Tuple[_Batch, List[AnalysisRecord], bool]]:
-        """Yield the batches in order with their records, and whether these are of the log."""
+    def _analyzed(self) -> Iterator[_Batch]:
+        """Yield the batches in order with their records, those of the log first."""
         # The images of each camera since its last detection, from which tracking continues.
         recent: Dict[StreamState, List[RecordedImage]] = {}
         waiting: Deque[Tuple[_Batch, Callable[[], List[AnalysisRecord]]]] = deque()
@@ -202,30 +201,30 @@ class _Annotation:
                     recent.clear()
                 waiting.append((batch, self.executor.submit(batch.images)))
                 if len(waiting) > 2 * self.executor.workers:
-                    yield self._result(*waiting.popleft())
+                    yield self._finished(*waiting.popleft())
                 continue
+            batch.records = records
+            self.report.resumed += len(records)
             for image, record in zip(batch.images, records):
                 if image.stream is not None and not record.error:
                     if record.detected:
                         recent[image.stream] = []
                     recent.setdefault(image.stream, []).append(image)
-            yield batch, records, True
+            yield batch
         while waiting:
-            yield self._result(*waiting.popleft())
+            yield self._finished(*waiting.popleft())
 
-    def _result(
-        self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]
-    ) -> Tuple[_Batch, List[AnalysisRecord], bool]:
-        records = wait()
-        self.log.add(records)
-        return batch, records, False
+    def _finished(self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]) -> _Batch:
+        batch.records = wait()
+        self.log.add(batch.records)
+        return batch
 
     def _batches(self) -> Iterator[_Batch]:
         wanted = [e for e in self.bag.connections if self.job.originals or e.topic in self.bases]
         # With a detection in every image there is no tracking state.
         tracks = self.job.options.detect_every > 1
         streams = {topic: StreamState() if tracks else None for topic in self.bases}
-        batch, size = _Batch([], []), 0
+        batch, size = _Batch(), 0
         for message in self.bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
@@ -236,7 +235,7 @@ class _Annotation:
             counts = (len(batch.images), len(batch.messages), size)
             if any(count >= most for count, most in zip(counts, BATCH)):
                 yield batch
-                batch, size = _Batch([], []), 0
+                batch, size = _Batch(), 0
         if batch.messages:
             yield batch
 

@@ -1,4 +1,4 @@
-"""Executors of the analysis: threads of this process, other processes, or a Ray cluster."""
+"""The analysis of recorded images by threads of this process, other processes, or a cluster."""
 
 from __future__ import annotations
 
@@ -10,18 +10,56 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from multiprocessing import get_context
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from esr_core.errors import EsrError
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.errors import EsrError, ImageError
 from esr_core.inference.onnx_model import Model, load_model
-from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.perception.stream_state import StreamState
+from esr_core.pipeline import EmotionPipeline, FrameAnalysis, PipelineOptions, View
 from esr_core.process import end_with_parent
-from esr_ros.annotation.worker import AnalysisRecord, RecordedImage, analyze
+from esr_ros.bags import cdr
+from esr_ros.conversions.image_decoding import decode
 
 #: Attempts at a batch whose workers die.
 MOST_DEATHS = 5
 #: Time in which a broken process pool cleans up by itself.
 PATIENCE_S = 5.0
+#: Errors of Ray where there is no cluster.
+_UNREACHABLE = (OSError, RuntimeError, ValueError)
+
+
+class RecordedImage(NamedTuple):
+    """An image message of a bag."""
+
+    type: str  # cdr.IMAGE or cdr.COMPRESSED
+    data: bytes
+    stream: Optional[StreamState] = None  # of its camera; None: independent of other images
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the pixels of a valid image, RGB (h, w, 3) uint8."""
+        return decode(cdr.read(self.data, self.type))
+
+
+class ImageHeader(NamedTuple):
+    """The header of an image message."""
+
+    sec: int
+    nanosec: int
+    frame_id: str
+
+
+class AnalysisRecord(NamedTuple):
+    """The analysis of one image, or the reason why it cannot be decoded."""
+
+    header: ImageHeader
+    shape: Tuple[int, int] = (0, 0)  # height, width in px
+    analysis: Optional[FrameAnalysis] = None
+    error: str = ""
+    detected: bool = True  # by the detector, not tracked from the image before
+
 
 Records = List[AnalysisRecord]
 Images = Sequence[RecordedImage]
@@ -41,6 +79,26 @@ class Executor(NamedTuple):
 
     workers: int
     submit: Callable[[Images], Callable[[], Records]]
+
+
+def analyze(pipeline: EmotionPipeline, images: Images) -> Records:
+    """Return the analysis of each image; all state is in the streams of the images."""
+    return [_analyze(pipeline, each) for each in images]
+
+
+def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
+    header = ImageHeader(0, 0, "")
+    try:
+        message = cdr.read(image.data, image.type)
+        stamp = message.header.stamp
+        header = ImageHeader(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
+        rgb = decode(message)
+    except (cdr.MessageError, ImageError) as error:
+        return AnalysisRecord(header, error=str(error))
+    stream = image.stream or StreamState()
+    (analysis,) = pipeline.analyze([View(stream, rgb, 0.0)])
+    detected = stream.flow_tracker.has_detected
+    return AnalysisRecord(header, (rgb.shape[0], rgb.shape[1]), analysis, detected=detected)
 
 
 @contextmanager
@@ -147,9 +205,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine; yields the module ``ray``.
 
     address: of its head; empty: RAY_ADDRESS, else a cluster is started.
-
-    Raises:
-        ExecutorError: Ray is not installed, or there is no cluster at that address.
+    Raises ExecutorError if Ray is not installed, or there is no cluster at that address.
     """
     try:
         import ray
@@ -157,10 +213,12 @@ def ray_cluster(address: str) -> Iterator[Any]:
         ray.init(address or None, log_to_driver=False, include_dashboard=False, logging_level=40)
     except ModuleNotFoundError as error:
         raise ExecutorError("Ray is not installed; run \"pip install 'ray>=2.9'\"") from error
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ExecutorError(
-            f"no Ray at {address or 'this machine'}: {_last_line(error)}"
-        ) from error
+    except BaseException as error:
+        # Of a node that starts too slowly, Ray raises an Exception of no class of its own.
+        if type(error) is not Exception and not isinstance(error, _UNREACHABLE):
+            raise
+        place = address or "this machine"
+        raise ExecutorError(f"no Ray at {place}: {_last_line(error)}") from error
     try:
         yield ray
     finally:

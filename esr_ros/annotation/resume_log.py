@@ -18,7 +18,7 @@ from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import Prediction
 from esr_core.perception.detection import Detections
 from esr_core.pipeline import FrameAnalysis
-from esr_ros.annotation.worker import AnalysisRecord, ImageHeader
+from esr_ros.annotation.executors import AnalysisRecord, ImageHeader
 
 #: Length and checksum of the piece that follows.
 _HEAD = struct.Struct("<II")

@@ -34,18 +34,13 @@ def read(bag: Path) -> Optional[BagMetadata]:
     try:
         text = (bag / NAME).read_text(encoding="utf-8")
         content = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
-        topics = [
-            (each["topic_metadata"], int(each["message_count"]))
-            for each in content["topics_with_message_count"]
-        ]
-        return BagMetadata(
-            [Path(name).name for name in content["relative_file_paths"]],
-            [
-                (str(t["name"]), str(t["type"]), str(t.get("type_description_hash") or ""), count)
-                for t, count in topics
-            ],
-            dict(content.get("custom_data") or {}),
-        )
+        files = [Path(name).name for name in content["relative_file_paths"]]
+        topics = []
+        for each in content["topics_with_message_count"]:
+            name, kind = each["topic_metadata"]["name"], each["topic_metadata"]["type"]
+            digest = each["topic_metadata"].get("type_description_hash") or ""
+            topics.append((str(name), str(kind), str(digest), int(each["message_count"])))
+        return BagMetadata(files, topics, dict(content.get("custom_data") or {}))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:

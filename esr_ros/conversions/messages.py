@@ -32,18 +32,18 @@ def region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
 
 def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
     """Return the message of one image of ``shape`` (h, w, …), with the image's own header."""
-    return EmotionArray(header=header, emotions=[_emotion(face, shape) for face in faces])
-
-
-def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
-    return Emotion(
-        roi=region(face, shape),
-        detection_score=face.score,
-        probabilities=face.probabilities,
-        agreement=face.agreement,
-        branches_evaluated=face.branches_evaluated,
-        **_common(face),
-    )
+    emotions = [
+        Emotion(
+            roi=region(face, shape),
+            detection_score=face.score,
+            probabilities=face.probabilities,
+            agreement=face.agreement,
+            branches_evaluated=face.branches_evaluated,
+            **_common(face),
+        )
+        for face in faces
+    ]
+    return EmotionArray(header=header, emotions=emotions)
 
 
 def emotion_event(header: Header, event: Event) -> EmotionEvent:

@@ -6,8 +6,7 @@ has none and is published as the string ``contempt``.
 
 from __future__ import annotations
 
-import re
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import cv2
 import numpy as np
@@ -61,7 +60,7 @@ class Ros4HriPublisher:
         self._node = node
         self._tracked = node.create_publisher(hri.IdsList, TRACKED, 1)
         self._ids: Dict[int, List[str]] = {}  # by camera, of its last image
-        self._faces: Dict[str, List[Any]] = {}  # publishers by face
+        self._faces: Dict[Tuple[int, int], List[Any]] = {}  # publishers by camera and face id
 
     def publish(
         self, camera: int, header: Header, rgb: NDArray[np.uint8], result: FrameResult
@@ -69,25 +68,25 @@ class Ros4HriPublisher:
         """Publish the faces of an image (h, w, 3) uint8 of a camera."""
         for event in result.events:
             if event.kind == "disappeared":
-                self._withdraw(name(camera, event.face.face_id))
+                self._withdraw((camera, event.face.face_id))
         for face in result.faces:
-            self._publish_face(name(camera, face.face_id), header, rgb, face)
+            self._publish_face((camera, face.face_id), header, rgb, face)
         self._ids[camera] = [name(camera, face.face_id) for face in result.faces]
         self._publish_ids(header)
 
     def withdraw_all(self, camera: int) -> None:
         """Remove all faces of a camera."""
-        if not self._ids.pop(camera, None):
-            return
-        own = re.compile(_letters(camera) + r"\d+")
-        for human in [each for each in self._faces if own.fullmatch(each)]:
-            self._withdraw(human)
-        self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
+        if self._ids.pop(camera, None):
+            for key in [key for key in self._faces if key[0] == camera]:
+                self._withdraw(key)
+            self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _publish_face(
-        self, human: str, header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
+        self, key: Tuple[int, int], header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
     ) -> None:
-        roi, expression, cropped = self._faces.get(human) or self._create(human)
+        if key not in self._faces:
+            self._faces[key] = self._create(f"/humans/faces/{name(*key)}")
+        roi, expression, cropped = self._faces[key]
         region, (height, width) = messages.region(face, rgb.shape), rgb.shape[:2]
         left, top = region.x_offset, region.y_offset
         right, bottom = left + region.width, top + region.height
@@ -113,22 +112,19 @@ class Ros4HriPublisher:
         if cropped.get_subscription_count() > 0:
             cropped.publish(messages.image(header, _cropped(rgb[top:bottom, left:right])))
 
-    def _create(self, human: str) -> List[Any]:
+    def _create(self, topic: str) -> List[Any]:
         """Create the publishers of a face: region, expression, image."""
-        self._faces[human] = [
-            self._node.create_publisher(
-                kind, f"/humans/faces/{human}/{topic}", 1, event_callbacks=NO_EVENTS
-            )
-            for topic, kind in (
+        return [
+            self._node.create_publisher(kind, f"{topic}/{below}", 1, event_callbacks=NO_EVENTS)
+            for below, kind in (
                 ("roi", hri.NormalizedRegionOfInterest2D),
                 ("expression", hri.Expression),
                 ("cropped", Image),
             )
         ]
-        return self._faces[human]
 
-    def _withdraw(self, human: str) -> None:
-        for publisher in self._faces.pop(human, ()):
+    def _withdraw(self, key: Tuple[int, int]) -> None:
+        for publisher in self._faces.pop(key, ()):
             self._node.destroy_publisher(publisher)
 
     def _publish_ids(self, header: Header) -> None:
@@ -138,12 +134,8 @@ class Ros4HriPublisher:
 
 def name(camera: int, face_id: int) -> str:
     """Return the ROS4HRI id of a face: letters for its camera, as topic names begin with one."""
-    return f"{_letters(camera)}{face_id:04d}"
-
-
-def _letters(camera: int) -> str:
-    """f, g, …, z for the first cameras, then fz, gz, …"""
-    return chr(ord("f") + camera % 21) + "z" * (camera // 21)
+    # f, g, …, z for the first cameras, then fz, gz, …
+    return f"{chr(ord('f') + camera % 21)}{'z' * (camera // 21)}{face_id:04d}"
 
 
 def _cropped(face: NDArray[np.uint8]) -> NDArray[np.uint8]:

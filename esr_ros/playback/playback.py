@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib import import_module
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import rclpy
 from builtin_interfaces.msg import Time
@@ -104,8 +104,12 @@ class Playback:
             if begin_ns < 0:
                 begin_ns, begin_s = time_ns, time.monotonic()
             due_s = begin_s + (time_ns - begin_ns) * 1e-9 / rate
-            for left_s in _until(due_s, CLOCK_S if self._clock else WAKE_S):
-                self._publish_clock(time_ns - round(left_s * rate * 1e9))
+            left_s = due_s - time.monotonic()
+            while left_s > 0:
+                _sleep(min(left_s, CLOCK_S if self._clock else WAKE_S))
+                left_s = due_s - time.monotonic()
+                if left_s > 0:
+                    self._publish_clock(time_ns - round(left_s * rate * 1e9))
             self._publish_clock(time_ns)
             self._publish(self._publishers[_key(connection)], data)
             on_message()
@@ -202,18 +206,6 @@ def _installed(connection: Connection) -> Any:
     if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
         raise PlaybackError(f"recorded with another definition of {name} than is installed")
     return message_class
-
-
-def _until(due_s: float, step_s: float) -> Iterator[float]:
-    """Wait until a time of the steady clock; yields the remaining seconds in each step."""
-    while True:
-        left_s = due_s - time.monotonic()
-        if left_s <= 0:
-            return
-        _sleep(min(left_s, step_s))
-        left_s = due_s - time.monotonic()
-        if left_s > 0:
-            yield left_s
 
 
 def _sleep(seconds: float) -> None:
