@@ -102,13 +102,10 @@ class NodeOptions(PipelineOptions):
 
 
 def declare(node: Node) -> NodeOptions:
-    """Declare all parameters on a node and return their values.
+    """Declare all parameters on a node and return their values; OptionError for invalid ones.
 
     The node must have been created with ``automatically_declare_parameters_from_overrides``;
     otherwise a misspelt name in a file is not detected.
-
-    Raises:
-        OptionError: an unknown name, or a value of the wrong type or out of range.
     """
     known = {o.name: o for o in options(NodeOptions)}
     there = node.get_parameters_by_prefix("")

@@ -31,13 +31,10 @@ has_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-
 make_venv() {
   [ -x .venv/bin/python ] && return
   echo "setup: making .venv"
-  if has_ros; then
-    # ROS's own Python packages stay visible, and what pip adds must suit them.
-    python3 -m venv --system-site-packages .venv || fail "python3 -m venv failed"
-    echo "$ROS_DISTRO" > .venv/.ros_distro
-  else
-    python3 -m venv .venv || fail "python3 -m venv failed"
-  fi
+  local visible=
+  if has_ros; then visible=--system-site-packages; fi # what pip adds must suit ROS's own packages
+  python3 -m venv $visible .venv || fail "python3 -m venv failed"
+  if has_ros; then echo "$ROS_DISTRO" > .venv/.ros_distro; fi
 }
 
 pip_install() { # pip_install WHAT ARGUMENTS...

@@ -85,12 +85,8 @@ def annotate(
     """Annotate all images of a bag.
 
     Until it is complete, the new bag lies beside ``output``, in a folder that ends in ``.part``.
-
-    Raises:
-        BagError: it has no images, or none that can be read.
-        OptionError: several image topics and none is chosen, or ``output`` exists.
-        ResumeLogError: an unfinished earlier run had other options or another bag.
-        BagWriteError, OSError: it cannot be written.
+    Raises BagError, OptionError or ResumeLogError if bag, output and an unfinished earlier run do
+    not allow for it, and BagWriteError or OSError if it cannot be written.
     """
     begin_s = time.monotonic()
     report = AnnotationReport(str(path), str(output))

@@ -35,10 +35,7 @@ def read(data: bytes, kind: str, carried: Optional[MessageDefinition] = None) ->
     """Return a message of a type, such as ``std_msgs/msg/Header``, with its fields.
 
     carried: the definition to use in place of the installed one.
-
-    Raises:
-        MessageError: invalid bytes.
-        DefinitionError: the type's definition is not installed, or cannot be read.
+    Raises MessageError for invalid bytes, and DefinitionError without a valid definition.
     """
     try:
         return _store(kind, carried).deserialize_cdr(data, kind)

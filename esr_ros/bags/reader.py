@@ -34,10 +34,7 @@ class BagReader:
     """A folder with ``metadata.yaml``, or a single ``.mcap`` or ``.db3`` file; use it in ``with``.
 
     ``connections`` are its topics; one that was offered with several QoS is there repeatedly.
-
-    Raises:
-        BagError: there is no bag, or nothing of it can be read.
-        OSError: it may not be read.
+    Raises BagError if there is no bag, or nothing of it can be read; OSError if it may not be.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,10 +143,7 @@ class BagReader:
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
         """Yield the messages of these connections, file by file, by time where there is an index.
 
-        Damaged messages are left out and noted in ``damage``.
-
-        Raises:
-            BagError: it can no longer be read at all: the disk is gone.
+        Damaged messages are left out and noted in ``damage``. BagError: the disk is gone.
         """
         wanted = {_key(each): each for each in connections}
         for name, part in self._parts:

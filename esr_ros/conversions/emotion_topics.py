@@ -101,9 +101,7 @@ def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
     """Return the topic of the emotions of each image topic.
 
     names: as the parameter has them. topics: the same, resolved.
-
-    Raises:
-        OptionError: two of them are one topic, or would have one topic of emotions.
+    Raises OptionError if two of them are one topic, or would have one topic of emotions.
     """
     if len(names) == 1:
         return ["emotion"]
@@ -126,9 +124,7 @@ def bag_bases(cameras: Sequence[str], requested: str = "") -> List[str]:
     """Return the topic of the emotions of each image topic of a bag, as the node names it.
 
     requested: in place of the node's name, for a single image topic.
-
-    Raises:
-        OptionError: two image topics would have one topic of emotions, or an invalid name.
+    Raises OptionError if two would have one topic of emotions, or for an invalid name.
     """
     if not requested or len(cameras) > 1:
         return [f"/{base.lstrip('/')}" for base in bases(cameras, cameras)]

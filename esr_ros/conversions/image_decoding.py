@@ -56,9 +56,7 @@ def decode(message: Union[Image, CompressedImage]) -> Pixels:
     """Return the pixels of an image message as RGB, (h, w, 3) uint8; may share its memory.
 
     Takes messages of rosbags as well, whose fields are the same.
-
-    Raises:
-        ImageError: no pixels, an unknown encoding, inconsistent sizes, or damaged compressed data.
+    Raises ImageError for an unknown encoding, inconsistent sizes, or damaged compressed data.
     """
     if hasattr(message, "format"):
         return _decode_compressed(message)

@@ -36,8 +36,7 @@ class Publishers:
     def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> None:
         """Publish the result of an image (h, w, 3) uint8 under its own header.
 
-        Raises:
-            ImageError: the annotated image cannot be compressed; all else is published.
+        Raises ImageError if the annotated image cannot be compressed; all else is published.
         """
         image = ImageResult(header, self._model_name, answer, rgb.shape, rgb)
         for topic, publisher in self._publishers:
