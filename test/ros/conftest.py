@@ -258,8 +258,8 @@ def met(
 ) -> Callable[..., Tuple[NodeProcess, Robot]]:
     """Start a node that loses no images, and let a robot meet it."""
 
-    def meet(*arguments: str) -> Tuple[NodeProcess, Robot]:
-        node, me = start("-p", "reliability:=reliable", *arguments), robot()
+    def meet(*arguments: str, **settings: Any) -> Tuple[NodeProcess, Robot]:
+        node, me = start("-p", "reliability:=reliable", *arguments, **settings), robot()
         me.meet(to_image(photograph))
         return node, me
 
