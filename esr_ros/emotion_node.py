@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import traceback
 from typing import Callable, List, Optional
 
@@ -26,13 +25,12 @@ from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
 from esr_ros.conversions import vision_msgs
 from esr_ros.conversions.emotion_topics import bases
-from esr_ros.node.diagnostics import FrameCounters, status
+from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
-from esr_ros.node.jetson_temperature import temperatures_c
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason
-from esr_ros.runtime.entry_point import begin, leave_soon
+from esr_ros.runtime.entry_point import begin, call, leave_soon
 
 #: Longest time for which the executor waits before it checks for a shutdown.
 WAKE_S = 0.5
@@ -71,7 +69,15 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             "provider": model.provider,
             "detector": detector.name,
         }
-        self._create_cameras(self.pipeline)
+        if self.options.humans:
+            self._humans = Ros4HriPublisher(self)
+        names = self.options.image_topics
+        topics = [self.resolve_topic_name(name) for name in names]
+        for number, base in enumerate(bases(names, topics)):
+            camera = ImageSubscription(self, number, base, self.options, model.metadata)
+            self.cameras.append(camera)
+        if not vision_msgs.INSTALLED:
+            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
         overridable = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
@@ -81,16 +87,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.get_logger().info(
             f"loaded {model.metadata.name} on {model.provider}, detector {detector.name}"
         )
-
-    def _create_cameras(self, pipeline: EmotionPipeline) -> None:
-        if self.options.humans:
-            self._humans = Ros4HriPublisher(self)
-        names, model = self.options.image_topics, pipeline.model.metadata
-        topics = [self.resolve_topic_name(name) for name in names]
-        for number, base in enumerate(bases(names, topics)):
-            self.cameras.append(ImageSubscription(self, number, base, self.options, model))
-        if not vision_msgs.INSTALLED:
-            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""
@@ -172,7 +168,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._humans = self.pipeline = None
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """Subscribe or unsubscribe; the node stays active."""
         response.success = self._worker is not None
         response.message = "processing images" if request.data else "images are ignored"
         if self._worker is None:
@@ -228,19 +223,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
 def main() -> int:
     """Run the node until it is shut down; returns the exit code."""
-    try:
-        return _run(_start())
-    except EsrError as error:
-        print(f"emotion_node: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
-    finally:
-        rclpy.try_shutdown()
+    return call("emotion_node", lambda: _run(_start()))
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line without the arguments of ROS."""
     defaults = (f"  {o.name:20}{parameters.yaml_value(o)}" for o in options(parameters.NodeOptions))
     return argparse.ArgumentParser(
         prog="emotion_node",
@@ -261,9 +247,9 @@ def _start() -> EmotionNode:
     begin(_parser())
     try:
         return EmotionNode()
+    except EsrError:
+        raise
     except ROS_ERRORS as error:
-        if isinstance(error, EsrError):
-            raise
         if not rclpy.ok():  # shut down during the start
             raise ExternalShutdownException from error
         raise OptionError(reason(error)) from error
@@ -282,10 +268,6 @@ def _run(node: EmotionNode) -> int:
             # wake-up by Ctrl-C is lost now and then, and the wait would never end.
             executor.spin_once(timeout_sec=WAKE_S)
         return 0
-    except RuntimeError:
-        if rclpy.ok():
-            raise
-        return 0  # shut down between two checks
     finally:
         if not rclpy.ok():
             leave_soon(0)

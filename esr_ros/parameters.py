@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Callable, Iterable, List, Sequence
 
 from rcl_interfaces.msg import (
@@ -101,20 +102,14 @@ class NodeOptions(PipelineOptions):
 
 
 def declare(node: Node) -> NodeOptions:
-    """Declare all parameters on a node and return their values.
+    """Declare all parameters on a node and return their values; OptionError for invalid ones.
 
     The node must have been created with ``automatically_declare_parameters_from_overrides``;
     otherwise a misspelt name in a file is not detected.
-
-    Raises:
-        OptionError: an unknown name, or a value of the wrong type or out of range.
     """
     known = {o.name: o for o in options(NodeOptions)}
-    given = {
-        name: parameter.value
-        for name, parameter in node.get_parameters_by_prefix("").items()
-        if not _is_ros(name)
-    }
+    there = node.get_parameters_by_prefix("")
+    given = {name: each.value for name, each in there.items() if not _is_ros(name)}
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise OptionError(
@@ -151,34 +146,25 @@ def guard_services(node: Node) -> None:
     """Refuse requests with an unknown parameter type, for which rclpy raises in the executor."""
     for service in node.services:
         if service.srv_name.endswith(("/set_parameters", "/set_parameters_atomically")):
-            service.callback = _guarded(service.callback)
+            service.callback = partial(_guarded, service.callback)
 
 
-def _guarded(callback: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    known = {kind.value for kind in Parameter.Type}
-
-    def guarded(request: Any, response: Any) -> Any:
-        unknown = {p.value.type for p in request.parameters} - known
-        if not unknown:
-            return callback(request, response)
-        result = SetParametersResult(reason=f"unknown parameter type: {unknown}")
-        if hasattr(response, "results"):
-            response.results = [result] * len(request.parameters)
-        else:
-            response.result = result
-        return response
-
-    return guarded
+def _guarded(callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+    unknown = {p.value.type for p in request.parameters} - {kind.value for kind in Parameter.Type}
+    if not unknown:
+        return callback(request, response)
+    result = SetParametersResult(reason=f"unknown parameter type: {unknown}")
+    if hasattr(response, "results"):
+        response.results = [result] * len(request.parameters)
+    else:
+        response.result = result
+    return response
 
 
 def check_overrides(node: Node) -> None:
-    """Check the QoS overrides, after all publishers and subscriptions were created.
-
-    Raises:
-        OptionError: an override of an unknown topic or policy.
-    """
-    topics = {("publisher", p.topic_name) for p in node.publishers}
-    topics |= {("subscription", s.topic_name) for s in node.subscriptions}
+    """Refuse QoS overrides of unknown topics or policies, after all of the node's were created."""
+    topics = {("publisher", each.topic_name) for each in node.publishers}
+    topics |= {("subscription", each.topic_name) for each in node.subscriptions}
     for name in sorted(node.get_parameters_by_prefix("qos_overrides")):
         topic, _, rest = name.partition(".")
         kind, _, policy = rest.partition(".")
@@ -194,11 +180,7 @@ def check_overrides(node: Node) -> None:
 
 
 def changed(current: NodeOptions, parameters: Iterable[Parameter]) -> NodeOptions:
-    """Return the options after a change at run time.
-
-    Raises:
-        OptionError: an unknown name, a wrong value, or a parameter that is not ``live``.
-    """
+    """Return the options after a change at run time; OptionError if it is not allowed."""
     known = {o.name: o for o in options(NodeOptions)}
     values = {p.name: p.value for p in parameters if not _is_ros(p.name)}
     for name in values:
@@ -218,13 +200,13 @@ def descriptor(declared: Option) -> ParameterDescriptor:
         # Not read_only: the node refuses a change with a reason, ROS without.
         dynamic_typing=declared.word_or_number,
     )
-    if declared.low is None or declared.high is None or declared.word_or_number:
+    low, high = declared.low, declared.high
+    if low is None or high is None or declared.word_or_number:
         return described  # a range would restrict the latter to numbers
     if isinstance(declared.default, float):
-        bounds = FloatingPointRange(from_value=declared.low, to_value=declared.high)
-        described.floating_point_range = [bounds]
+        described.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
     else:
-        steps = IntegerRange(from_value=int(declared.low), to_value=int(declared.high), step=1)
+        steps = IntegerRange(from_value=int(low), to_value=int(high), step=1)
         described.integer_range = [steps]
     return described
 

@@ -13,16 +13,12 @@ from launch_ros.actions import Node
 from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
+PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
 #: Name, default, choices and description of each argument.
 ARGUMENTS = [
     ("image_topic", "image_raw", None, "Image topic; CompressedImage if it ends in /compressed."),
     ("namespace", "", None, "Namespace of the node and its topics."),
-    (
-        "platform",
-        "default",
-        ["default", "jetson_tx2", "jetson_xavier"],
-        "Platform; its parameter file in config/ is read.",
-    ),
+    ("platform", "default", PLATFORMS, "Platform; its parameter file in config/ is read."),
     ("params_file", "", None, "Another parameter file, read after that of the platform."),
     (
         "autostart",
@@ -61,17 +57,15 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
 
-    config = os.path.join(
-        get_package_share_directory("esr_ros"), "config", value("platform") + ".yaml"
-    )
+    share = get_package_share_directory("esr_ros")
+    config = os.path.join(share, "config", value("platform") + ".yaml")
     # Later parameters override earlier ones.
     parameters: list[str | dict[str, bool]] = [config]
-    params_file = value("params_file")
-    if params_file:
-        if not os.path.isfile(params_file):
+    if value("params_file"):
+        if not os.path.isfile(value("params_file")):
             # launch_ros only warns and starts the node without it.
-            raise FileNotFoundError(f"params_file: no such file {params_file}")
-        parameters.append(params_file)
+            raise FileNotFoundError(f"params_file: no such file {value('params_file')}")
+        parameters.append(value("params_file"))
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
     logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")

@@ -11,11 +11,6 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 def generate_launch_description() -> LaunchDescription:
     """Include emotion.launch.py with the parameters of the platform."""
     launch = os.path.join(get_package_share_directory("esr_ros"), "launch", "emotion.launch.py")
-    return LaunchDescription(
-        [
-            IncludeLaunchDescription(
-                PythonLaunchDescriptionSource(launch),
-                launch_arguments={"platform": "jetson_xavier"}.items(),
-            )
-        ]
-    )
+    arguments = {"platform": "jetson_xavier"}.items()
+    source = PythonLaunchDescriptionSource(launch)
+    return LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])

@@ -20,10 +20,7 @@ check_machine() {
     fail "a C++ compiler is missing, the messages need one; install it (Debian, Ubuntu: apt install g++)"
   [ "$(uname -m)" = x86_64 ] || has_ros ||
     fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
-}
-
-# colcon comes from PyPI only where ROS does.
-check_colcon() {
+  # colcon comes from PyPI only where ROS does.
   ! has_ros || command -v colcon >/dev/null ||
     fail "colcon is missing; install it (apt install python3-colcon-common-extensions)"
 }
@@ -34,13 +31,10 @@ has_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-
 make_venv() {
   [ -x .venv/bin/python ] && return
   echo "setup: making .venv"
-  if has_ros; then
-    # ROS's own Python packages stay visible, and what pip adds must suit them.
-    python3 -m venv --system-site-packages .venv || fail "python3 -m venv failed"
-    echo "$ROS_DISTRO" > .venv/.ros_distro
-  else
-    python3 -m venv .venv || fail "python3 -m venv failed"
-  fi
+  local visible=
+  if has_ros; then visible=--system-site-packages; fi # what pip adds must suit ROS's own packages
+  python3 -m venv $visible .venv || fail "python3 -m venv failed"
+  if has_ros; then echo "$ROS_DISTRO" > .venv/.ros_distro; fi
 }
 
 pip_install() { # pip_install WHAT ARGUMENTS...
@@ -120,7 +114,6 @@ install_test() {
 }
 
 check_machine
-check_colcon
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
 once node requirements/node.txt install_node

@@ -52,7 +52,8 @@ def add(commands: Any) -> None:
     )
     flag("--emotion-topic", default="", metavar="TOPIC", help="in place of the node's, /emotion")
     flag("--image", default="", choices=("raw", "compressed"), help="write annotated images too")
-    flag("--without-originals", action="store_true", help="write only the results")
+    only = "write only the results"
+    flag("--without-originals", dest="originals", action="store_false", help=only)
     flag("--storage", default="", choices=("mcap", "sqlite3"), help="(default: that of the bag)")
     flag("--overwrite", action="store_true", help="replace an existing output")
     flag("--resume", action="store_true", help="continue an interrupted run")
@@ -66,27 +67,15 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Annotate the bags one after the other, and print each outcome as soon as it is known.
-
-    Raises:
-        OptionError: ROS is not installed, or options contradict each other.
-        EsrError: of the first bag that cannot be annotated; the others are left.
-    """
+    """Annotate the bags, and print each outcome as soon as it is known."""
     batch = ros_modules.module("annotation.batch")
-    workers = batch.WorkerOptions(arguments.jobs, arguments.engine, arguments.ray_address)
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
     parameters = batch.pipeline_parameters(file) if file else {}
-    job = batch.AnnotationJob(
-        options=PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)}),
-        topics=tuple(arguments.topic),
-        emotion_topic=arguments.emotion_topic,
-        image=arguments.image,
-        originals=not arguments.without_originals,
-        storage=arguments.storage,
-        overwrite=arguments.overwrite,
-        resume=arguments.resume,
-    )
+    options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
+    names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
+    others = {name: getattr(arguments, name) for name in names}
+    job = batch.AnnotationJob(options, tuple(arguments.topic), **others)
     stdout = sys.stdout
     try:
         # Ray reports dead workers on stdout, which is for the results.
@@ -98,7 +87,8 @@ def run(arguments: argparse.Namespace) -> None:
                     progress.reset(task, description=bag.name, total=total)
                 progress.update(task, completed=done)
 
-            for report in batch.annotate_all(job, workers, pairs, show):
+            workers = (arguments.jobs, arguments.engine, arguments.ray_address)
+            for report in batch.annotate_all(job, pairs, show, *workers):
                 _print(report, arguments.json, stdout, progress.console)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume continues") from stop

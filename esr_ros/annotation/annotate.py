@@ -6,26 +6,27 @@ import json
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Sequence, Tuple
+
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.hashing import digest, digest_of_ends
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
-from esr_ros.annotation.answer_writer import AnswerWriter
-from esr_ros.annotation.executors import Executor
+from esr_ros.annotation.executors import AnalysisRecord, Executor, RecordedImage
 from esr_ros.annotation.output_folder import OutputFolder
 from esr_ros.annotation.resume_log import ResumeLog
-from esr_ros.annotation.worker import AnalysisRecord, RecordedImage
+from esr_ros.bags import cdr
 from esr_ros.bags.reader import BagError, BagReader, Message
 from esr_ros.bags.writer import BagWriter
-from esr_ros.conversions.emotion_topics import TOPICS, bag_bases
+from esr_ros.conversions.emotion_topics import TOPICS, ImageResult, bag_bases, emotion_topics
 
 #: A batch ends with that many images, or messages including those between them, or bytes.
-BATCH_IMAGES = 8
-BATCH_MESSAGES = 10_000
-BATCH_BYTES = 16 << 20
+BATCH = (8, 10_000, 16 << 20)
 #: Number of images processed, and of all images.
 OnProgress = Callable[[int, int], None]
 
@@ -64,11 +65,13 @@ class AnnotationReport:
     left_out: List[str] = field(default_factory=list)  # topics, with the reason
 
 
-class _Batch(NamedTuple):
-    """Consecutive messages, and the images among them."""
+@dataclass
+class _Batch:
+    """Consecutive messages, the images among them, and later the records of these."""
 
-    messages: List[Message]
-    images: List[RecordedImage]
+    messages: List[Message] = field(default_factory=list)
+    images: List[RecordedImage] = field(default_factory=list)
+    records: List[AnalysisRecord] = field(default_factory=list)
 
 
 def annotate(
@@ -82,14 +85,11 @@ def annotate(
     """Annotate all images of a bag.
 
     Until it is complete, the new bag lies beside ``output``, in a folder that ends in ``.part``.
-
-    Raises:
-        BagError: it has no images, or none that can be read.
-        OptionError: several image topics and none is chosen, or ``output`` exists.
-        ResumeLogError: an unfinished earlier run had other options or another bag.
-        BagWriteError, OSError: it cannot be written.
+    Raises BagError, OptionError or ResumeLogError if bag, output and an unfinished earlier run do
+    not allow for it, and BagWriteError or OSError if it cannot be written.
     """
     begin_s = time.monotonic()
+    report = AnnotationReport(str(path), str(output))
     with BagReader(path) as bag:
         cameras = bag.image_topics(job.topics)
         total = sum(each.msgcount for each in bag.connections if each.topic in cameras)
@@ -100,14 +100,14 @@ def annotate(
         description = _description(bag, job, cameras, pipeline)
         folder = OutputFolder(output, path, description)
         if not folder.is_needed(job.overwrite, job.resume):
-            return AnnotationReport(str(path), str(output), is_done_before=True)
+            report.is_done_before = True
+            return report
         with folder.opened(restart=job.overwrite and not job.resume) as log:
-            annotation = _Annotation(bag, bases, job, pipeline, executor, log)
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
                 writer.note(json.dumps(description))
-                report = annotation.run(writer, lambda done: on_progress(done, total))
+                annotation = _Annotation(bag, bases, job, pipeline, executor, log, report)
+                annotation.run(writer, lambda done: on_progress(done, total))
             folder.install()
-    report.bag, report.output = str(path), str(output)
     report.elapsed_s = time.monotonic() - begin_s
     return report
 
@@ -116,20 +116,18 @@ def _description(
     bag: BagReader, job: AnnotationJob, cameras: Sequence[str], pipeline: EmotionPipeline
 ) -> Dict[str, Any]:
     """Return all that the results depend on, for the note in the bag and the resume log."""
-    options = asdict(job.options)
-    for name in ("model", "provider", "threads", "detector_model"):
-        del options[name]  # "network" identifies them
+    options = {**asdict(job.options), **asdict(job), "topics": list(cameras)}
+    # "network" identifies the first four; the results do not depend on the last two.
+    names = ("model", "provider", "threads", "detector_model")
+    for name in (*names, "options", "overwrite", "resume"):
+        del options[name]
     return {
         # The ends of two recordings differ at least in their times.
         "bag": [[file.name, file.stat().st_size, digest_of_ends(file)] for file in bag.files],
         "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
         **options,
-        "topics": list(cameras),
-        "emotion_topic": job.emotion_topic,
-        "image": job.image,
-        "originals": job.originals,
         "storage": job.storage or bag.storage,
-        "batch": [BATCH_IMAGES, BATCH_MESSAGES, BATCH_BYTES],
+        "batch": list(BATCH),
     }
 
 
@@ -143,37 +141,27 @@ class _Annotation:
     pipeline: EmotionPipeline
     executor: Executor
     log: ResumeLog
+    report: AnnotationReport
 
-    def __post_init__(self) -> None:
-        # The tracking state of each camera; with a detection in every image there is none.
-        tracks = self.job.options.detect_every > 1
-        self.streams = {topic: StreamState() for topic in self.bases} if tracks else {}
-
-    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> AnnotationReport:
-        """Write the results of all images; ``on_progress`` gets the number of images done.
-
-        Raises:
-            BagError: no image can be read.
-        """
+    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> None:
+        """Write the results of all images; ``on_progress`` gets the number of images done."""
         on_progress(0)
-        writers = self._writers(writer)
-        report = AnnotationReport("", "")
+        writers, report = self._writers(writer), self.report
         begin_ns = end_ns = 0  # times of the first message and the last
-        for batch, records, is_resumed in self._analyses():
-            report.resumed += len(records) if is_resumed else 0
+        for batch in self._analyzed():
             begin_ns, end_ns = begin_ns or batch.messages[0][1], batch.messages[-1][1]
-            remaining = iter(records)
+            analyzed = zip(batch.images, batch.records)
             for connection, time_ns, data in batch.messages:
                 if self.job.originals:
                     writer.write(connection, time_ns, data)
                 if connection.topic in writers:
-                    record = next(remaining)
+                    image, record = next(analyzed)
                     report.images += 1
                     if record.error:
                         report.undecodable += 1
                         report.first_error = report.first_error or record.error
                     else:
-                        writers[connection.topic].write(time_ns, record)
+                        writers[connection.topic].write(time_ns, image, record)
             on_progress(report.images)
         report.damage, report.left_out = self.bag.damage, writer.left_out
         if not report.images:
@@ -182,10 +170,8 @@ class _Annotation:
         report.faces = sum(each.faces for each in writers.values())
         report.with_faces = sum(each.with_faces for each in writers.values())
         report.recorded_s = (end_ns - begin_ns) * 1e-9
-        return report
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
-        """Return the writer of each image topic."""
         taken = {each.topic for each in self.bag.connections if self.job.originals}
         for name in (f"{base}{topic.suffix}" for base in self.bases.values() for topic in TOPICS):
             if name in taken:
@@ -198,61 +184,88 @@ class _Annotation:
             for topic, base in self.bases.items()
         }
 
-    def _analyses(self) -> Iterator[Tuple[_Batch, List[AnalysisRecord], bool]]:
-        """Yield the batches in order with their records, and whether these are of the log."""
-        batches = self._batches()
+    def _analyzed(self) -> Iterator[_Batch]:
+        """Yield the batches in order with their records, those of the log first."""
         # The images of each camera since its last detection, from which tracking continues.
         recent: Dict[StreamState, List[RecordedImage]] = {}
-        waiting: Deque[Tuple[_Batch, Any]] = deque()
-        for batch in batches:
+        waiting: Deque[Tuple[_Batch, Callable[[], List[AnalysisRecord]]]] = deque()
+        for batch in self._batches():
             records = self.log.read()
             if records is None:
-                before = [image for images in recent.values() for image in images]
-                if before:
-                    self.executor.submit(before)()
+                if recent:
+                    self.executor.submit(list(chain.from_iterable(recent.values())))()
+                    recent.clear()
                 waiting.append((batch, self.executor.submit(batch.images)))
-                break
+                if len(waiting) > 2 * self.executor.workers:
+                    yield self._finished(*waiting.popleft())
+                continue
+            batch.records = records
+            self.report.resumed += len(records)
             for image, record in zip(batch.images, records):
                 if image.stream is not None and not record.error:
                     if record.detected:
                         recent[image.stream] = []
                     recent.setdefault(image.stream, []).append(image)
-            if self.job.image:  # the log has no pixels
-                records = [
-                    record if record.error else record._replace(rgb=image.pixels())
-                    for image, record in zip(batch.images, records)
-                ]
-            yield batch, records, True
-        for batch in batches:
-            waiting.append((batch, self.executor.submit(batch.images)))
-            if len(waiting) > 2 * self.executor.workers:
-                yield self._result(*waiting.popleft())
+            yield batch
         while waiting:
-            yield self._result(*waiting.popleft())
+            yield self._finished(*waiting.popleft())
 
-    def _result(
-        self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]
-    ) -> Tuple[_Batch, List[AnalysisRecord], bool]:
-        records = wait()
-        self.log.add(records)
-        return batch, records, False
+    def _finished(self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]) -> _Batch:
+        batch.records = wait()
+        self.log.add(batch.records)
+        return batch
 
     def _batches(self) -> Iterator[_Batch]:
         wanted = [e for e in self.bag.connections if self.job.originals or e.topic in self.bases]
-        batch, size = _Batch([], []), 0
+        # With a detection in every image there is no tracking state.
+        tracks = self.job.options.detect_every > 1
+        streams = {topic: StreamState() if tracks else None for topic in self.bases}
+        batch, size = _Batch(), 0
         for message in self.bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
-            if connection.topic in self.bases:
-                stream = self.streams.get(connection.topic)
-                batch.images.append(RecordedImage(connection.msgtype, data, stream))
-            if (
-                len(batch.images) == BATCH_IMAGES
-                or len(batch.messages) == BATCH_MESSAGES
-                or size >= BATCH_BYTES
-            ):
+            if connection.topic in streams:
+                image = RecordedImage(connection.msgtype, data, streams[connection.topic])
+                batch.images.append(image)
+            counts = (len(batch.images), len(batch.messages), size)
+            if any(count >= most for count, most in zip(counts, BATCH)):
                 yield batch
-                batch, size = _Batch([], []), 0
+                batch, size = _Batch(), 0
         if batch.messages:
             yield batch
+
+
+class AnswerWriter:
+    """Writes the topics of one camera, as :class:`esr_ros.node.publishers.Publishers` does."""
+
+    def __init__(
+        self, writer: BagWriter, base: str, pipeline: EmotionPipeline, image: str = ""
+    ) -> None:
+        """base: topic of the emotions. image: form of the annotated images, or none."""
+        self.faces = 0  # ids assigned
+        self.with_faces = 0  # images
+        self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
+        self._stream = StreamState()
+        self._topics = [
+            (each, writer.offer(base + each.suffix, each.type_name, each.depth, each.is_latched))
+            for each in emotion_topics(image)
+        ]
+        self._topics.sort(key=lambda each: not each[0].is_latched)  # these come first, once
+
+    def write(self, time_ns: int, image: RecordedImage, record: AnalysisRecord) -> None:
+        """Write the messages of a valid image; time_ns: of its recording."""
+        assert record.analysis is not None
+        sec, nanosec, frame_id = record.header
+        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+        stamp_s = cdr.stamp_s(sec, nanosec, time_ns)
+        result = self._pipeline.update(self._stream, stamp_s, record.analysis)
+        self.faces = max([self.faces, *(face.face_id for face in result.faces)])
+        self.with_faces += bool(result.faces)
+        # Decoded again: records, of which many wait and the log is made, have no pixels.
+        rgb = image.pixels() if self._annotates else None
+        answer = ImageResult(header, self._pipeline.model.metadata.name, result, record.shape, rgb)
+        for topic, connection in self._topics:
+            for message in topic.build(answer):
+                self._writer.put(connection, time_ns, cdr.write(message, connection.msgtype))
+        self._topics = [each for each in self._topics if not each[0].is_latched]

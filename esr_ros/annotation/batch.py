@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
@@ -24,43 +24,45 @@ OnProgress = Callable[[Path, int, int], None]
 _NODES = ("/**", "emotion_node", "/emotion_node", "/**/emotion_node")
 
 
-@dataclass(frozen=True)
-class WorkerOptions:
-    """The workers of an annotation; by default threads of this process."""
-
-    jobs: Optional[int] = None  # processes of this machine, from 1 to 1024
-    engine: str = "local"  # local or ray
-    ray_address: str = ""  # of the cluster's head; empty: RAY_ADDRESS, else a cluster is started
-
-    def __post_init__(self) -> None:
-        if self.jobs is not None and not 1 <= self.jobs <= 1024:
-            raise OptionError(f"--jobs must be from 1 to 1024, but got {self.jobs}")
-        if self.engine == "ray" and self.jobs:
-            raise OptionError(
-                "--jobs is for this machine, --engine ray for a cluster; leave one out"
-            )
-
-
 def annotate_all(
-    job: AnnotationJob, workers: WorkerOptions, pairs: Sequence[Pair], on_progress: OnProgress
+    job: AnnotationJob,
+    pairs: Sequence[Pair],
+    on_progress: OnProgress,
+    jobs: Optional[int] = None,
+    engine: str = "local",
+    ray_address: str = "",
 ) -> Iterator[AnnotationReport]:
-    """Yield the report of each bag.
+    """Yield the report of each bag; by default, threads of this process analyze the images.
 
-    Raises:
-        EsrError: of the first bag that cannot be annotated.
+    jobs: processes of this machine, from 1 to 1024. engine: local or ray. ray_address: of the
+    cluster's head; empty: RAY_ADDRESS, else a cluster is started.
+    Raises EsrError for the first bag that cannot be annotated.
     """
+    uses_ray = engine == "ray"
+    if jobs is not None and not 1 <= jobs <= 1024:
+        raise OptionError(f"--jobs must be from 1 to 1024, but got {jobs}")
+    if uses_ray and jobs:
+        raise OptionError("--jobs is for this machine, --engine ray for a cluster; leave one out")
     if job.emotion_topic and len(job.topics) > 1:
         raise OptionError("--emotion-topic is for one --topic")
-    if workers.engine == "ray" and len(pairs) > 1:
-        yield from _by_cluster(pairs, job, workers.ray_address, on_progress)
+    if uses_ray and len(pairs) > 1:
+        yield from _by_cluster(pairs, job, ray_address, on_progress)
         return
+    if job.options.detect_every > 1 and (jobs or uses_ray):
+        flag = "--engine, or give it several bags"
+        if jobs:
+            flag = "--jobs, or give several bags to --engine ray"
+        raise OptionError(
+            f"detect_every is {job.options.detect_every}, so each image of a bag depends on the "
+            f"one before: leave out {flag}"
+        )
     pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
-    if workers.engine == "ray":
-        opened = executors.ray_executor(job.options, bool(job.image), workers.ray_address)
-    elif workers.jobs:
-        opened = executors.process_executor(job.options, bool(job.image), workers.jobs)
+    if uses_ray:
+        opened = executors.ray_executor(job.options, ray_address)
+    elif jobs:
+        opened = executors.process_executor(job.options, jobs)
     else:
-        opened = executors.thread_executor(job.options, pipeline.model, bool(job.image))
+        opened = executors.thread_executor(job.options, pipeline.model)
     with opened as executor:
         for bag, output in pairs:
             yield annotate(bag, output, job, pipeline, executor, partial(on_progress, bag))
@@ -84,18 +86,13 @@ def _by_cluster(
 
 
 def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
-    """Annotate a bag in a worker process with one thread."""
     pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
-    with executors.thread_executor(job.options, pipeline.model, bool(job.image), 1) as executor:
+    with executors.thread_executor(job.options, pipeline.model, workers=1) as executor:
         return annotate(path, output, job, pipeline, executor)
 
 
 def pipeline_parameters(path: Path) -> Dict[str, Any]:
-    """Return the pipeline's options in a parameter file of the node.
-
-    Raises:
-        OptionError: the file cannot be read, or a parameter is unknown or invalid.
-    """
+    """Return the pipeline's options in a parameter file of the node; OptionError if invalid."""
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = [content[name]["ros__parameters"] for name in _NODES if name in content]

@@ -1,4 +1,4 @@
-"""Executors of the analysis: threads of this process, other processes, or a Ray cluster."""
+"""The analysis of recorded images by threads of this process, other processes, or a cluster."""
 
 from __future__ import annotations
 
@@ -10,18 +10,56 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from multiprocessing import get_context
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from esr_core.errors import EsrError, OptionError
+import numpy as np
+from numpy.typing import NDArray
+
+from esr_core.errors import EsrError, ImageError
 from esr_core.inference.onnx_model import Model, load_model
-from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.perception.stream_state import StreamState
+from esr_core.pipeline import EmotionPipeline, FrameAnalysis, PipelineOptions, View
 from esr_core.process import end_with_parent
-from esr_ros.annotation.worker import AnalysisRecord, RecordedImage, analyze
+from esr_ros.bags import cdr
+from esr_ros.conversions.image_decoding import decode
 
 #: Attempts at a batch whose workers die.
 MOST_DEATHS = 5
 #: Time in which a broken process pool cleans up by itself.
 PATIENCE_S = 5.0
+#: Errors of Ray where there is no cluster.
+_UNREACHABLE = (OSError, RuntimeError, ValueError)
+
+
+class RecordedImage(NamedTuple):
+    """An image message of a bag."""
+
+    type: str  # cdr.IMAGE or cdr.COMPRESSED
+    data: bytes
+    stream: Optional[StreamState] = None  # of its camera; None: independent of other images
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Return the pixels of a valid image, RGB (h, w, 3) uint8."""
+        return decode(cdr.read(self.data, self.type))
+
+
+class ImageHeader(NamedTuple):
+    """The header of an image message."""
+
+    sec: int
+    nanosec: int
+    frame_id: str
+
+
+class AnalysisRecord(NamedTuple):
+    """The analysis of one image, or the reason why it cannot be decoded."""
+
+    header: ImageHeader
+    shape: Tuple[int, int] = (0, 0)  # height, width in px
+    analysis: Optional[FrameAnalysis] = None
+    error: str = ""
+    detected: bool = True  # by the detector, not tracked from the image before
+
 
 Records = List[AnalysisRecord]
 Images = Sequence[RecordedImage]
@@ -43,10 +81,28 @@ class Executor(NamedTuple):
     submit: Callable[[Images], Callable[[], Records]]
 
 
+def analyze(pipeline: EmotionPipeline, images: Images) -> Records:
+    """Return the analysis of each image; all state is in the streams of the images."""
+    return [_analyze(pipeline, each) for each in images]
+
+
+def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
+    header = ImageHeader(0, 0, "")
+    try:
+        message = cdr.read(image.data, image.type)
+        stamp = message.header.stamp
+        header = ImageHeader(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
+        rgb = decode(message)
+    except (cdr.MessageError, ImageError) as error:
+        return AnalysisRecord(header, error=str(error))
+    stream = image.stream or StreamState()
+    (analysis,) = pipeline.analyze([View(stream, rgb, 0.0)])
+    detected = stream.flow_tracker.has_detected
+    return AnalysisRecord(header, (rgb.shape[0], rgb.shape[1]), analysis, detected=detected)
+
+
 @contextmanager
-def thread_executor(
-    options: PipelineOptions, model: Model, keep_rgb: bool, workers: int = 0
-) -> Iterator[Executor]:
+def thread_executor(options: PipelineOptions, model: Model, workers: int = 0) -> Iterator[Executor]:
     """Run threads that share a model; decoding, detection and network release Python's lock.
 
     workers: 0: the number of cores.
@@ -57,7 +113,7 @@ def thread_executor(
     def work(images: Images) -> Records:
         if not hasattr(own, "pipeline"):
             own.pipeline = EmotionPipeline(options, model=model)
-        return analyze(own.pipeline, images, keep_rgb)
+        return analyze(own.pipeline, images)
 
     pool = ThreadPoolExecutor(workers, "analysis")
     try:
@@ -67,10 +123,9 @@ def thread_executor(
 
 
 @contextmanager
-def process_executor(options: PipelineOptions, keep_rgb: bool, workers: int) -> Iterator[Executor]:
+def process_executor(options: PipelineOptions, workers: int) -> Iterator[Executor]:
     """Run processes of this machine; one that dies is replaced, and its batch is repeated."""
-    _check_order(options, "leave out --jobs, or give several bags to --engine ray")
-    processes = _Processes(options, keep_rgb, workers)
+    processes = _Processes(options, workers)
     try:
         yield Executor(workers, processes.submit)
     finally:
@@ -78,8 +133,8 @@ def process_executor(options: PipelineOptions, keep_rgb: bool, workers: int) -> 
 
 
 class _Processes:
-    def __init__(self, options: PipelineOptions, keep_rgb: bool, workers: int) -> None:
-        self._options, self._keep_rgb, self._workers = options, keep_rgb, workers
+    def __init__(self, options: PipelineOptions, workers: int) -> None:
+        self._options, self._workers = options, workers
         self.pool = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
@@ -94,7 +149,7 @@ class _Processes:
         # Inherited by workers that are started here: Ctrl-C in a terminal is for the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            return self.pool.submit(analyze_batch, self._options, images, self._keep_rgb)
+            return self.pool.submit(analyze_batch, self._options, images)
         except (BrokenProcessPool, OSError):  # OSError: of its pipes, as its workers died
             return None
         finally:
@@ -107,44 +162,40 @@ class _Processes:
             with suppress(BrokenProcessPool, CancelledError):
                 if future is not None:
                     return future.result()
-            self._replace(pool)
+            if pool is self.pool:  # not replaced for another batch
+                _end(pool)
+                self.pool = self._start()
             pool, future = self.pool, self._submit(images)
         raise ExecutorError(
             f"{MOST_DEATHS} workers died over the same {len(images)} images; is there too little "
             "memory? With fewer --jobs it needs less"
         )
 
-    def _replace(self, broken: ProcessPoolExecutor) -> None:
-        if broken is not self.pool:
-            return  # replaced for another batch
-        calls = getattr(broken, "_call_queue", None)
-        manager = getattr(broken, "_executor_manager_thread", None)
-        broken.shutdown(wait=False, cancel_futures=True)
-        if manager is not None:
-            # The pool's own thread closes its pipes. If they were closed here as well, or a new
-            # pool were opened meanwhile, descriptors that are in use again could be closed.
-            manager.join(PATIENCE_S)
-            if manager.is_alive():
-                # Up to Python 3.11.4 it writes to dead workers forever (CPython issue 94777);
-                # without a reader it gives up.
-                with suppress(AttributeError, OSError):
-                    calls._reader.close()  # type: ignore[union-attr]
-                manager.join()
-        self.pool = self._start()
+
+def _end(broken: ProcessPoolExecutor) -> None:
+    calls = getattr(broken, "_call_queue", None)
+    manager = getattr(broken, "_executor_manager_thread", None)
+    broken.shutdown(wait=False, cancel_futures=True)
+    if manager is not None:
+        # The pool's own thread closes its pipes. If they were closed here as well, or a new
+        # pool were opened meanwhile, descriptors that are in use again could be closed.
+        manager.join(PATIENCE_S)
+        if manager.is_alive():
+            # Up to Python 3.11.4 it writes to dead workers forever (CPython issue 94777);
+            # without a reader it gives up.
+            with suppress(AttributeError, OSError):
+                calls._reader.close()  # type: ignore[union-attr]
+            manager.join()
 
 
 @contextmanager
-def ray_executor(options: PipelineOptions, keep_rgb: bool, address: str) -> Iterator[Executor]:
-    """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed.
-
-    address: as :func:`ray_cluster` takes it.
-    """
-    _check_order(options, "leave out --engine, or give it several bags")
+def ray_executor(options: PipelineOptions, address: str) -> Iterator[Executor]:
+    """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed."""
     with ray_cluster(address) as ray:
         task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(analyze_batch)
 
         def submit(images: Images) -> Callable[[], Records]:
-            return partial(ray_result, ray, task.remote(options, images, keep_rgb))
+            return partial(ray_result, ray, task.remote(options, images))
 
         yield Executor(max(int(ray.cluster_resources().get("CPU", 1)), 1), submit)
 
@@ -154,9 +205,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
     """Connect to a cluster, or start one on this machine; yields the module ``ray``.
 
     address: of its head; empty: RAY_ADDRESS, else a cluster is started.
-
-    Raises:
-        ExecutorError: Ray is not installed, or there is no cluster at that address.
+    Raises ExecutorError if Ray is not installed, or there is no cluster at that address.
     """
     try:
         import ray
@@ -164,10 +213,12 @@ def ray_cluster(address: str) -> Iterator[Any]:
         ray.init(address or None, log_to_driver=False, include_dashboard=False, logging_level=40)
     except ModuleNotFoundError as error:
         raise ExecutorError("Ray is not installed; run \"pip install 'ray>=2.9'\"") from error
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ExecutorError(
-            f"no Ray at {address or 'this machine'}: {_last_line(error)}"
-        ) from error
+    except BaseException as error:
+        # Of a node that starts too slowly, Ray raises an Exception of no class of its own.
+        if type(error) is not Exception and not isinstance(error, _UNREACHABLE):
+            raise
+        place = address or "this machine"
+        raise ExecutorError(f"no Ray at {place}: {_last_line(error)}") from error
     try:
         yield ray
     finally:
@@ -175,12 +226,7 @@ def ray_cluster(address: str) -> Iterator[Any]:
 
 
 def ray_result(ray: Any, reference: Any, prefix: str = "") -> Any:
-    """Wait for the result of a task.
-
-    Raises:
-        ExecutorError: the cluster failed.
-        EsrError: of the task.
-    """
+    """Return a task's result or raise its error; ExecutorError if the cluster failed."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -200,9 +246,9 @@ def open_model(options: PipelineOptions) -> Model:
     return load_model(options.model or None, options.provider, threads)
 
 
-def analyze_batch(options: PipelineOptions, images: Images, keep_rgb: bool) -> Records:
+def analyze_batch(options: PipelineOptions, images: Images) -> Records:
     """Analyze images in a worker process, which keeps its network."""
-    return analyze(_pipeline(options), images, keep_rgb)
+    return analyze(_pipeline(options), images)
 
 
 @lru_cache(maxsize=1)
@@ -214,11 +260,3 @@ def _begin_worker() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with suppress(OSError, AttributeError):  # not Linux
         end_with_parent()
-
-
-def _check_order(options: PipelineOptions, remedy: str) -> None:
-    if options.detect_every > 1:
-        raise OptionError(
-            f"detect_every is {options.detect_every}, so each image of a bag depends on the one "
-            f"before: {remedy}"
-        )

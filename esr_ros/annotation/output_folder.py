@@ -21,18 +21,12 @@ class OutputFolder:
     """Makes ``output``, a folder, from what ``description`` lists."""
 
     def __init__(self, output: Path, source: Path, description: Dict[str, Any]) -> None:
-        """source: the bag that is read.
-
-        Raises:
-            OptionError: the output would overlap with the source, or cannot be a folder.
-        """
+        """Raises OptionError if the output would overlap with ``source``, the bag that is read."""
         self.output = output.resolve()
         source = source.resolve()
-        if not self.output.name:
-            raise OptionError(f"{output} cannot be the output")
         self._description = description
         self._overwrites = False
-        self._staging = self.output.with_name(self.output.name + ".part")
+        self._staging = self.output.parent / f"{self.output.name}.part"
         self.bag = self._staging / self.output.name
         for place in (self.output, self._staging):
             if place in source.parents or source in (place, *place.parents):
@@ -43,8 +37,7 @@ class OutputFolder:
     def is_needed(self, overwrite: bool, resume: bool) -> bool:
         """Return False if ``resume`` is set and the output of the same description is complete.
 
-        Raises:
-            OptionError: an output, complete or not, is in the way and no flag allows for it.
+        Raises OptionError if an output, complete or not, is in the way and no flag allows for it.
         """
         if self._staging.exists() and not self._is_own_staging():
             raise OptionError(f"{self._staging} is in the way; remove it, or name another --output")
@@ -71,11 +64,7 @@ class OutputFolder:
         return True
 
     def _note_of_output(self) -> Any:
-        """Return the description of an existing output; None if there is none.
-
-        Raises:
-            OptionError: it is not of this command, or foreign files in it would be replaced.
-        """
+        """Return the description of an existing output; None if there is none."""
         if not self.output.exists():
             return None
         before = metadata.note(self.output)
@@ -99,11 +88,7 @@ class OutputFolder:
 
     @contextmanager
     def opened(self, restart: bool = False) -> Iterator[ResumeLog]:
-        """Open the resume log; after an error only the log is left, unless it is empty.
-
-        Raises:
-            ResumeLogError: an earlier run had another description, or is still running.
-        """
+        """Open the resume log; after an error only the log is left, unless it is empty."""
         was_there = self._staging.exists()
         try:
             self._staging.mkdir(parents=True, exist_ok=True)
@@ -127,11 +112,7 @@ class OutputFolder:
             log.close()
 
     def install(self) -> None:
-        """Move the complete bag to its place.
-
-        Raises:
-            OptionError: another output appeared there meanwhile; ``resume`` continues.
-        """
+        """Move the complete bag to its place; OptionError if another one appeared there."""
         if self._note_of_output() is not None:
             if not self._overwrites:
                 raise OptionError(f"{self.output} was made meanwhile; name another --output")
@@ -144,6 +125,5 @@ class OutputFolder:
 
 
 def _files(bag: Path) -> Set[str]:
-    """Return the names of the files that belong to a bag."""
     content = metadata.read(bag)
     return {metadata.NAME, *content.files} if content else set()

@@ -7,7 +7,7 @@ import io
 import json
 import struct
 import zlib
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Dict, List, Optional, Sequence
 
@@ -18,7 +18,7 @@ from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import Prediction
 from esr_core.perception.detection import Detections
 from esr_core.pipeline import FrameAnalysis
-from esr_ros.annotation.worker import AnalysisRecord, ImageHeader
+from esr_ros.annotation.executors import AnalysisRecord, ImageHeader
 
 #: Length and checksum of the piece that follows.
 _HEAD = struct.Struct("<II")
@@ -39,37 +39,33 @@ class ResumeLog:
     def __init__(self, path: Path, description: Dict[str, Any], restart: bool = False) -> None:
         """Open or create the file; restart: drop the batches of an earlier run.
 
-        Raises:
-            ResumeLogError: another process writes it, or it is of another annotation.
+        Raises ResumeLogError if another process writes it, or it is of another annotation.
         """
-        self._stream = open(path, "a+b")  # noqa: SIM115
-        try:
-            self._begin(path, description, restart)
-        except BaseException:
-            self._stream.close()
-            raise
-
-    def _begin(self, path: Path, description: Dict[str, Any], restart: bool) -> None:
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ResumeLogError(f"{path}: another run is writing this annotation") from error
-        self._stream.seek(0)
-        content = b"" if restart else _next_piece(self._stream)
-        if not content:
-            self._stream.truncate(0)
-            self._append(json.dumps(description).encode())
-        elif not isinstance(json.loads(content), dict):
-            raise ResumeLogError(f"{path}: is not of this command; give --overwrite to start over")
-        elif json.loads(content) != description:
-            changed = difference(json.loads(content), description)
-            raise ResumeLogError(
-                f"{path.parent}: was started with another {changed}; continue with the same "
-                "options, or give --overwrite to start over"
-            )
-        begin = self._stream.tell()
-        self.is_empty = not _next_piece(self._stream)
-        self._stream.seek(begin)
+        with ExitStack() as stack:  # closed again after an error
+            self._stream = stack.enter_context(open(path, "a+b"))
+            try:
+                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ResumeLogError(f"{path}: another run is writing this annotation") from error
+            self._stream.seek(0)
+            content = b"" if restart else _next_piece(self._stream)
+            before = json.loads(content or "{}")
+            if not content:
+                self._stream.truncate(0)
+                self._append(json.dumps(description).encode())
+            elif not isinstance(before, dict):
+                raise ResumeLogError(
+                    f"{path}: is not of this command; give --overwrite to start over"
+                )
+            elif before != description:
+                raise ResumeLogError(
+                    f"{path.parent}: was started with another {difference(before, description)}; "
+                    "continue with the same options, or give --overwrite to start over"
+                )
+            begin = self._stream.tell()
+            self.is_empty = not _next_piece(self._stream)
+            self._stream.seek(begin)
+            stack.pop_all()
 
     def read(self) -> Optional[List[AnalysisRecord]]:
         """Return the next batch of an earlier run; None after the last one."""

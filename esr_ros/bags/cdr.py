@@ -6,14 +6,12 @@ rclpy leaves uninitialised memory in the padding between fields, and aborts on i
 from __future__ import annotations
 
 import struct
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Optional
 
 import numpy as np
 from rosbags.interfaces import MessageDefinition
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from esr_core.errors import EsrError
@@ -37,10 +35,7 @@ def read(data: bytes, kind: str, carried: Optional[MessageDefinition] = None) ->
     """Return a message of a type, such as ``std_msgs/msg/Header``, with its fields.
 
     carried: the definition to use in place of the installed one.
-
-    Raises:
-        MessageError: invalid bytes.
-        DefinitionError: the type's definition is not installed, or cannot be read.
+    Raises MessageError for invalid bytes, and DefinitionError without a valid definition.
     """
     try:
         return _store(kind, carried).deserialize_cdr(data, kind)
@@ -61,14 +56,11 @@ def stamp_s(sec: int, nanosec: int, recorded_ns: int) -> float:
     return float(sec + nanosec * 1e-9) if sec or nanosec else recorded_ns * 1e-9
 
 
-@lru_cache(maxsize=None)
 def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:
     definition = carried or message_definitions.installed(kind)
     if definition is None:
         raise DefinitionError(f"the definition of {kind} is not installed")
-    store = get_typestore(Stores.EMPTY)
     try:
-        store.register(message_definitions.parsed(kind, definition))
+        return message_definitions.store(kind, definition)
     except message_definitions.UNREADABLE as error:
         raise DefinitionError(f"the definition of {kind} cannot be read ({error})") from error
-    return store

@@ -35,13 +35,6 @@ _CLOCKS = "The images' stamps are of another clock than the recording, so latenc
 OnProgress = Callable[[int, int], None]
 
 
-class Reading(NamedTuple):
-    """A recording and the damage of its bag, which may grow while thumbnails are read."""
-
-    recording: Recording
-    damage: List[str]
-
-
 class _Entry(NamedTuple):
     """The message of one image."""
 
@@ -64,34 +57,30 @@ def read(
     topics: Sequence[str] = (),
     title: str = "",
     on_progress: OnProgress = lambda done, total: None,
-) -> Reading:
-    """Read the emotions of a bag; thumbnails are read from its images on demand.
+) -> Tuple[Recording, List[str]]:
+    """Read the emotions of a bag; return also its damage, which may grow with the thumbnails.
 
-    topics: of emotions; none: the only one.
-
-    Raises:
-        BagError: it cannot be read, or lacks the topics, or has several and none is requested.
+    Thumbnails are read from its images on demand. topics: of emotions; none: the only one.
+    Raises BagError if it cannot be read, lacks the topics, or has several and none is requested.
     """
     with BagReader(path) as bag:
-        chosen_topics = _emotion_topics(bag, topics)
-        entries = _entries(bag, chosen_topics, on_progress)
+        topics = _emotion_topics(bag, topics)
+        entries = _entries(bag, topics, on_progress)
         made_from = note(path if path.is_dir() else path.parent)
-        cameras = {each: _camera(bag, each, chosen_topics, made_from) for each in chosen_topics}
-        offered = None
-        if None not in cameras.values():
-            offered = sum(e.msgcount for e in bag.connections if e.topic in cameras.values())
+        cameras = {each: _camera(bag, each, topics, made_from) for each in topics}
+        images = [each.msgcount for each in bag.connections if each.topic in cameras.values()]
         damage = bag.damage
     latencies_s = np.array([entry.latency_s for entry in entries])
     unknown = [_ANNOTATED] if made_from is not None else _why_no_latency(latencies_s)
     recording = Recording(
         title or path.resolve().name,
         [entry.frame for entry in entries],
-        offered=offered,
+        offered=None if None in cameras.values() else sum(images),
         latencies_s=None if unknown else latencies_s,
-        thumbnail=_Thumbnails(path, cameras, entries, damage),
+        thumbnail=_thumbnails(path, cameras, entries, damage),
         notes=[*unknown, *(f"Damaged: {each}." for each in damage)],
     )
-    return Reading(recording, damage)
+    return recording, damage
 
 
 def _emotion_topics(bag: BagReader, requested: Sequence[str]) -> List[str]:
@@ -178,32 +167,26 @@ def _camera(bag: BagReader, topic: str, topics: Sequence[str], made_from: Any) -
     return near[0] if len(near) == 1 else None
 
 
-class _Thumbnails:
-    """Crops faces out of the images of a bag, in one forward pass over each topic."""
+def _thumbnails(
+    path: Path, cameras: Dict[str, Optional[str]], entries: Sequence[_Entry], damage: List[str]
+) -> Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]:
+    """Return a function that crops faces out of images, in one forward pass over each topic."""
+    times_ns = {(each.frame.source, each.frame.number): each.time_ns for each in entries}
+    images = {topic: _images(path, cam, damage) for topic, cam in cameras.items() if cam}
+    current = {topic: next(each, None) for topic, each in images.items()}
 
-    def __init__(
-        self,
-        path: Path,
-        cameras: Dict[str, Optional[str]],
-        entries: Sequence[_Entry],
-        damage: List[str],
-    ) -> None:
-        self._times_ns = {(each.frame.source, each.frame.number): each.time_ns for each in entries}
-        self._images = {
-            topic: _images(path, camera, damage) for topic, camera in cameras.items() if camera
-        }
-        self._current = {topic: next(images, None) for topic, images in self._images.items()}
-
-    def __call__(self, frame: FrameRecord, face: FaceRecord) -> Optional[NDArray[np.uint8]]:
+    def thumbnail(frame: FrameRecord, face: FaceRecord) -> Optional[NDArray[np.uint8]]:
         topic = frame.source
-        last_ns = self._times_ns[topic, frame.number] + SLACK_NS
-        image = self._current.get(topic)
+        last_ns = times_ns[topic, frame.number] + SLACK_NS
+        image = current.get(topic)
         while image and image.stamp_s != frame.stamp_s and image.time_ns <= last_ns:
-            image = self._current[topic] = next(self._images[topic], None)
+            image = current[topic] = next(images[topic], None)
         if image and image.stamp_s == frame.stamp_s:
             with suppress(ImageError, cdr.MessageError):
                 return _crop(decode(cdr.read(image.data, image.type)), face.box)
         return None
+
+    return thumbnail
 
 
 def _images(path: Path, topic: str, damage: List[str]) -> Iterator[_Image]:

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat, Nodetype
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
-
-if TYPE_CHECKING:
-    from rosbags.interfaces.typing import Typesdict
+from rosbags.typesys.store import Typestore
 
 #: Errors of the library for invalid definitions.
 UNREADABLE = (TypesysError, KeyError, ValueError)
-_LINE = "=" * 80
 
 
 @lru_cache(maxsize=None)
 def installed(name: str) -> Optional[MessageDefinition]:
-    """Return the definition of a type such as ``std_msgs/msg/Header``, and of all in it.
-
-    None if one of them is not installed.
-    """
+    """Return the definition of ``std_msgs/msg/Header`` and all in it; None if one is missing."""
     texts: Dict[str, str] = {}
     waiting = [name]
     try:
@@ -39,7 +33,8 @@ def installed(name: str) -> Optional[MessageDefinition]:
     except (PackageNotFoundError, OSError, *UNREADABLE):
         return None
     parts = [texts.pop(name)]
-    parts += (f"{_LINE}\nMSG: {k.replace('/msg/', '/')}\n{text}" for k, text in texts.items())
+    for kind, text in texts.items():
+        parts.append(f"{'=' * 80}\nMSG: {kind.replace('/msg/', '/')}\n{text}")
     return MessageDefinition(MessageDefinitionFormat.MSG, "\n".join(parts))
 
 
@@ -54,25 +49,22 @@ def _used(name: str, text: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=None)
+def store(name: str, definition: MessageDefinition) -> Typestore:
+    """Return the types in a definition, for the library; UNREADABLE if it is invalid."""
+    is_idl = definition.format == MessageDefinitionFormat.IDL
+    text = definition.data
+    made = get_typestore(Stores.EMPTY)
+    made.register(get_types_from_idl(text) if is_idl else get_types_from_msg(text, name))
+    return made
+
+
+@lru_cache(maxsize=None)
 def type_hash(name: str, definition: MessageDefinition) -> Optional[str]:
     """Return the hash of a type (REP 2016: ``RIHS01_…``); None if it cannot be read."""
-    store = get_typestore(Stores.EMPTY)
     try:
-        store.register(parsed(name, definition))
-        return store.hash_rihs01(normalize_msgtype(name))
+        return store(name, definition).hash_rihs01(normalize_msgtype(name))
     except UNREADABLE:
         return None
-
-
-def parsed(name: str, definition: MessageDefinition) -> Typesdict:
-    """Return the types in a definition, in the library's form.
-
-    Raises:
-        TypesysError, KeyError, ValueError: an invalid definition; together UNREADABLE.
-    """
-    if definition.format == MessageDefinitionFormat.IDL:
-        return get_types_from_idl(definition.data)
-    return get_types_from_msg(definition.data, name)
 
 
 def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:

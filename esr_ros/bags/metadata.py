@@ -30,29 +30,21 @@ class BagMetadata(NamedTuple):
 
 
 def read(bag: Path) -> Optional[BagMetadata]:
-    """Return the metadata of a bag; None if there is no file.
-
-    Raises:
-        BagMetadataError: the file cannot be read.
-    """
+    """Return the metadata of a bag; None without a file, BagMetadataError for an invalid one."""
     try:
         text = (bag / NAME).read_text(encoding="utf-8")
         content = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
-        return BagMetadata(
-            [Path(name).name for name in content["relative_file_paths"]],
-            [_topic(each) for each in content["topics_with_message_count"]],
-            dict(content.get("custom_data") or {}),
-        )
+        files = [Path(name).name for name in content["relative_file_paths"]]
+        topics = []
+        for each in content["topics_with_message_count"]:
+            name, kind = each["topic_metadata"]["name"], each["topic_metadata"]["type"]
+            digest = each["topic_metadata"].get("type_description_hash") or ""
+            topics.append((str(name), str(kind), str(digest), int(each["message_count"])))
+        return BagMetadata(files, topics, dict(content.get("custom_data") or {}))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (YAMLError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise BagMetadataError(f"{NAME} cannot be read ({' '.join(str(error).split())})") from error
-
-
-def _topic(entry: Any) -> Tuple[str, str, str, int]:
-    topic = entry["topic_metadata"]
-    digest = topic.get("type_description_hash") or ""
-    return str(topic["name"]), str(topic["type"]), str(digest), int(entry["message_count"])
 
 
 def note(bag: Path) -> Any:

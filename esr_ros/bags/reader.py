@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,10 +34,7 @@ class BagReader:
     """A folder with ``metadata.yaml``, or a single ``.mcap`` or ``.db3`` file; use it in ``with``.
 
     ``connections`` are its topics; one that was offered with several QoS is there repeatedly.
-
-    Raises:
-        BagError: there is no bag, or nothing of it can be read.
-        OSError: it may not be read.
+    Raises BagError if there is no bag, or nothing of it can be read; OSError if it may not be.
     """
 
     def __init__(self, path: Path) -> None:
@@ -70,24 +66,23 @@ class BagReader:
             self._damage.append(text)
 
     def _files(self, noted: Optional[BagMetadata]) -> List[Path]:
-        """Return the files that hold messages, in their order."""
         found = _storage_files(self.path)
+        names = [file.name for file in found]
         if noted is None:
             if len(found) > 1:
-                together = ", ".join(file.name for file in found)
+                together = ", ".join(names)
                 self.note_damage(
                     f"without metadata.yaml; taken for parts of one recording: {together}"
                 )
             return found
-        there = {file.name: file for file in found}
-        listed = [there[name] for name in dict.fromkeys(noted.files) if name in there]
         for name in noted.files:
-            if name not in there:
+            if name not in names:
                 self.note_damage(f"{name} is not there")
-        for file in found if listed else ():
-            if file not in listed:
-                self.note_damage(f"{file.name} is not in metadata.yaml, and left out")
-        return listed or found
+        listed = [name for name in dict.fromkeys(noted.files) if name in names]
+        for name in names if listed else ():
+            if name not in listed:
+                self.note_damage(f"{name} is not in metadata.yaml, and left out")
+        return [found[names.index(name)] for name in listed or names]
 
     def _unpacked(self, file: Path, stack: ExitStack) -> Path:
         """Return a file, or the decompressed copy of one that was compressed as a whole."""
@@ -108,33 +103,24 @@ class BagReader:
         return target
 
     def _connections(self, noted: Optional[BagMetadata]) -> List[Connection]:
-        """Return the topics of all files together.
-
-        Raises:
-            BagError: there are none.
-        """
         found: Dict[Any, Connection] = {}
-        counts: Counter[Tuple[str, str]] = Counter()
         for each in (each for _, part in self._parts for each in part.connections):
             known = found.get(_key(each), each._replace(id=len(found) + 1, msgcount=0))
             found[_key(each)] = known._replace(msgcount=known.msgcount + each.msgcount)
-            counts[each.topic, each.msgtype] += each.msgcount
         if not found:
             if self.damage:
                 raise BagError(f"{self.path}: not a bag that can be read ({self.damage[0]})")
             raise BagError(f"{self.path}: an empty bag; nothing was recorded")
-        digests = {}
         for topic, kind, digest, count in noted.topics if noted else ():
-            digests[topic, kind] = digest
-            if counts[topic, kind] < count:
+            own = [key for key in found if key[:2] == (topic, kind)]
+            there = sum(found[key].msgcount for key in own)
+            if there < count:
                 self.note_damage(
-                    f"metadata.yaml counts {count} messages on {topic}, but "
-                    f"{counts[topic, kind]} are there"
+                    f"metadata.yaml counts {count} messages on {topic}, but {there} are there"
                 )
-        return [
-            each._replace(digest=each.digest or digests.get((each.topic, each.msgtype), ""))
-            for each in found.values()
-        ]
+            for key in own:
+                found[key] = found[key]._replace(digest=found[key].digest or digest)
+        return list(found.values())
 
     def __enter__(self) -> BagReader:
         return self
@@ -148,11 +134,7 @@ class BagReader:
         return list(dict.fromkeys(each.topic for each in self.connections if is_image(each)))
 
     def image_topics(self, requested: Sequence[str] = ()) -> List[str]:
-        """Return the requested image topics, or the only one.
-
-        Raises:
-            BagError: there are none, or several, or none of that name.
-        """
+        """Return the requested image topics, or the only one; else BagError."""
         if not self.cameras:
             kinds = sorted({each.msgtype for each in self.connections})
             raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")
@@ -161,25 +143,22 @@ class BagReader:
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
         """Yield the messages of these connections, file by file, by time where there is an index.
 
-        Damaged messages are left out and noted in ``damage``.
-
-        Raises:
-            BagError: it can no longer be read at all: the disk is gone.
+        Damaged messages are left out and noted in ``damage``. BagError: the disk is gone.
         """
         wanted = {_key(each): each for each in connections}
         for name, part in self._parts:
-            numbers = {
-                each.id: wanted[_key(each)] for each in part.connections if _key(each) in wanted
-            }
+            there = [each for each in part.connections if _key(each) in wanted]
+            numbers = {each.id: wanted[_key(each)] for each in there}
             lost = 0
             try:
                 for number, time_ns, data in part.messages(numbers):
-                    try:
-                        content = _decompressed(data) if data[:4] == _ZSTD else data
-                    except zstandard.ZstdError:
-                        lost += 1
-                    else:
-                        yield numbers[number], time_ns, content
+                    if data[:4] == _ZSTD:
+                        try:
+                            data = zstandard.ZstdDecompressor().decompressobj().decompress(data)
+                        except zstandard.ZstdError:
+                            lost += 1
+                            continue
+                    yield numbers[number], time_ns, data
             except OSError as error:
                 raise BagError(f"{self.path}: {error.strerror}") from error
             if lost:
@@ -187,11 +166,7 @@ class BagReader:
 
 
 def chosen(path: Path, kind: str, topics: Sequence[str], requested: Sequence[str]) -> List[str]:
-    """Return the requested topics of a kind (``image``), or the only one.
-
-    Raises:
-        BagError: there are several and none is requested, or none of that name.
-    """
+    """Return the requested topics of a kind (``image``), or the only one; else BagError."""
     if not requested and len(topics) > 1:
         raise BagError(
             f"{path}: has several {kind} topics; give --topic {', --topic '.join(topics)}"
@@ -205,25 +180,18 @@ def chosen(path: Path, kind: str, topics: Sequence[str], requested: Sequence[str
 def is_image(connection: Connection) -> bool:
     """Return whether a topic has images of a camera: no depth, nothing drawn by this package."""
     not_cameras = ("/compressedDepth", "/theora", "emotion/image", "emotion/image/compressed")
-    is_image = connection.msgtype in (IMAGE, COMPRESSED)
-    return is_image and not connection.topic.endswith(not_cameras)
+    return connection.msgtype in (IMAGE, COMPRESSED) and not connection.topic.endswith(not_cameras)
 
 
 def _key(connection: Connection) -> Any:
     return connection.topic, connection.msgtype, str(connection.ext)
 
 
-def _decompressed(data: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompressobj().decompress(data)
-
-
 def _storage_ending(file: Path) -> str:
-    """Return the ending of a file without that of the compression."""
     return Path(file.stem).suffix if file.suffix == _ZSTD_ENDING else file.suffix
 
 
 def _storage_files(path: Path) -> List[Path]:
-    """Return the files of a bag that hold messages."""
     if not path.exists():
         raise BagError(f"{path}: there is no such bag")
     if path.suffix == ".bag":

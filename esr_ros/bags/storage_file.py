@@ -6,14 +6,14 @@ import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Collection, Iterator, List, Optional
+from typing import Collection, Dict, Iterator, List, Optional
 
 import apsw
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader
 
-from esr_ros.bags.recovery import UNREADABLE, BagRecovery, Item
+from esr_ros.bags.recovery import UNREADABLE, Item, scan
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError  # novm
@@ -34,20 +34,19 @@ def is_odd(path: Path) -> bool:
 class StorageFile:
     """An ``.mcap`` or ``.db3`` file.
 
-    ``connections`` are its topics with the number of their messages. ``damage`` describes the
-    parts that could not be read so far.
+    ``connections``: its topics, with message counts. ``damage``: what could not be read so far.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises OSError if it cannot be opened."""
         self.path = path
         self.damage: List[str] = []
-        self._recovery: Optional[BagRecovery] = None
+        self._found: Dict[int, Connection] = {}  # by the scans
         open(path, "rb").close()  # rosbags would report damage
         # Closed until it is read: a bag may have more files than a process may open.
         with self._index() as reader:
             self._has_index = reader is not None
-            self.connections: List[Connection] = list((reader or self._recover()).connections)
+            self.connections = list(reader.connections) if reader else self._scanned()
         wal = path.with_name(path.name + "-wal")
         if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
             self._note(
@@ -71,13 +70,9 @@ class StorageFile:
                 with suppress(*_DAMAGED):
                     reader.close()
 
-    def _recover(self) -> BagRecovery:
-        """Return the sequential reader; the first call scans the file."""
-        if self._recovery is None:
-            self._recovery = BagRecovery(self.path)
-            for text in self._recovery.damage:
-                self._note(text)
-        return self._recovery
+    def _scanned(self) -> List[Connection]:
+        counts = Counter(number for number, _, _ in scan(self.path, self._found, self._note))
+        return [each._replace(msgcount=counts[number]) for number, each in self._found.items()]
 
     def _note(self, text: str) -> None:
         if text not in self.damage:
@@ -106,7 +101,7 @@ class StorageFile:
                 self._note_missing(numbers, counts)
                 return
         # In the order of the file, without those that the index yielded before it failed.
-        for number, time_ns, data in self._recover().messages():
+        for number, time_ns, data in scan(self.path, self._found, self._note):
             is_new = time_ns > last_ns
             if time_ns == last_ns:
                 at_last[number] -= 1

@@ -7,16 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional
 
-from rosbags.interfaces import (
-    Connection,
-    ConnectionExtRosbag2,
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
+from rosbags import interfaces
+from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
@@ -26,17 +18,17 @@ from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
-_FOREVER = QosTime(9223372036, 854775807)  # of rmw/time.h
-_RELIABLE = Qos(
-    QosHistory.KEEP_LAST,
-    10,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    _FOREVER,
-    _FOREVER,
-    QosLiveliness.AUTOMATIC,
-    _FOREVER,
-    False,
+_FOREVER = interfaces.QosTime(9223372036, 854775807)  # of rmw/time.h
+_RELIABLE = interfaces.Qos(
+    history=interfaces.QosHistory.KEEP_LAST,
+    depth=10,
+    reliability=interfaces.QosReliability.RELIABLE,
+    durability=QosDurability.VOLATILE,
+    deadline=_FOREVER,
+    lifespan=_FOREVER,
+    liveliness=interfaces.QosLiveliness.AUTOMATIC,
+    liveliness_lease_duration=_FOREVER,
+    avoid_ros_namespace_conventions=False,
 )
 #: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)
@@ -53,11 +45,7 @@ class BagWriter:
     """
 
     def __init__(self, path: Path, storage: str) -> None:
-        """storage: ``mcap`` or ``sqlite3``.
-
-        Raises:
-            BagWriteError: that storage cannot be written at that path.
-        """
+        """storage: ``mcap`` or ``sqlite3``; BagWriteError if it cannot be written at that path."""
         if storage == "sqlite3" and is_odd(path):
             raise BagWriteError(
                 f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
@@ -96,11 +84,7 @@ class BagWriter:
         )
 
     def put(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """Write a message to a topic that was added.
-
-        Raises:
-            BagWriteError: it cannot be written.
-        """
+        """Write a message to a topic that was added; BagWriteError if it cannot be written."""
         try:
             self._writer.write(connection, time_ns, data)
         except _UNWRITABLE as error:
@@ -117,19 +101,17 @@ class BagWriter:
             self.put(connection, time_ns, data)
 
     def _copy(self, source: Connection) -> Optional[Connection]:
-        definition = message_definitions.of(source)
-        if definition is None:
-            self.left_out.append(
-                f"{source.topic}: the definition of {source.msgtype} is neither in the bag nor "
-                "installed"
-            )
+        topic, kind, found = source.topic, source.msgtype, message_definitions.of(source)
+        if found is None:
+            reason = f"the definition of {kind} is neither in the bag nor installed"
+            self.left_out.append(f"{topic}: {reason}")
             return None
         assert isinstance(source.ext, ConnectionExtRosbag2)
         return self._writer.add_connection(
-            source.topic,
-            source.msgtype,
-            msgdef=definition[0].data,
-            rihs01=definition[1],
+            topic,
+            kind,
+            msgdef=found[0].data,
+            rihs01=found[1],
             serialization_format=source.ext.serialization_format,
             offered_qos_profiles=source.ext.offered_qos_profiles,
         )

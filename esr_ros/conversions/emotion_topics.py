@@ -15,7 +15,8 @@ from std_msgs.msg import Header
 from esr_core.errors import OptionError
 from esr_core.media.visualization import draw_faces
 from esr_core.pipeline import FrameResult
-from esr_ros.conversions import messages, vision_msgs
+from esr_ros.conversions import vision_msgs
+from esr_ros.conversions.messages import emotion_array, emotion_event, image, jpeg
 from esr_ros.msg import EmotionArray, EmotionEvent
 
 JPEG_QUALITY = 85
@@ -57,26 +58,17 @@ class EmotionTopic(NamedTuple):
 
 
 TOPICS = [
+    EmotionTopic("", EmotionArray, lambda r: [emotion_array(r.header, r.result.faces, r.shape)]),
     EmotionTopic(
-        "", EmotionArray, lambda r: [messages.emotion_array(r.header, r.result.faces, r.shape)]
+        "/events", EmotionEvent, lambda r: [emotion_event(r.header, e) for e in r.result.events], 50
     ),
     EmotionTopic(
-        "/events",
-        EmotionEvent,
-        lambda r: [messages.emotion_event(r.header, event) for event in r.result.events],
-        depth=50,
-    ),
-    EmotionTopic(
-        "/image",
-        Image,
-        lambda r: [messages.image(r.header, r.annotated())],
-        depth=1,
-        is_lazy=True,
+        "/image", Image, lambda r: [image(r.header, r.annotated())], depth=1, is_lazy=True
     ),
     EmotionTopic(
         "/image/compressed",
         CompressedImage,
-        lambda r: [messages.jpeg(r.header, r.annotated(), JPEG_QUALITY)],
+        lambda r: [jpeg(r.header, r.annotated(), JPEG_QUALITY)],
         depth=1,
         is_lazy=True,
     ),
@@ -109,9 +101,7 @@ def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
     """Return the topic of the emotions of each image topic.
 
     names: as the parameter has them. topics: the same, resolved.
-
-    Raises:
-        OptionError: two of them are one topic, or would have one topic of emotions.
+    Raises OptionError if two of them are one topic, or would have one topic of emotions.
     """
     if len(names) == 1:
         return ["emotion"]
@@ -134,9 +124,7 @@ def bag_bases(cameras: Sequence[str], requested: str = "") -> List[str]:
     """Return the topic of the emotions of each image topic of a bag, as the node names it.
 
     requested: in place of the node's name, for a single image topic.
-
-    Raises:
-        OptionError: two image topics would have one topic of emotions, or an invalid name.
+    Raises OptionError if two would have one topic of emotions, or for an invalid name.
     """
     if not requested or len(cameras) > 1:
         return [f"/{base.lstrip('/')}" for base in bases(cameras, cameras)]

@@ -6,8 +6,7 @@ Encodings: sensor_msgs/image_encodings.hpp and the V4L2 pixel formats UYVY, YUYV
 
 from __future__ import annotations
 
-import sys
-from typing import Any, Callable, Dict, NamedTuple, Union
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -23,49 +22,32 @@ class _Encoding(NamedTuple):
     """Memory layout of an encoding and its conversion to RGB."""
 
     bytes_per_pixel: int
-    to_rgb: Callable[[Any], Any]
-    channels: int = 1  # of the array that ``to_rgb`` takes
+    conversion: Optional[int]  # of cv2.cvtColor; None: is RGB
+    multiple: Tuple[int, int] = (1, 1)  # width and height must be multiples of these
     rows: float = 1.0  # rows in memory per row of the image; 1.5 where chroma follows
-    multiple_x: int = 1  # width and height must be multiples of these
-    multiple_y: int = 1
-    wide: bool = False  # 16 bit per channel, in either byte order
+    wide: bool = False  # 16 bit per pixel, in either byte order
 
-
-def _convert(code: int) -> Callable[[Any], Any]:
-    return lambda pixels: cv2.cvtColor(pixels, code)
-
-
-def _narrow(pixels: Any) -> Any:
-    """Convert 16-bit grey to RGB: 65535 becomes 255."""
-    grey = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
-
-
-_BGR = _Encoding(3, _convert(cv2.COLOR_BGR2RGB), 3)
-_GREY = _Encoding(1, _convert(cv2.COLOR_GRAY2RGB))
-_UYVY = _Encoding(2, _convert(cv2.COLOR_YUV2RGB_UYVY), 2, multiple_x=2)
-_YUYV = _Encoding(2, _convert(cv2.COLOR_YUV2RGB_YUYV), 2, multiple_x=2)
 
 _ENCODINGS: Dict[str, _Encoding] = {
-    "bgr8": _BGR,
-    "8UC3": _BGR,  # OpenCV's order, as cv_bridge publishes it
-    "rgb8": _Encoding(3, lambda pixels: pixels, 3),
-    "bgra8": _Encoding(4, _convert(cv2.COLOR_BGRA2RGB), 4),
-    "rgba8": _Encoding(4, _convert(cv2.COLOR_RGBA2RGB), 4),
-    "mono8": _GREY,
-    "8UC1": _GREY,
-    "mono16": _Encoding(2, _narrow, wide=True),
+    "bgr8": _Encoding(3, cv2.COLOR_BGR2RGB),
+    "8UC3": _Encoding(3, cv2.COLOR_BGR2RGB),  # OpenCV's order, as cv_bridge publishes it
+    "rgb8": _Encoding(3, None),
+    "bgra8": _Encoding(4, cv2.COLOR_BGRA2RGB),
+    "rgba8": _Encoding(4, cv2.COLOR_RGBA2RGB),
+    "mono8": _Encoding(1, cv2.COLOR_GRAY2RGB),
+    "8UC1": _Encoding(1, cv2.COLOR_GRAY2RGB),
+    "mono16": _Encoding(2, cv2.COLOR_GRAY2RGB, wide=True),
     # OpenCV names a Bayer pattern after the second row's second and third pixel.
-    "bayer_rggb8": _Encoding(1, _convert(cv2.COLOR_BayerBG2RGB), multiple_x=2, multiple_y=2),
-    "bayer_bggr8": _Encoding(1, _convert(cv2.COLOR_BayerRG2RGB), multiple_x=2, multiple_y=2),
-    "bayer_gbrg8": _Encoding(1, _convert(cv2.COLOR_BayerGR2RGB), multiple_x=2, multiple_y=2),
-    "bayer_grbg8": _Encoding(1, _convert(cv2.COLOR_BayerGB2RGB), multiple_x=2, multiple_y=2),
-    "yuv422": _UYVY,
-    "uyvy": _UYVY,
-    "yuv422_yuy2": _YUYV,
-    "yuyv": _YUYV,
-    "nv12": _Encoding(1, _convert(cv2.COLOR_YUV2RGB_NV12), rows=1.5, multiple_x=2, multiple_y=2),
-    "nv21": _Encoding(1, _convert(cv2.COLOR_YUV2RGB_NV21), rows=1.5, multiple_x=2, multiple_y=2),
+    "bayer_rggb8": _Encoding(1, cv2.COLOR_BayerBG2RGB, (2, 2)),
+    "bayer_bggr8": _Encoding(1, cv2.COLOR_BayerRG2RGB, (2, 2)),
+    "bayer_gbrg8": _Encoding(1, cv2.COLOR_BayerGR2RGB, (2, 2)),
+    "bayer_grbg8": _Encoding(1, cv2.COLOR_BayerGB2RGB, (2, 2)),
+    "yuv422": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, (2, 1)),
+    "uyvy": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, (2, 1)),
+    "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, (2, 1)),
+    "yuyv": _Encoding(2, cv2.COLOR_YUV2RGB_YUYV, (2, 1)),
+    "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, (2, 2), rows=1.5),
+    "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, (2, 2), rows=1.5),
 }
 ENCODINGS = tuple(_ENCODINGS)
 
@@ -74,9 +56,7 @@ def decode(message: Union[Image, CompressedImage]) -> Pixels:
     """Return the pixels of an image message as RGB, (h, w, 3) uint8; may share its memory.
 
     Takes messages of rosbags as well, whose fields are the same.
-
-    Raises:
-        ImageError: no pixels, an unknown encoding, inconsistent sizes, or damaged compressed data.
+    Raises ImageError for an unknown encoding, inconsistent sizes, or damaged compressed data.
     """
     if hasattr(message, "format"):
         return _decode_compressed(message)
@@ -85,13 +65,12 @@ def decode(message: Union[Image, CompressedImage]) -> Pixels:
         known = ", ".join(ENCODINGS)
         raise ImageError(f"encoding {message.encoding!r} is unknown; known are {known}")
     rows = _rows(message, encoding)
-    if encoding.wide:
-        order = ">u2" if message.is_bigendian else "<u2"
-        native = "<u2" if sys.byteorder == "little" else ">u2"
-        rows = rows.view(order).astype(native, copy=False)
-    if encoding.channels > 1:
-        rows = rows.reshape(len(rows), message.width, encoding.channels)
-    rgb: Pixels = encoding.to_rgb(rows)
+    if encoding.wide:  # 65535 becomes 255
+        wide = rows.view(">u2" if message.is_bigendian else "<u2").astype(np.uint16, copy=False)
+        rows = cv2.convertScaleAbs(wide, alpha=255 / 65535)
+    elif encoding.bytes_per_pixel > 1:
+        rows = rows.reshape(len(rows), message.width, encoding.bytes_per_pixel)
+    rgb: Pixels = rows if encoding.conversion is None else cv2.cvtColor(rows, encoding.conversion)
     return rgb
 
 
@@ -101,10 +80,10 @@ def _rows(message: Image, encoding: _Encoding) -> Any:
     what = f"a {width}x{height} {message.encoding} image"
     if height == 0 or width == 0:
         raise ImageError(f"{what} has no pixels")
-    if width % encoding.multiple_x or height % encoding.multiple_y:
+    multiple_x, multiple_y = encoding.multiple
+    if width % multiple_x or height % multiple_y:
         raise ImageError(
-            f"{what} cannot be: width must be a multiple of {encoding.multiple_x}, "
-            f"height of {encoding.multiple_y}"
+            f"{what} cannot be: width must be a multiple of {multiple_x}, height of {multiple_y}"
         )
     row_bytes = width * encoding.bytes_per_pixel
     if step < row_bytes:

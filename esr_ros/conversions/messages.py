@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import array
-from typing import Any, List, NamedTuple, Tuple
+from typing import Any, Dict, List, Tuple
 
 import cv2
 import numpy as np
@@ -21,62 +21,45 @@ from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
 JPEG_LONGEST_PX = 65500
 
 
-class Region(NamedTuple):
-    """A face's box in whole pixels, cut to the image."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-
-def region(face: FaceEmotion, shape: Tuple[int, ...]) -> Region:
-    """Return the box of a face in an image of ``shape`` (h, w, …)."""
+def region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
+    """Return the box of a face in whole pixels, cut to an image of ``shape`` (h, w, …)."""
     height, width = shape[:2]
     x1, y1, x2, y2 = (round(float(v)) for v in face.box)
     left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
-    return Region(left, top, max(min(x2, width) - left, 1), max(min(y2, height) - top, 1))
+    size = {"width": max(min(x2, width) - left, 1), "height": max(min(y2, height) - top, 1)}
+    return RegionOfInterest(x_offset=left, y_offset=top, **size)
 
 
 def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
     """Return the message of one image of ``shape`` (h, w, …), with the image's own header."""
-    return EmotionArray(header=header, emotions=[_emotion(face, shape) for face in faces])
-
-
-def _emotion(face: FaceEmotion, shape: Tuple[int, ...]) -> Emotion:
-    place = region(face, shape)
-    return Emotion(
-        face_id=face.face_id,
-        roi=RegionOfInterest(
-            x_offset=place.left, y_offset=place.top, width=place.width, height=place.height
-        ),
-        detection_score=face.score,
-        emotion=face.emotion,
-        label=face.label,
-        confidence=face.confidence,
-        probabilities=face.probabilities,
-        valence=face.valence,
-        arousal=face.arousal,
-        agreement=face.agreement,
-        branches_evaluated=face.branches_evaluated,
-    )
+    emotions = [
+        Emotion(
+            roi=region(face, shape),
+            detection_score=face.score,
+            probabilities=face.probabilities,
+            agreement=face.agreement,
+            branches_evaluated=face.branches_evaluated,
+            **_common(face),
+        )
+        for face in faces
+    ]
+    return EmotionArray(header=header, emotions=emotions)
 
 
 def emotion_event(header: Header, event: Event) -> EmotionEvent:
     """Return the message of an event, with the header of the image in which it was detected."""
-    face = event.face
     return EmotionEvent(
         header=header,
         type=KINDS.index(event.kind),
-        face_id=face.face_id,
-        emotion=face.emotion,
-        label=face.label,
-        confidence=face.confidence,
-        valence=face.valence,
-        arousal=face.arousal,
         previous_emotion=event.previous,
         previous_label=LABELS[event.previous],
+        **_common(event.face),
     )
+
+
+def _common(face: FaceEmotion) -> Dict[str, Any]:
+    names = ("face_id", "emotion", "label", "confidence", "valence", "arousal")
+    return {name: getattr(face, name) for name in names}
 
 
 def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
@@ -90,8 +73,7 @@ def image(header: Header, rgb: NDArray[np.uint8]) -> Image:
 def jpeg(header: Header, rgb: NDArray[np.uint8], quality: int) -> CompressedImage:
     """Return pixels (h, w, 3) uint8 as a JPEG of ``quality`` percent.
 
-    Raises:
-        ImageError: a side is longer than JPEG_LONGEST_PX.
+    Raises ImageError if a side is longer than JPEG_LONGEST_PX.
     """
     height, width = rgb.shape[:2]
     if max(height, width) > JPEG_LONGEST_PX:

@@ -32,12 +32,12 @@ def faces(array: Any) -> Detections:
     """
     rows = []
     for detection in array.detections:
-        centre, box = detection.bbox.center.position, detection.bbox
+        position, box = detection.bbox.center.position, detection.bbox
+        centre, size = np.array([position.x, position.y]), np.array([box.size_x, box.size_y])
         score = max((result.hypothesis.score for result in detection.results), default=1.0)
-        corners = [centre.x, centre.y, centre.x, centre.y]
-        half = [-box.size_x / 2, -box.size_y / 2, box.size_x / 2, box.size_y / 2]
-        if np.isfinite([*corners, *half, score]).all() and box.size_x >= 1 and box.size_y >= 1:
-            rows.append([*np.add(corners, half).clip(-1e5, 1e5), score])
+        if np.isfinite([*centre, *size, score]).all() and (size >= 1).all():
+            corners = np.concatenate([centre - size / 2, centre + size / 2])
+            rows.append([*corners.clip(-1e5, 1e5), score])
     return without_landmarks(np.array(rows, np.float32).reshape(-1, 5))
 
 
@@ -69,7 +69,7 @@ def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any
     detection = vision.Detection2D(header=header, id=str(face.face_id))
     detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
     centre = detection.bbox.center.position
-    centre.x, centre.y = place.left + place.width / 2, place.top + place.height / 2
+    centre.x, centre.y = place.x_offset + place.width / 2, place.y_offset + place.height / 2
     # The label of the face first, then the other emotions by probability.
     order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
     for i in order:

@@ -1,4 +1,4 @@
-"""Counters of one camera, and its status on /diagnostics."""
+"""Counters of one camera, its status on /diagnostics, and the temperatures of a Jetson."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, Dict, NamedTuple, Tuple
+from pathlib import Path
+from typing import Deque, Dict, Tuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -18,14 +19,6 @@ SILENCE_S = 5.0
 #: Consecutive undecodable images that are an error.
 UNDECODABLE_IS_ERROR = 3
 TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces")
-
-
-class Rates(NamedTuple):
-    """Rates since the last report."""
-
-    input_hz: float
-    output_hz: float
-    dropped: float  # share of the images sent that were not answered, in [0, 1]
 
 
 @dataclass
@@ -61,16 +54,15 @@ class FrameCounters:
             p50, p99 = np.percentile(self.latencies_s or [float("nan")], [50, 99])
         return float(p50), float(p99)
 
-    def rates(self) -> Rates:
-        """Return the rates since the last call."""
+    def rates(self) -> Tuple[float, float, float]:
+        """Return input Hz, output Hz and the share of the images dropped, since the last call."""
         with self._lock:
             dropped = self.stale + self.missed + self.unpaired + self.undecodable
             now = (time.monotonic(), self.received, self.answered, dropped, self.missed)
             seconds, received, answered, lost, missed = np.subtract(now, self._last).tolist()
             self._last = now
         seconds = max(seconds, 1e-3)
-        share = min(lost / max(received + missed, 1), 1.0)
-        return Rates(received / seconds, answered / seconds, share)
+        return received / seconds, answered / seconds, min(lost / max(received + missed, 1), 1.0)
 
     def totals(self) -> Dict[str, int]:
         """Return the totals by name."""
@@ -90,17 +82,31 @@ def status(
 
     state: ``receiving``, ``silent`` or ``disabled``.
     """
-    rates = counters.rates()
-    p50, p99 = counters.latency_s()
-    level, message = _level(counters, state, rates, p50, options)
+    input_hz, output_hz, dropped = counters.rates()
+    p50_s, p99_s = counters.latency_s()
+    ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+    slow = f"median latency is {p50_s * 1e3:.0f} ms"
+    dropping = f"{dropped:.0%} of the images were dropped"
+    cases = (  # the first that applies
+        (state == "disabled", ok, "disabled: images are ignored"),
+        (counters.received == 0, warn, "no images yet"),
+        (state == "silent", warn, f"no images for {SILENCE_S:g} s"),
+        (counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR, error, "images cannot be decoded"),
+        (p50_s > options.latency_error_s, error, slow),
+        (dropped > options.dropped_error, error, dropping),
+        (p50_s > options.latency_warn_s, warn, slow),
+        (dropped > options.dropped_warn, warn, dropping),
+        (True, ok, "processing images"),
+    )
+    level, message = next((level, message) for applies, level, message in cases if applies)
     pairs = {
         "topic": topic,
         **{key: str(value) for key, value in counters.totals().items()},
-        "input hz": f"{rates.input_hz:.1f}",
-        "output hz": f"{rates.output_hz:.1f}",
-        "dropped": f"{rates.dropped:.0%}",
-        "latency p50 ms": f"{p50 * 1e3:.1f}",
-        "latency p99 ms": f"{p99 * 1e3:.1f}",
+        "input hz": f"{input_hz:.1f}",
+        "output hz": f"{output_hz:.1f}",
+        "dropped": f"{dropped:.0%}",
+        "latency p50 ms": f"{p50_s * 1e3:.1f}",
+        "latency p99 ms": f"{p99_s * 1e3:.1f}",
         **details,
     }
     values = [KeyValue(key=key, value=value) for key, value in pairs.items()]
@@ -109,22 +115,22 @@ def status(
     )
 
 
-def _level(
-    counters: FrameCounters, state: str, rates: Rates, latency_s: float, options: NodeOptions
-) -> Tuple[bytes, str]:
-    """Return the level and message of the first case that applies."""
-    ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-    slow = f"median latency is {latency_s * 1e3:.0f} ms"
-    dropping = f"{rates.dropped:.0%} of the images were dropped"
-    cases = (
-        (state == "disabled", ok, "disabled: images are ignored"),
-        (counters.received == 0, warn, "no images yet"),
-        (state == "silent", warn, f"no images for {SILENCE_S:g} s"),
-        (counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR, error, "images cannot be decoded"),
-        (latency_s > options.latency_error_s, error, slow),
-        (rates.dropped > options.dropped_error, error, dropping),
-        (latency_s > options.latency_warn_s, warn, slow),
-        (rates.dropped > options.dropped_warn, warn, dropping),
-        (True, ok, "processing images"),
-    )
-    return next((level, message) for applies, level, message in cases if applies)
+def temperatures_c(root: Path = Path("/")) -> Dict[str, float]:
+    """Return degrees Celsius by thermal zone; empty if this is not a Jetson.
+
+    Other machines have monitors of their own. root: mount point of the kernel's file systems.
+    """
+    try:
+        model = (root / "proc/device-tree/model").read_bytes()
+    except OSError:
+        return {}
+    if b"Jetson" not in model:
+        return {}
+    temperatures = {}
+    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
+        try:
+            name = (zone / "type").read_text(encoding="ascii").strip()
+            temperatures[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
+        except (OSError, ValueError):
+            continue  # the zone is powered off
+    return temperatures

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Dict, List, Optional
+from collections import deque
+from typing import Deque, Dict, Generic, Hashable, List, Optional, TypeVar
 
 import rclpy
 from rclpy.node import Node
@@ -13,18 +14,63 @@ from esr_core.errors import ImageError
 from esr_core.pipeline import EmotionPipeline, FrameResult, View
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
-from esr_ros.node.mailbox import Mailbox
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 
 #: An image that is older comes from a recording, or from a camera with another clock.
 MAX_LATENCY_S = 60.0
 
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+
+
+class Mailbox(Generic[K, T]):
+    """A bounded queue per sender between the executor and the worker thread."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._items: Dict[K, Deque[T]] = {}
+        self._closed = False
+
+    def put(self, sender: K, item: T, depth: int = 1) -> bool:
+        """Add an item; return True if it displaced the oldest of ``depth`` items of the sender."""
+        with self._changed:
+            items = self._items.setdefault(sender, deque())
+            items.append(item)
+            displaced = len(items) > depth
+            if displaced:
+                items.popleft()
+            self._changed.notify()
+            return displaced
+
+    def wait(self) -> bool:
+        """Block until there is an item and return True, or False once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._items) or self._closed)
+            return not self._closed
+
+    def take(self) -> Dict[K, T]:
+        """Remove and return the oldest item of each sender, without blocking."""
+        with self._changed:
+            taken = {sender: items.popleft() for sender, items in self._items.items()}
+            self._items = {sender: items for sender, items in self._items.items() if items}
+            return taken
+
+    def drop(self, sender: K) -> int:
+        """Remove all items of a sender and return their number."""
+        with self._changed:
+            return len(self._items.pop(sender, ()))
+
+    def close(self) -> None:
+        """Make :meth:`wait` return False from now on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
 
 class FrameWorker:
     """Processes one image of each camera at a time, in a thread of its own.
 
-    The executor only receives images and puts them here. Images that arrive faster than they are
-    processed displace older ones and are counted as stale.
+    Images that arrive faster than they are processed displace older ones and count as stale.
     """
 
     def __init__(
@@ -35,7 +81,7 @@ class FrameWorker:
         self._humans = humans
         self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
         # Held from taking images out of the mailbox until their results are published.
-        self._processing = threading.Lock()
+        self._processing = threading.RLock()
         self._thread = threading.Thread(target=self._run, name="emotion_worker", daemon=True)
         self._thread.start()
 
@@ -53,7 +99,7 @@ class FrameWorker:
         with self._processing:
             for camera in cameras:
                 camera.reset()
-                self._withdraw(camera)
+                self.withdraw(camera)
 
     def discard(self, cameras: List[ImageSubscription]) -> None:
         """Drop the queued images of cameras that have unsubscribed, and remove their faces."""
@@ -64,16 +110,13 @@ class FrameWorker:
     def withdraw(self, camera: ImageSubscription) -> None:
         """Remove the ROS4HRI faces of a silent camera."""
         with self._processing:
-            self._withdraw(camera)
+            if self._humans:
+                self._humans.withdraw_all(camera.number)
 
     def stop(self) -> None:
         """Finish the current images and end the thread."""
         self._mailbox.close()
         self._thread.join()
-
-    def _withdraw(self, camera: ImageSubscription) -> None:
-        if self._humans:
-            self._humans.withdraw_all(camera.number)
 
     def _run(self) -> None:
         while self._mailbox.wait():
@@ -86,17 +129,17 @@ class FrameWorker:
                 return  # ROS was shut down meanwhile
 
     def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
-        """Analyze the images in one batch and publish the results."""
         views = {}
-        for camera, received in images.items():
+        for camera, (image, detections) in images.items():
             try:
-                rgb = decode(received.image)
+                rgb = decode(image)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
                 camera.warn("image", f"ignored an image on {camera.topic}: {error}")
                 continue
-            faces = received.detections(rgb.shape) if received.detections else None
-            stamp_s = self._stamp_s(received.image.header)
+            stamp = image.header.stamp
+            stamp_s = stamp.sec + stamp.nanosec * 1e-9 or self._now_s()  # some cameras set none
+            faces = detections(rgb.shape) if detections else None
             views[camera] = View(camera.stream, rgb, stamp_s, faces)
         analyses = self._pipeline.analyze(list(views.values()))
         for (camera, view), analysis in zip(views.items(), analyses):
@@ -120,12 +163,6 @@ class FrameWorker:
         latency_s = self._now_s() - view.stamp_s
         if 0 < latency_s < MAX_LATENCY_S:
             camera.counters.add_latency(latency_s)
-
-    def _stamp_s(self, header: Header) -> float:
-        """Return the stamp of an image, or the current time if the camera sets none."""
-        if header.stamp.sec or header.stamp.nanosec:
-            return float(header.stamp.sec + header.stamp.nanosec * 1e-9)
-        return self._now_s()
 
     def _now_s(self) -> float:
         return float(self._node.get_clock().now().nanoseconds * 1e-9)

@@ -70,15 +70,15 @@ class ImageSubscription:
         self._reliability = options.reliability
         topic = options.detections_topic
         self._detections_topic: str = node.resolve_topic_name(topic) if topic else ""
+        self._detections_have_ids = self._detections_topic.endswith(SUFFIX)
         if topic and self._detections_topic == node.resolve_topic_name(f"{base}/detections"):
             raise OptionError(f"detections_topic {topic} is published by this node itself")
-        if self._detections_topic.endswith(SUFFIX):
-            if options.humans:
-                raise OptionError(
-                    f"detections_topic {self._detections_topic} has the faces that another node "
-                    "tracks, but humans is true: this node would track them too"
-                )
-        elif self._detections_topic and not vision_msgs.INSTALLED:
+        if self._detections_have_ids and options.humans:
+            raise OptionError(
+                f"detections_topic {self._detections_topic} has the faces that another node "
+                "tracks, but humans is true: this node would track them too"
+            )
+        if topic and not self._detections_have_ids and not vision_msgs.INSTALLED:
             raise OptionError("detections_topic needs vision_msgs, which is not installed")
         self._subscriptions: List[Any] = []
         self._frame_id = ""
@@ -94,33 +94,20 @@ class ImageSubscription:
         self._received_s = self._paired_s = time.monotonic()
         self._subscribe(self.message_type, self.name, self._on_message, 1, self._reliability)
         topic = self._detections_topic
-        if topic.endswith(SUFFIX):
-            Ros4HriSubscriber(topic, self._subscribe_to_faces, self._on_detections)
+        if self._detections_have_ids:
+            Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)
         elif topic:
             self._subscribe(vision_msgs.Detection2DArray, topic, self._on_detection_array)
 
     def unsubscribe(self) -> None:
         """Receive no more images."""
-        while self._subscriptions:
-            self._node.destroy_subscription(self._subscriptions.pop())
+        for subscription in [*self._subscriptions]:
+            self._destroy(subscription)
 
     def reset(self) -> None:
         """Remove all faces and publish their events."""
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame_id)
         self.publishers.publish_events(header, self.stream.reset())
-
-    def _subscribe_to_faces(
-        self, kind: Any, topic: str, callback: Callable[[Any], None]
-    ) -> Callable[[], None]:
-        # ROS never removes the override parameters of a topic, so topics of single faces get none.
-        overridable = topic == self._detections_topic
-        subscription = self._subscribe(kind, topic, callback, overridable=overridable)
-
-        def end() -> None:
-            self._subscriptions.remove(subscription)
-            self._node.destroy_subscription(subscription)
-
-        return end
 
     def _subscribe(
         self,
@@ -129,15 +116,21 @@ class ImageSubscription:
         callback: Callable[..., None],
         depth: int = 10,
         reliability: str = "best_effort",
-        overridable: bool = True,
     ) -> Any:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
-        overriding = QoSOverridingOptions.with_default_policies() if overridable else None
+        overriding = None
+        # ROS never removes the override parameters of a topic, so topics of single faces get none.
+        if topic in (self.name, self._detections_topic):
+            overriding = QoSOverridingOptions.with_default_policies()
         subscription = self._node.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=overriding
         )
         self._subscriptions.append(subscription)
         return subscription
+
+    def _destroy(self, subscription: Any) -> None:
+        self._subscriptions.remove(subscription)
+        self._node.destroy_subscription(subscription)
 
     def _on_message(self, message: AnyImage, info: Dict[str, Any]) -> None:
         self._count_missed(info.get("publication_sequence_number"))
@@ -190,7 +183,6 @@ class ImageSubscription:
         return "silent" if time.monotonic() - self._received_s >= SILENCE_S else "receiving"
 
     def __str__(self) -> str:
-        """Return message type and QoS, for the log."""
         profile = self._subscriptions[0].qos_profile if self.is_subscribed else None
         reliability = profile.reliability.name.lower() if profile else self._reliability
         return f"{self.message_type.__name__}, {reliability}, depth {self.depth}"
@@ -204,12 +196,17 @@ class ImageSubscription:
 
     def problem(self) -> Optional[str]:
         """Return a warning if no images or no external detections arrive, else None."""
-        if self.state == "receiving":
-            return self._unpaired_problem()
-        if self.state == "disabled":
+        now_s = time.monotonic()
+        is_unpaired = self._detections_topic and now_s - self._paired_s >= SILENCE_S
+        if self.state == "receiving" and is_unpaired:
+            return (
+                f"no detections on {self._detections_topic} have the stamps of the images on "
+                f"{self.topic}; they must be published with the header of their image"
+            )
+        if self.state != "silent":
             return None
         received = self.counters.received > 0
-        since = f"for {time.monotonic() - self._received_s:.0f} s" if received else "yet"
+        since = f"for {now_s - self._received_s:.0f} s" if received else "yet"
         publishers = ", ".join(
             f"{p.node_name} publishes {p.topic_type} {p.qos_profile.reliability.name.lower()}"
             for p in self._node.get_publishers_info_by_topic(self.topic)
@@ -221,18 +218,9 @@ class ImageSubscription:
             publishers += f". {LARGE_IMAGES}"
         return f"no images {since} on {self.topic}; this node subscribes to {self}; {publishers}"
 
-    def _unpaired_problem(self) -> Optional[str]:
-        if not self._detections_topic or time.monotonic() - self._paired_s < SILENCE_S:
-            return None
-        return (
-            f"no detections on {self._detections_topic} have the stamps of the images on "
-            f"{self.topic}; they must be published with the header of their image"
-        )
-
     def _count_missed(self, sequence_number: Optional[int]) -> None:
-        """Count the gap to the last image; only DDS in Jazzy and newer numbers them."""
         if not sequence_number:
-            return
+            return  # only DDS in Jazzy and newer numbers them
         last, self._last_sequence = self._last_sequence, sequence_number
         missed = sequence_number - last - 1
         # Each publisher numbers its own images, so gaps mean nothing if there are two.

@@ -26,10 +26,8 @@ class Publishers:
 
     def __init__(self, node: Node, base: str, options: NodeOptions, model: ModelMetadata) -> None:
         self._model_name = model.name
-        self._publishers = [
-            (topic, _publisher(node, base, topic))
-            for topic in emotion_topics(options.annotated_image)
-        ]
+        topics = emotion_topics(options.annotated_image)
+        self._publishers = [(topic, _publisher(node, base, topic)) for topic in topics]
         info = ImageResult(Header(stamp=node.get_clock().now().to_msg()), model.name)
         for topic, publisher in self._publishers:
             if topic.is_latched:
@@ -38,8 +36,7 @@ class Publishers:
     def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> None:
         """Publish the result of an image (h, w, 3) uint8 under its own header.
 
-        Raises:
-            ImageError: the annotated image cannot be compressed; all else is published.
+        Raises ImageError if the annotated image cannot be compressed; all else is published.
         """
         image = ImageResult(header, self._model_name, answer, rgb.shape, rgb)
         for topic, publisher in self._publishers:
@@ -59,12 +56,9 @@ def _publisher(node: Node, base: str, topic: EmotionTopic) -> Any:
     qos = QoSProfile(depth=topic.depth)
     if topic.is_latched:
         qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-    return node.create_publisher(
-        topic.message_type,
-        base + topic.suffix,
-        qos,
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-    )
+    overridable = QoSOverridingOptions.with_default_policies()
+    name = base + topic.suffix
+    return node.create_publisher(topic.message_type, name, qos, qos_overriding_options=overridable)
 
 
 def _publish(topic: EmotionTopic, publisher: Any, image: ImageResult) -> None:

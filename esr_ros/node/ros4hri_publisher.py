@@ -6,7 +6,6 @@ has none and is published as the string ``contempt``.
 
 from __future__ import annotations
 
-import re
 from typing import Any, Dict, List, Tuple
 
 import cv2
@@ -61,7 +60,7 @@ class Ros4HriPublisher:
         self._node = node
         self._tracked = node.create_publisher(hri.IdsList, TRACKED, 1)
         self._ids: Dict[int, List[str]] = {}  # by camera, of its last image
-        self._faces: Dict[str, Dict[str, Any]] = {}
+        self._faces: Dict[Tuple[int, int], List[Any]] = {}  # publishers by camera and face id
 
     def publish(
         self, camera: int, header: Header, rgb: NDArray[np.uint8], result: FrameResult
@@ -69,28 +68,39 @@ class Ros4HriPublisher:
         """Publish the faces of an image (h, w, 3) uint8 of a camera."""
         for event in result.events:
             if event.kind == "disappeared":
-                self._withdraw(name(camera, event.face.face_id))
+                self._withdraw((camera, event.face.face_id))
         for face in result.faces:
-            self._publish_face(name(camera, face.face_id), header, rgb, face)
+            self._publish_face((camera, face.face_id), header, rgb, face)
         self._ids[camera] = [name(camera, face.face_id) for face in result.faces]
         self._publish_ids(header)
 
     def withdraw_all(self, camera: int) -> None:
         """Remove all faces of a camera."""
-        if not self._ids.pop(camera, None):
-            return
-        own = re.compile(_letters(camera) + r"\d+")
-        for human in [each for each in self._faces if own.fullmatch(each)]:
-            self._withdraw(human)
-        self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
+        if self._ids.pop(camera, None):
+            for key in [key for key in self._faces if key[0] == camera]:
+                self._withdraw(key)
+            self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _publish_face(
-        self, human: str, header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
+        self, key: Tuple[int, int], header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
     ) -> None:
-        publishers = self._faces.get(human) or self._create(human)
-        region = messages.region(face, rgb.shape)
-        publishers["roi"].publish(_normalised(header, region, rgb.shape, face.score))
-        publishers["expression"].publish(
+        if key not in self._faces:
+            self._faces[key] = self._create(f"/humans/faces/{name(*key)}")
+        roi, expression, cropped = self._faces[key]
+        region, (height, width) = messages.region(face, rgb.shape), rgb.shape[:2]
+        left, top = region.x_offset, region.y_offset
+        right, bottom = left + region.width, top + region.height
+        roi.publish(
+            hri.NormalizedRegionOfInterest2D(
+                header=header,
+                xmin=left / width,
+                ymin=top / height,
+                xmax=right / width,
+                ymax=bottom / height,
+                c=face.score,
+            )
+        )
+        expression.publish(
             hri.Expression(
                 header=header,
                 expression=EXPRESSIONS[face.label],
@@ -99,25 +109,22 @@ class Ros4HriPublisher:
                 confidence=face.confidence,
             )
         )
-        if publishers["cropped"].get_subscription_count() > 0:
-            publishers["cropped"].publish(messages.image(header, _cropped(rgb, region)))
+        if cropped.get_subscription_count() > 0:
+            cropped.publish(messages.image(header, _cropped(rgb[top:bottom, left:right])))
 
-    def _create(self, human: str) -> Dict[str, Any]:
-        kinds = {
-            "roi": hri.NormalizedRegionOfInterest2D,
-            "expression": hri.Expression,
-            "cropped": Image,
-        }
-        self._faces[human] = {
-            topic: self._node.create_publisher(
-                kind, f"/humans/faces/{human}/{topic}", 1, event_callbacks=NO_EVENTS
+    def _create(self, topic: str) -> List[Any]:
+        """Create the publishers of a face: region, expression, image."""
+        return [
+            self._node.create_publisher(kind, f"{topic}/{below}", 1, event_callbacks=NO_EVENTS)
+            for below, kind in (
+                ("roi", hri.NormalizedRegionOfInterest2D),
+                ("expression", hri.Expression),
+                ("cropped", Image),
             )
-            for topic, kind in kinds.items()
-        }
-        return self._faces[human]
+        ]
 
-    def _withdraw(self, human: str) -> None:
-        for publisher in self._faces.pop(human, {}).values():
+    def _withdraw(self, key: Tuple[int, int]) -> None:
+        for publisher in self._faces.pop(key, ()):
             self._node.destroy_publisher(publisher)
 
     def _publish_ids(self, header: Header) -> None:
@@ -127,33 +134,14 @@ class Ros4HriPublisher:
 
 def name(camera: int, face_id: int) -> str:
     """Return the ROS4HRI id of a face: letters for its camera, as topic names begin with one."""
-    return f"{_letters(camera)}{face_id:04d}"
+    # f, g, …, z for the first cameras, then fz, gz, …
+    return f"{chr(ord('f') + camera % 21)}{'z' * (camera // 21)}{face_id:04d}"
 
 
-def _letters(camera: int) -> str:
-    """f, g, …, z for the first cameras, then fz, gz, …"""
-    return chr(ord("f") + camera % 21) + "z" * (camera // 21)
-
-
-def _normalised(
-    header: Header, region: messages.Region, shape: Tuple[int, ...], score: float
-) -> Any:
-    height, width = shape[:2]
-    return hri.NormalizedRegionOfInterest2D(
-        header=header,
-        xmin=region.left / width,
-        ymin=region.top / height,
-        xmax=(region.left + region.width) / width,
-        ymax=(region.top + region.height) / height,
-        c=score,
-    )
-
-
-def _cropped(rgb: NDArray[np.uint8], region: messages.Region) -> NDArray[np.uint8]:
-    """Return the face, scaled to a square of CROP_PX with black borders."""
-    face = rgb[region.top : region.top + region.height, region.left : region.left + region.width]
+def _cropped(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return pixels (h, w, 3), scaled to a square of CROP_PX with black borders."""
     scale = CROP_PX / max(face.shape[:2])
-    width, height = (max(round(side * scale), 1) for side in (face.shape[1], face.shape[0]))
+    height, width = (max(round(side * scale), 1) for side in face.shape[:2])
     square = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     top, left = (CROP_PX - height) // 2, (CROP_PX - width) // 2
     small = cv2.resize(face, (width, height), interpolation=cv2.INTER_AREA)

@@ -30,27 +30,26 @@ LONGEST_TOPIC = 247
 #: A valid part of a topic name.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-#: Subscribes to a topic of a type, and returns a function that unsubscribes.
-Subscribe = Callable[[Any, str, Callable[[Any], None]], Callable[[], None]]
+#: Subscribes to a topic of a type, and returns the subscription.
+Subscribe = Callable[[Any, str, Callable[[Any], None]], Any]
 
 
 class Ros4HriSubscriber:
     """Subscribes to the list of ids and the region of each id, and joins those of one stamp."""
 
     def __init__(
-        self, topic: str, subscribe: Subscribe, on_faces: Callable[[Stamp, Found], None]
+        self,
+        topic: str,
+        subscribe: Subscribe,
+        destroy: Callable[[Any], None],
+        on_faces: Callable[[Stamp, Found], None],
     ) -> None:
-        """topic: of the list; the regions are on ``<id>/roi`` beside it. Destroy the subscriptions
-        made by ``subscribe`` to stop it.
-
-        Raises:
-            OptionError: hri_msgs is not installed.
-        """
+        """topic: of the list; the regions are on ``<id>/roi`` beside it."""
         if hri is None:
             raise OptionError(f"detections_topic {topic} needs hri_msgs, which is not installed")
         self._folder = posixpath.dirname(topic)
-        self._subscribe, self._on_faces = subscribe, on_faces
-        self._unsubscribe: Dict[str, Callable[[], None]] = {}  # by id
+        self._subscribe, self._destroy, self._on_faces = subscribe, destroy, on_faces
+        self._subscriptions: Dict[str, Any] = {}  # by id
         self._received: Set[str] = set()  # ids with at least one region
         self._ids: Dict[Stamp, List[str]] = {}
         self._regions: Dict[Stamp, Dict[str, Any]] = {}
@@ -63,11 +62,11 @@ class Ros4HriSubscriber:
         longest = LONGEST_TOPIC - len(posixpath.join(self._folder, "", "roi"))
         names = [name for name in message.ids if _NAME.fullmatch(name) and len(name) < longest]
         ids = list(dict.fromkeys(names))[:MAX_FACES]
-        for name in set(self._unsubscribe) - set(ids):
-            self._unsubscribe.pop(name)()
+        for name in set(self._subscriptions) - set(ids):
+            self._destroy(self._subscriptions.pop(name))
             self._received.discard(name)
-        for name in set(ids) - set(self._unsubscribe):
-            self._unsubscribe[name] = self._subscribe(
+        for name in set(ids) - set(self._subscriptions):
+            self._subscriptions[name] = self._subscribe(
                 hri.NormalizedRegionOfInterest2D,
                 posixpath.join(self._folder, name, "roi"),
                 lambda region, name=name: self._on_region(name, region),  # type: ignore[misc]

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from rclpy.exceptions import (
-    NameValidationException,
-    NotInitializedException,
-    ParameterException,
-)
+from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from importlib import import_module
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from rosbags import interfaces
 from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosgraph_msgs.msg import Clock
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
 from esr_ros.bags.reader import BagError, BagReader, is_image
-from esr_ros.playback import qos
 
 CLOCK = "/clock"
 CLOCK_S = 1 / 40
@@ -28,6 +28,10 @@ WAKE_S = 0.05
 SETTLE_S = 0.3
 #: Longest time for repeated attempts at a message, and for acknowledgements at the end.
 PATIENCE_S = 10.0
+#: Bounds of the depth: the number of messages that a slow reader may be behind without a loss.
+LEAST_DEPTH, MOST_DEPTH = 100, 1000
+#: Infinite, of rmw/time.h.
+FOREVER_S = 9223372036
 
 
 class PlaybackError(EsrError):
@@ -37,16 +41,11 @@ class PlaybackError(EsrError):
 class Playback:
     """Publishers of a bag's topics, under ``node``.
 
-    ``count`` is the number of messages; ``left_out`` names topics that cannot be played, with the
-    reason.
+    ``count``: number of messages. ``left_out``: topics that cannot be played, with the reason.
     """
 
     def __init__(self, node: Node, bag: BagReader, topics: Sequence[str], with_clock: bool) -> None:
-        """topics: none: all of the bag.
-
-        Raises:
-            BagError: a topic is not in the bag, or none can be played.
-        """
+        """topics: none: all of the bag. BagError if one is missing, or none can be played."""
         self._bag = bag
         self._node = node
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
@@ -65,14 +64,11 @@ class Playback:
     def _offer(self, connections: Sequence[Connection]) -> None:
         """Create the publisher of a topic, on which several nodes may have published."""
         first = connections[0]
-        profiles = []
-        for each in connections:
-            assert isinstance(each.ext, ConnectionExtRosbag2)
-            profiles += each.ext.offered_qos_profiles
+        profiles = [qos for each in connections for qos in _ext(each).offered_qos_profiles]
         try:
             kind = _installed(first)
-            offered = qos.offered(profiles)
-            self._publishers[_key(first)] = self._node.create_publisher(kind, first.topic, offered)
+            made = self._node.create_publisher(kind, first.topic, offered(profiles))
+            self._publishers[_key(first)] = made
         except PlaybackError as error:
             self.left_out.append(f"{first.topic}: {error}")
         except (RuntimeError, ValueError) as error:  # the topic has another type
@@ -101,18 +97,19 @@ class Playback:
     def play(self, rate: float, on_message: Callable[[], None]) -> None:
         """Publish every message once, ``rate`` times as fast as it was recorded.
 
-        Raises:
-            PlaybackError: one cannot be published.
-            BagError: the bag can no longer be read.
-            ExternalShutdownException: a signal has arrived.
+        Raises PlaybackError, BagError, and ExternalShutdownException after a signal.
         """
         begin_ns, begin_s = -1, time.monotonic()
         for connection, time_ns, data in self._bag.messages(self._connections):
             if begin_ns < 0:
                 begin_ns, begin_s = time_ns, time.monotonic()
             due_s = begin_s + (time_ns - begin_ns) * 1e-9 / rate
-            for left_s in _until(due_s, CLOCK_S if self._clock else WAKE_S):
-                self._publish_clock(time_ns - round(left_s * rate * 1e9))
+            left_s = due_s - time.monotonic()
+            while left_s > 0:
+                _sleep(min(left_s, CLOCK_S if self._clock else WAKE_S))
+                left_s = due_s - time.monotonic()
+                if left_s > 0:
+                    self._publish_clock(time_ns - round(left_s * rate * 1e9))
             self._publish_clock(time_ns)
             self._publish(self._publishers[_key(connection)], data)
             on_message()
@@ -153,16 +150,38 @@ class Playback:
         return True
 
 
+def offered(profiles: Sequence[interfaces.Qos]) -> QoSProfile:
+    """Return the QoS that matches all subscribers of publishers with these profiles.
+
+    Without profiles: reliable, volatile.
+    """
+    depth = max([LEAST_DEPTH, *(each.depth for each in profiles)])
+    qos = QoSProfile(depth=min(depth, MOST_DEPTH))
+    if {each.reliability for each in profiles} == {interfaces.QosReliability.BEST_EFFORT}:
+        qos.reliability = ReliabilityPolicy.BEST_EFFORT
+    if any(each.durability == interfaces.QosDurability.TRANSIENT_LOCAL for each in profiles):
+        qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    if len(profiles) == 1:  # several publishers have no common deadline
+        (noted,) = profiles
+        for name in ("deadline", "lifespan", "liveliness_lease_duration"):
+            sec, nsec = getattr(noted, name)
+            if (sec or nsec) and sec < FOREVER_S:
+                setattr(qos, name, Duration(seconds=sec, nanoseconds=nsec))
+        if noted.liveliness == interfaces.QosLiveliness.MANUAL_BY_TOPIC:
+            qos.liveliness = LivelinessPolicy.MANUAL_BY_TOPIC
+    return qos
+
+
 def _key(connection: Connection) -> Tuple[str, str]:
     return connection.topic, connection.msgtype
 
 
-def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
-    """Return the connections of these topics, or all.
+def _ext(connection: Connection) -> ConnectionExtRosbag2:
+    assert isinstance(connection.ext, ConnectionExtRosbag2)
+    return connection.ext
 
-    Raises:
-        BagError: one is not in the bag.
-    """
+
+def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
     wanted = {f"/{topic.lstrip('/')}" for topic in topics}
     there = {each.topic for each in bag.connections}
     if wanted - there:
@@ -172,15 +191,11 @@ def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
 
 
 def _installed(connection: Connection) -> Any:
-    """Return the class of a topic's messages.
-
-    Raises:
-        PlaybackError: it is not installed, or differs from the recorded definition.
-    """
+    """Return the class of a topic's messages; it must be that of the recording."""
     name = connection.msgtype
-    assert isinstance(connection.ext, ConnectionExtRosbag2)
-    if connection.ext.serialization_format not in ("cdr", ""):
-        raise PlaybackError(f"recorded as {connection.ext.serialization_format}, not as cdr")
+    serialization = _ext(connection).serialization_format
+    if serialization not in ("cdr", ""):
+        raise PlaybackError(f"recorded as {serialization}, not as cdr")
     package, _, kind = name.partition("/msg/")
     try:
         message_class = getattr(import_module(f"{package}.msg"), kind)
@@ -191,18 +206,6 @@ def _installed(connection: Connection) -> Any:
     if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
         raise PlaybackError(f"recorded with another definition of {name} than is installed")
     return message_class
-
-
-def _until(due_s: float, step_s: float) -> Iterator[float]:
-    """Wait until a time of the steady clock; yields the remaining seconds in each step."""
-    while True:
-        left_s = due_s - time.monotonic()
-        if left_s <= 0:
-            return
-        _sleep(min(left_s, step_s))
-        left_s = due_s - time.monotonic()
-        if left_s > 0:
-            yield left_s
 
 
 def _sleep(seconds: float) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import rclpy
 
@@ -17,8 +17,6 @@ from esr_ros.runtime.entry_point import begin, call
 
 #: Value of --loop without a number.
 FOREVER = 0
-#: Bounds of --rate.
-RATES = (0.001, 1000.0)
 
 
 def main() -> int:
@@ -29,12 +27,13 @@ def main() -> int:
 def _run() -> None:
     arguments = begin(_parser())
     _check(arguments)
-    # By name, after the check: without rosbags they cannot be imported.
-    playback = importlib.import_module("esr_ros.playback.playback")
-    reader = importlib.import_module("esr_ros.bags.reader")
-    with reader.BagReader(arguments.bag) as bag:
+    # After the check: without rosbags they cannot be imported.
+    from esr_ros.bags.reader import BagReader
+    from esr_ros.playback.playback import Playback
+
+    with BagReader(arguments.bag) as bag:
         node = rclpy.create_node("bag_player", start_parameter_services=False)
-        playing = playback.Playback(node, bag, arguments.topics, arguments.clock)
+        playing = Playback(node, bag, arguments.topics, arguments.clock)
         log = node.get_logger()
         for text in playing.left_out:
             log.warning(f"left out: {text}")
@@ -43,7 +42,14 @@ def _run() -> None:
         if playing.unmatched():
             topics = ", ".join(playing.unmatched())
             log.warning(f"no subscribers on {topics}; playing nevertheless")
-        _play(playing, arguments)
+        rounds = count() if arguments.loop == FOREVER else range(arguments.loop)
+        with bar("messages") as progress:
+            for number in rounds:
+                of = "" if arguments.loop == FOREVER else f" of {arguments.loop}"
+                suffix = f", round {number + 1}{of}" if arguments.loop != 1 else ""
+                task = progress.add_task(bag.path.name + suffix, total=playing.count)
+                playing.play(arguments.rate, partial(progress.advance, task))
+                progress.remove_task(task)
         if not playing.finish():
             log.warning("not all subscribers have acknowledged the last messages")
         for text in dict.fromkeys(bag.damage):
@@ -51,24 +57,9 @@ def _run() -> None:
         log.info("done")
 
 
-def _play(playing: Any, arguments: argparse.Namespace) -> None:
-    """Play all rounds with a progress bar."""
-    rounds = count() if arguments.loop == FOREVER else range(arguments.loop)
-    with bar("messages") as progress:
-        for number in rounds:
-            of = "" if arguments.loop == FOREVER else f" of {arguments.loop}"
-            suffix = f", round {number + 1}{of}" if arguments.loop != 1 else ""
-            task = progress.add_task(arguments.bag.name + suffix, total=playing.count)
-            playing.play(arguments.rate, lambda task=task: progress.advance(task))
-            progress.remove_task(task)
-
-
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise OptionError for values that the parser does not check."""
-    if not RATES[0] <= arguments.rate <= RATES[1]:
-        raise OptionError(
-            f"--rate must be from {RATES[0]} to {RATES[1]:g}, but got {arguments.rate}"
-        )
+    if not 0.001 <= arguments.rate <= 1000:
+        raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
     if not 0 <= arguments.wait <= 86400:
         raise OptionError(f"--wait must be from 0 to 86400 seconds, but got {arguments.wait}")
     if importlib.util.find_spec("rosbags") is None:

@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, Callable, NoReturn
+from typing import Any, Callable, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
 
@@ -78,20 +78,21 @@ def leave_soon(code: int) -> None:
     timer.start()
 
 
-def call(program: str, main: Callable[[], None]) -> int:
+def call(program: str, main: Callable[[], Optional[int]]) -> int:
     """Call a function that uses ROS, shut ROS down, and return the exit code.
 
-    0 after SIGINT or SIGTERM; 2 after one line on stderr for an error of the user.
+    0 after SIGINT or SIGTERM, 2 after one line on stderr for an error of the user.
     """
     import rclpy
     from rclpy.exceptions import NotInitializedException
     from rclpy.executors import ExternalShutdownException
 
+    code = 0
     try:
-        main()
+        code = main() or 0
     except (EsrError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        code = 2
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except (RuntimeError, NotInitializedException):  # RCLError has no public name in all releases
@@ -99,17 +100,13 @@ def call(program: str, main: Callable[[], None]) -> int:
         if rclpy.ok():
             raise
     finally:
-        leave_soon(0)
+        leave_soon(code)
         rclpy.try_shutdown()
-    return 0
+    return code
 
 
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Initialise ROS from the command line, and parse the arguments that are not ROS's.
-
-    Raises:
-        OptionError: ROS_DOMAIN_ID or an argument is wrong.
-    """
+    """Initialise ROS, and parse the other arguments; OptionError if something is wrong."""
     import rclpy
     from rclpy.utilities import remove_ros_args
 

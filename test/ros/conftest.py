@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -247,6 +247,23 @@ def compressed_message(rgb: NDArray[np.uint8], suffix: str) -> CompressedImage:
 @pytest.fixture
 def to_image() -> Callable[..., Image]:
     return image_message
+
+
+@pytest.fixture
+def met(
+    start: Callable[..., NodeProcess],
+    robot: Callable[..., Robot],
+    photograph: NDArray[np.uint8],
+    to_image: Callable[..., Image],
+) -> Callable[..., Tuple[NodeProcess, Robot]]:
+    """Start a node that loses no images, and let a robot meet it."""
+
+    def meet(*arguments: str, **settings: Any) -> Tuple[NodeProcess, Robot]:
+        node, me = start("-p", "reliability:=reliable", *arguments, **settings), robot()
+        me.meet(to_image(photograph))
+        return node, me
+
+    return meet
 
 
 @pytest.fixture

@@ -57,11 +57,9 @@ def test_best_effort_cameras_are_received_by_default(
 
 
 def test_bad_images_are_counted_and_the_next_good_one_is_answered(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE, "-p", "warning_period_s:=0.1")
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met("-p", "warning_period_s:=0.1")
     short = to_image(photograph)
     short.height = 481
     empty = Image(encoding="rgb8")
@@ -83,12 +81,8 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
         assert message in node.said
 
 
-def test_smallest_and_largest_images(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
-) -> None:
-    start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_smallest_and_largest_images(met: Any, photograph: Photo, to_image: Any) -> None:
+    _, me = met()
     assert me.ask(to_image(photograph[:1, :1])).emotions == []
     large = cv2.resize(photograph, (7680, 4320))
     (face,) = me.ask(to_image(large)).emotions
@@ -118,11 +112,9 @@ def test_namespace_and_remapping(start: Any, robot: Any, photograph: Photo, to_i
 
 
 def test_images_faster_than_work_are_dropped_not_queued(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    start(*RELIABLE, "-p", "detection_size_px:=1024")
-    me = robot()
-    me.meet(to_image(photograph))
+    _, me = met("-p", "detection_size_px:=1024")
     message = to_image(photograph)
     before = len(me.answers)
     last = [me.send(message) for _ in range(40)][-1]
@@ -224,11 +216,9 @@ def test_lifecycle_by_a_manager(start: Any, robot: Any, photograph: Photo, to_im
 
 
 def test_parameters_change_live_or_are_refused_with_a_reason(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+    _, me = met()
 
     def change(name: str, value: ParameterValue) -> Any:
         request = SetParameters.Request(parameters=[Parameter(name=name, value=value)])
@@ -267,12 +257,8 @@ def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
     assert "LARGE_DATA is set here" in node.said
 
 
-def test_impossible_stamps_are_answered(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
-) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_impossible_stamps_are_answered(met: Any, photograph: Photo, to_image: Any) -> None:
+    node, me = met()
     me.answers.clear()
     before = to_image(photograph)
     before.header.stamp.sec = -5

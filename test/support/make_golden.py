@@ -43,7 +43,7 @@ def answered(bag: Path, output: Path) -> Told:
     """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
     options = PipelineOptions()
     pipeline = EmotionPipeline(options)
-    with thread_executor(options, pipeline.model, keep_rgb=False) as executor:
+    with thread_executor(options, pipeline.model) as executor:
         annotate(bag, output, AnnotationJob(options), pipeline, executor)
     told: Told = {topic: [] for topic in KINDS}
     with BagReader(output) as answers:

@@ -26,7 +26,7 @@ from std_msgs.msg import Header
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, View
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.annotation.worker import AnalysisRecord, RecordedImage, analyze
+from esr_ros.annotation.executors import AnalysisRecord, RecordedImage, analyze
 from esr_ros.bags import cdr
 from esr_ros.bags.cdr import COMPRESSED
 from esr_ros.bags.reader import BagReader

@@ -11,8 +11,8 @@ import pytest
 from esr_core.inference.onnx_model import Prediction
 from esr_core.perception.detection import Detections
 from esr_core.pipeline import FrameAnalysis
+from esr_ros.annotation.executors import AnalysisRecord, ImageHeader
 from esr_ros.annotation.resume_log import ResumeLog, ResumeLogError
-from esr_ros.annotation.worker import AnalysisRecord, ImageHeader
 
 ABOUT = {"bag": [["walk.mcap", 7]], "min_score": 0.6}
 

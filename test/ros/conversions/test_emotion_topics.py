@@ -13,7 +13,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from esr_core.pipeline import EmotionPipeline, FrameResult
-from esr_ros.annotation.answer_writer import AnswerWriter
+from esr_ros.annotation.annotate import AnswerWriter
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.emotion_topics import ImageResult, bag_bases, emotion_topics
 from esr_ros.node.publishers import Publishers

@@ -82,11 +82,9 @@ def test_no_field_of_an_image_breaks_the_decoder(
 
 
 def test_after_each_image_that_lies_the_next_is_answered(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met()
     random = np.random.default_rng(2)
     small, lies = to_image(np.ascontiguousarray(photograph[::2, ::2])), 300
     for _ in range(lies):
@@ -122,11 +120,9 @@ def test_two_cameras_on_one_topic(start: Any, robot: Any, photograph: Photo, to_
 
 
 def test_resolution_and_encoding_change_from_image_to_image(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met()
     for size, encoding in [((640, 480), "bgr8"), ((1280, 960), "rgb8"), ((320, 240), "bgr8")] * 2:
         resized = cv2.resize(photograph, size)
         (face,) = me.ask(to_image(resized, encoding)).emotions
@@ -135,10 +131,8 @@ def test_resolution_and_encoding_change_from_image_to_image(
     assert "Traceback" not in node.said
 
 
-def test_time_that_jumps_back(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
-    start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_time_that_jumps_back(met: Any, photograph: Photo, to_image: Any) -> None:
+    _, me = met()
     before = me.ask(to_image(photograph)).emotions[0].face_id
     me._number = 0  # a bag that starts over
     me.answers.clear()
@@ -147,10 +141,8 @@ def test_time_that_jumps_back(start: Any, robot: Any, photograph: Photo, to_imag
     assert me.ask(to_image(photograph)).emotions[0].face_id == face.face_id
 
 
-def test_sensor_that_stalls(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_sensor_that_stalls(met: Any, photograph: Photo, to_image: Any) -> None:
+    node, me = met()
     assert me.spin_until(lambda: me.diagnostics.get("message", "").startswith("no images"), 15)
     node.wait_until(lambda: "no images for " in node.said, "a warning")
     assert len(me.ask(to_image(photograph)).emotions) == 1
@@ -197,12 +189,8 @@ def test_bag_that_loops_with_its_clock(
     assert "Traceback" not in node.said
 
 
-def test_disk_that_is_full_costs_words_only(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
-) -> None:
-    node = start(*RELIABLE, log=Path("/dev/full"))
-    me = robot()
-    me.meet(to_image(photograph))
+def test_disk_that_is_full_costs_words_only(met: Any, photograph: Photo, to_image: Any) -> None:
+    node, me = met(log=Path("/dev/full"))
     me.send(lying_image(np.random.default_rng(3)))  # which it would warn of
     assert len(me.ask(to_image(photograph)).emotions) == 1
     node.process.send_signal(signal.SIGINT)
@@ -210,11 +198,9 @@ def test_disk_that_is_full_costs_words_only(
 
 
 def test_node_that_is_killed_and_started_again(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, start: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met()
     node.process.kill()
     node.process.wait()
     me.answers.clear()
@@ -224,13 +210,11 @@ def test_node_that_is_killed_and_started_again(
 
 
 def test_model_file_that_is_overwritten_meanwhile(
-    start: Any, robot: Any, photograph: Photo, to_image: Any, tmp_path: Path
+    met: Any, photograph: Photo, to_image: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.onnx"
     shutil.copy(load_model().path, path)
-    node = start(*RELIABLE, "-p", f"model:={path}")
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met("-p", f"model:={path}")
     path.write_bytes(b"no network any more")
     assert len(me.ask(to_image(photograph)).emotions) == 1
 

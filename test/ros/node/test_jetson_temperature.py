@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from esr_ros.node.jetson_temperature import temperatures_c
+from esr_ros.node.diagnostics import temperatures_c
 
 
 def jetson(root: Path, model: bytes) -> Path:

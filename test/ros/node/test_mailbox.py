@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from esr_ros.node.mailbox import Mailbox
+from esr_ros.node.frame_worker import Mailbox
 
 
 def test_newest_wins_and_the_displaced_is_reported() -> None:

@@ -49,12 +49,8 @@ def test_detections_are_the_same_faces(
     assert received[-1].detections == []
 
 
-def test_late_subscriber_receives_the_name_of_the_network(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
-) -> None:
-    start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_late_subscriber_receives_the_name_of_the_network(met: Any) -> None:
+    _, me = met()
     received = me.hear(VisionInfo, "emotion/vision_info", latched=True)
     assert me.spin_until(lambda: len(received) == 1)
     assert received[0].method.startswith("ESR-")
@@ -62,12 +58,8 @@ def test_late_subscriber_receives_the_name_of_the_network(
 
 
 @pytest.mark.parametrize("form", ["raw", "compressed"])
-def test_annotated_image(
-    start: Any, robot: Any, photograph: Photo, to_image: Any, form: str
-) -> None:
-    start(*RELIABLE, "-p", f"annotated_image:={form}")
-    me = robot()
-    me.meet(to_image(photograph))
+def test_annotated_image(met: Any, photograph: Photo, to_image: Any, form: str) -> None:
+    _, me = met("-p", f"annotated_image:={form}")
     kind, topic = (Image, "") if form == "raw" else (CompressedImage, "/compressed")
     received = me.hear(kind, f"emotion/image{topic}")
     answer = me.show_until(lambda: bool(received), to_image(photograph))
@@ -115,12 +107,8 @@ def test_events(start: Any, robot: Any, photograph: Photo, to_image: Any) -> Non
     assert second.header == gone.header
 
 
-def test_enable_stops_answers_and_goes_on(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
-) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_enable_stops_answers_and_goes_on(met: Any, photograph: Photo, to_image: Any) -> None:
+    node, me = met()
     off = me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=False))
     assert (off.success, off.message) == (True, "images are ignored")
     number = me.send(to_image(photograph))
@@ -146,10 +134,8 @@ def test_enable_reports_that_the_node_is_not_active(start: Any, robot: Any) -> N
     assert response.message == "the node is not active; activate it first"
 
 
-def test_reset_removes_the_faces(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
-    start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+def test_reset_removes_the_faces(met: Any, photograph: Photo, to_image: Any) -> None:
+    _, me = met()
     before = me.ask(to_image(photograph)).emotions[0].face_id
     assert me.ask(to_image(photograph)).emotions[0].face_id == before
     assert me.call(Trigger, "/emotion_node/reset", Trigger.Request()).success
@@ -157,11 +143,9 @@ def test_reset_removes_the_faces(start: Any, robot: Any, photograph: Photo, to_i
 
 
 def test_picture_too_large_for_jpeg_is_not_published(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE, "-p", "annotated_image:=compressed")
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met("-p", "annotated_image:=compressed")
     received = me.hear(CompressedImage, "emotion/image/compressed")
     me.show_until(lambda: bool(received), to_image(photograph))
     assert me.ask(to_image(np.zeros((3, 70000, 3), np.uint8))).emotions == []
@@ -170,11 +154,9 @@ def test_picture_too_large_for_jpeg_is_not_published(
 
 
 def test_images_that_were_ignored_are_not_missed(
-    start: Any, robot: Any, photograph: Photo, to_image: Any
+    met: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start(*RELIABLE)
-    me = robot()
-    me.meet(to_image(photograph))
+    node, me = met()
     small = to_image(np.ascontiguousarray(photograph[::8, ::8]))
     assert me.call(SetBool, "/emotion_node/enable", SetBool.Request(data=False)).success
     for _ in range(50):

@@ -16,7 +16,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 
-from esr_ros.playback.qos import offered
+from esr_ros.playback.playback import offered
 
 FOREVER = QosTime(9223372036, 854775807)
 NOTED = Qos(
