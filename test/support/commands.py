@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
+from typing import Any, Dict
 
 
 def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -17,3 +19,10 @@ def refusal(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()
     return line
+
+
+def report(done: subprocess.CompletedProcess[str]) -> Dict[str, Any]:
+    """Return the summary of a command that was given --json and succeeded."""
+    assert done.returncode == 0, done.stderr
+    summary: Dict[str, Any] = json.loads(done.stdout)
+    return summary

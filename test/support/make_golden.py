@@ -1,6 +1,6 @@
-"""A recording, what is answered to it, and how that is kept in golden_replay.json.
+"""A recording, its answers, and their form in golden_replay.json.
 
-``python test/support/make_golden.py`` writes the file anew, when answers are meant to be others.
+``python test/support/make_golden.py`` rewrites that file after an intended change of the answers.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from esr_ros.msg import EmotionArray, EmotionEvent
 GOLDEN = Path(__file__).with_name("golden_replay.json")
 #: Nobody, one face, two, nobody until they are given up, and one to the end, in and out of focus.
 PLAY = Scene(((0.4, 0), (0.8, 1), (0.7, 2), (0.6, 0), (0.8, 1)), 10.0, 320, 240, defocus_px=6.0)
-#: Where is told what, in a bag and by the node.
+#: Topics of the answers, and the types of their messages.
 KINDS = {
     "/emotion": EmotionArray,
     "/emotion/events": EmotionEvent,
     "/emotion/detections": Detection2DArray,
 }
 #: Messages by topic, in their order.
-Told = dict[str, list[Any]]
+Published = dict[str, list[Any]]
 
 
 def walk(bag: Path) -> None:
@@ -39,30 +39,30 @@ def walk(bag: Path) -> None:
     record(bag, PLAY, compressed=True)
 
 
-def answered(bag: Path, output: Path) -> Told:
+def answered(bag: Path, output: Path) -> Published:
     """Answer a bag, as ``esr annotate`` does without flags, and read the answers."""
     options = PipelineOptions()
     pipeline = EmotionPipeline(options)
     with thread_executor(options, pipeline.model) as executor:
         annotate(bag, output, AnnotationJob(options), pipeline, executor)
-    told: Told = {topic: [] for topic in KINDS}
+    published: Published = {topic: [] for topic in KINDS}
     with BagReader(output) as answers:
         wanted = [each for each in answers.connections if each.topic in KINDS]
         for connection, _, data in answers.messages(wanted):
-            told[connection.topic].append(deserialize_message(data, KINDS[connection.topic]))
-    return told
+            published[connection.topic].append(deserialize_message(data, KINDS[connection.topic]))
+    return published
 
 
-def summary(told: Told) -> dict[str, Any]:
+def summary(published: Published) -> dict[str, Any]:
     """What of the answers is kept: of each image its time in ms since the first, and its faces."""
-    begin_ms = _stamp_ms(told["/emotion"][0])
+    begin_ms = _stamp_ms(published["/emotion"][0])
     images = [
         [_stamp_ms(message) - begin_ms, [_face(each) for each in message.emotions]]
-        for message in told["/emotion"]
+        for message in published["/emotion"]
     ]
     events = [
         [_stamp_ms(event) - begin_ms, event.type, event.face_id, event.label]
-        for event in told["/emotion/events"]
+        for event in published["/emotion/events"]
     ]
     return {"images": images, "events": events}
 

@@ -90,7 +90,7 @@ def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: s
 
 
 @pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
-def test_fast_dds_is_told_how_to_take_images(
+def test_fast_dds_knows_how_to_take_images(
     launched: Any, robot: Any, tmp_path: Path, transports: str
 ) -> None:
     me, words = robot(), [f"transports:={transports}"] if transports else []

@@ -235,7 +235,7 @@ def catches(pid: int, number: int) -> bool:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_again_and_again_it_ends_with_0(start: Any, stop: signal.Signals) -> None:
+def test_it_ends_with_0_after_repeated_signals(start: Any, stop: signal.Signals) -> None:
     for delay_s in (0.0, 0.02, 0.05, 0.1):
         node = start()
         node.wait_until(lambda node=node: "subscribed" in node.said, "start")
@@ -247,7 +247,7 @@ def test_told_to_stop_again_and_again_it_ends_with_0(start: Any, stop: signal.Si
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_at_any_moment_it_ends_with_0(start: Any, stop: signal.Signals) -> None:
+def test_it_ends_with_0_at_any_moment(start: Any, stop: signal.Signals) -> None:
     for delay_s in np.arange(0.0, 1.2, 0.1):
         node = start()
         # Before its first line is read, Python itself is what ends.

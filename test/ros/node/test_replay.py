@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_golden import GOLDEN, KINDS, PLAY, Told, answered, summary, walk
+from make_golden import GOLDEN, KINDS, PLAY, Published, answered, summary, walk
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -25,8 +25,8 @@ from esr_ros.demo.photo_bag import BEGIN_S, record
 from esr_ros.demo.scene import Scene
 from esr_ros.msg import EmotionEvent
 
-#: Plays a bag to a node, with more arguments of the player, and returns what the node told.
-Replay = Callable[..., Told]
+#: Plays a bag to a node, with more arguments of the player, and returns what the node published.
+Replay = Callable[..., Published]
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +37,13 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def annotated(recording: Path) -> Told:
+def annotated(recording: Path) -> Published:
     return answered(recording, recording.with_name("answers"))
 
 
 @pytest.fixture
 def replay(start: Any, robot: Any, to_image: Any, to_compressed: Any) -> Replay:
-    def play(bag: Path, *arguments: str, compressed: bool = True) -> Told:
+    def play(bag: Path, *arguments: str, compressed: bool = True) -> Published:
         topic = "image_raw/compressed" if compressed else "image_raw"
         # Of the publishers too: on a busy machine the listener may be late.
         deep = [f"/{topic}.subscription", *(f"{each}.publisher" for each in KINDS)]
@@ -89,19 +89,29 @@ def plain(message: Any) -> Any:
     return message
 
 
-def assert_same(told: Told, expected: Told) -> None:
+def assert_same(published: Published, expected: Published) -> None:
     for topic, messages in expected.items():
-        assert [plain(each) for each in told[topic]] == [plain(each) for each in messages], topic
+        assert [plain(each) for each in published[topic]] == [plain(each) for each in messages], (
+            topic
+        )
 
 
 @pytest.mark.parametrize("rate", ["1", "2"])
-def test_node_tells_what_annotate_wrote(
-    replay: Replay, recording: Path, annotated: Told, rate: str
+def test_node_publishes_what_annotate_wrote(
+    replay: Replay, recording: Path, annotated: Published, rate: str
 ) -> None:
-    told = replay(recording, "--rate", rate)
-    assert len(told["/emotion"]) == PLAY.frames
-    assert {len(each.emotions) for each in told["/emotion"]} == {0, 1, 2}
-    assert_same(told, annotated)
+    published = replay(recording, "--rate", rate)
+    assert len(published["/emotion"]) == PLAY.frames
+    assert {len(each.emotions) for each in published["/emotion"]} == {0, 1, 2}
+    assert_same(published, annotated)
+
+
+def test_four_times_the_recorded_rate(replay: Replay, tmp_path: Path) -> None:
+    """With so few images a second that no machine drops one."""
+    record(tmp_path / "slow", Scene(((2.0, 0), (4.0, 1), (2.0, 2)), 2.5, 320, 240), compressed=True)
+    expected = answered(tmp_path / "slow", tmp_path / "answers")
+    assert {len(each.emotions) for each in expected["/emotion"]} == {0, 1, 2}
+    assert_same(replay(tmp_path / "slow", "--rate", "4"), expected)
 
 
 def test_bag_without_faces(replay: Replay, tmp_path: Path) -> None:
@@ -121,27 +131,27 @@ def test_raw_images_of_a_db3(replay: Replay, tmp_path: Path) -> None:
 
 
 def test_second_round_has_new_ids_for_the_faces_of_the_first(
-    replay: Replay, recording: Path, annotated: Told
+    replay: Replay, recording: Path, annotated: Published
 ) -> None:
-    told = replay(recording, "--loop", "2")
-    assert_same(told, _twice(recording))
-    first, second = told["/emotion"][: PLAY.frames], told["/emotion"][PLAY.frames :]
+    published = replay(recording, "--loop", "2")
+    assert_same(published, _twice(recording))
+    first, second = published["/emotion"][: PLAY.frames], published["/emotion"][PLAY.frames :]
     assert [plain(each) for each in first] == [plain(each) for each in annotated["/emotion"]]
     ids = [{face.face_id for each in part for face in each.emotions} for part in (first, second)]
     assert min(ids[1]) == max(ids[0]) + 1
     # Who was in view to the end is gone in the first image of the next round.
     last = {face.face_id for face in first[-1].emotions}
-    begun = told["/emotion/events"][len(annotated["/emotion/events"]) :]
+    begun = published["/emotion/events"][len(annotated["/emotion/events"]) :]
     gone = [each for each in begun if each.header.stamp == first[0].header.stamp]
     assert last
     assert {each.face_id for each in gone} == last
     assert {each.type for each in gone} == {EmotionEvent.DISAPPEARED}
 
 
-def _twice(bag: Path) -> Told:
+def _twice(bag: Path) -> Published:
     """What the pipeline says of a bag's images, and of the same ones again."""
     pipeline, stream = EmotionPipeline(), StreamState()
-    told: Told = {topic: [] for topic in KINDS}
+    published: Published = {topic: [] for topic in KINDS}
     with BagReader(bag) as images:
         recorded = [data for _, _, data in images.messages(images.connections)]
     for data in [*recorded, *recorded]:
@@ -149,17 +159,17 @@ def _twice(bag: Path) -> Told:
         rgb, header = decode(message), message.header
         stamp_s = header.stamp.sec + header.stamp.nanosec * 1e-9
         (answer,) = pipeline.answer([View(stream, rgb, stamp_s)])
-        told["/emotion"].append(emotion_array(header, answer.faces, rgb.shape))
-        told["/emotion/events"] += [emotion_event(header, each) for each in answer.events]
-        told["/emotion/detections"].append(detection_array(header, answer.faces, rgb.shape))
+        published["/emotion"].append(emotion_array(header, answer.faces, rgb.shape))
+        published["/emotion/events"] += [emotion_event(header, each) for each in answer.events]
+        published["/emotion/detections"].append(detection_array(header, answer.faces, rgb.shape))
     # Sent or written, a number has 32 bits.
     return {
         topic: [deserialize_message(serialize_message(each), KINDS[topic]) for each in messages]
-        for topic, messages in told.items()
+        for topic, messages in published.items()
     }
 
 
-def test_answers_are_those_that_were_kept(annotated: Told) -> None:
+def test_answers_are_those_that_were_kept(annotated: Published) -> None:
     kept, now = json.loads(GOLDEN.read_text(encoding="utf-8")), summary(annotated)
     assert now["events"] == kept["events"]
     assert [when for when, _ in now["images"]] == [when for when, _ in kept["images"]]
