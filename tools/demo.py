@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import List
+from typing import Iterable, List
 
 import cv2
 import numpy as np
@@ -74,26 +74,25 @@ def _report(console: Console, sent: List[List[int]], listener: Listener, picture
     labels = Counter(e.label for message in answers.values() for e in message.emotions)
     ids = sorted({e.face_id for message in answers.values() for e in message.emotions})
     table = Table(title="What happened", show_header=False, title_justify="left")
-    table.add_row("images sent", str(len(sent)))
-    table.add_row("images answered", str(len(answers)))
-    table.add_row("images with a face", str(sum(faces > 0 for _, faces in sent)))
-    table.add_row("  of them unanswered", str(len(unanswered)))
-    shown, found = (
-        Counter(faces for _, faces in sent),
-        Counter(len(message.emotions) for message in answers.values()),
-    )
-    table.add_row("images by faces shown", _counts(shown))
-    table.add_row("images by faces found", _counts(found))
-    table.add_row("images with another number found", str(wrong))
-    table.add_row("face ids", ", ".join(map(str, ids)))
-    table.add_row("labels", ", ".join(f"{label} {n}" for label, n in labels.most_common()))
-    table.add_row("latency, stamp to message", _percentiles(latency_ms))
+    rows = {
+        "images sent": len(sent),
+        "images answered": len(answers),
+        "images with a face": sum(faces > 0 for _, faces in sent),
+        "  of them unanswered": len(unanswered),
+        "images by faces shown": _counts(faces for _, faces in sent),
+        "images by faces found": _counts(len(message.emotions) for message in answers.values()),
+        "images with another number found": wrong,
+        "face ids": ", ".join(map(str, ids)),
+        "labels": ", ".join(f"{label} {n}" for label, n in labels.most_common()),
+        "latency, stamp to message": _percentiles(latency_ms),
+    }
     for wanted in sorted({faces for _, faces in sent}):
         some_ms = [
             listener.latency_s[s] * 1e3 for s, faces in sent if faces == wanted and s in answers
         ]
-        table.add_row(f"  faces in view: {wanted}", _percentiles(some_ms))
-    table.add_row("picture", os.path.relpath(picture))
+        rows[f"  faces in view: {wanted}"] = _percentiles(some_ms)
+    for name, value in {**rows, "picture": os.path.relpath(picture)}.items():
+        table.add_row(name, str(value))
     console.print(table)
     if unanswered:
         console.print(f"{len(unanswered)} images with a face went unanswered; is the machine busy?")
@@ -106,8 +105,8 @@ def _percentiles(values_ms: List[float]) -> str:
     return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
 
 
-def _counts(counter: Counter[int]) -> str:
-    return ", ".join(f"{faces}: {n}" for faces, n in sorted(counter.items()))
+def _counts(faces: Iterable[int]) -> str:
+    return ", ".join(f"{number}: {n}" for number, n in sorted(Counter(faces).items()))
 
 
 def _save_picture(path: Path, sent: List[List[int]], listener: Listener) -> None:

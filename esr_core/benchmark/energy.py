@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 import threading
 import time
 from contextlib import suppress
@@ -86,7 +87,7 @@ def find_meters(root: Path = Path("/")) -> List[Meter]:
     if rails:
         rails = {TOTAL_RAIL: rails[TOTAL_RAIL]} if TOTAL_RAIL in rails else rails
         name = f"board (INA3221: {', '.join(sorted(rails))})"
-        return [PowerMeter(name, lambda: sum(_product(files) for files in rails.values()))]
+        return [PowerMeter(name, lambda: sum(map(_watts, rails.values())))]
     meters = []
     for counter in _rapl_counters(root):
         with suppress(OSError, ValueError):
@@ -102,13 +103,7 @@ def find_meters(root: Path = Path("/")) -> List[Meter]:
 
 def unreadable(root: Path = Path("/")) -> List[Path]:
     """Return the RAPL counters that this user has no permission to read."""
-    paths = []
-    for counter in _rapl_counters(root):
-        try:
-            counter.read_bytes()
-        except OSError:
-            paths.append(counter)
-    return paths
+    return [c for c in _rapl_counters(root) if not (c.is_file() and os.access(c, os.R_OK))]
 
 
 def _rapl_counters(root: Path) -> List[Path]:
@@ -130,7 +125,7 @@ def _find_rails(root: Path) -> Dict[str, List[Path]]:
     return rails
 
 
-def _product(files: List[Path]) -> float:
+def _watts(files: List[Path]) -> float:
     return math.prod(_number(file) / 1e3 for file in files)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -24,9 +24,6 @@ from esr_core.benchmark.energy import Meter
 from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import ADAPTIVE
 from esr_core.network.complexity import cost
-
-#: Time for a worker to end by itself when its stdin is closed.
-EXIT_S = 1.0
 
 
 class BenchmarkError(EsrError):
@@ -55,7 +52,7 @@ class Worker:
 
     def __exit__(self, *error: object) -> None:
         try:
-            self._process.communicate(timeout=EXIT_S)  # closes stdin
+            self._process.communicate(timeout=1.0)  # closes stdin, at which it ends by itself
         except subprocess.TimeoutExpired:
             self._process.terminate()
             self._process.communicate()
@@ -109,15 +106,13 @@ class Timing:
         # A median excludes disturbed calls. With an early exit the number of branches differs from
         # call to call, and the mean is the cost of a face.
         average = np.mean if self.case.evaluated == ADAPTIVE else np.median
-        seconds: NDArray[np.float64] = average(self.times_s, axis=1) / self.case.batch
-        return seconds
+        return np.asarray(average(self.times_s, axis=1) / self.case.batch)
 
     @property
     def macs_per_s(self) -> NDArray[np.float64]:
         """The multiplications per second in each round: (rounds,)."""
         is_matmul = self.case.engine == "matmul"
-        macs = PEAK_SIDE**3 if is_matmul else cost(*self.case.architecture).macs
-        return macs / self.face_s
+        return (PEAK_SIDE**3 if is_matmul else cost(*self.case.architecture).macs) / self.face_s
 
     def figures(
         self, baseline: Optional[Timing] = None, peak: Optional[Timing] = None
@@ -142,8 +137,8 @@ class Timing:
             low, median, high = np.percentile(baseline.face_s / self.face_s, [10, 50, 90]).round(2)
             figures.update(speed_up=median, speed_up_spread=[low, high])
         if peak:
-            share = np.median(self.macs_per_s / peak.macs_per_s)
-            figures["share_of_peak"] = round(float(share), 3)
+            share = float(np.median(self.macs_per_s / peak.macs_per_s))
+            figures["share_of_peak"] = round(share, 3)
         return figures
 
 
@@ -152,7 +147,7 @@ def measure(
     rounds: int = 10,
     calls: int = 10,
     meters: Sequence[Meter] = (),
-    on_progress: Callable[[int], None] = lambda done: None,
+    on_round: Callable[[], object] = lambda: None,
 ) -> List[Timing]:
     """Time ``calls`` calls of each case in each of ``rounds`` rounds.
 
@@ -165,16 +160,13 @@ def measure(
         workers: Dict[Case, Worker] = {}  # by setup
         for case in cases:
             if case.setup not in workers:
-                setup = json.dumps(asdict(case.setup))
-                worker = Worker(
-                    case.name, "esr_core.benchmark.worker", setup, stderr=subprocess.PIPE
-                )
+                words = case.name, "esr_core.benchmark.worker", json.dumps(asdict(case.setup))
+                worker = Worker(*words, stderr=subprocess.PIPE)
                 workers[case.setup] = stack.enter_context(worker)
 
-        def run(case: Case, calls: int) -> Dict[str, Any]:
+        def run(case: Case, calls: int) -> Any:
             workers[case.setup].send([calls, case.batch])
-            response: Dict[str, Any] = workers[case.setup].receive()
-            return response
+            return workers[case.setup].receive()
 
         # All engines start before the first is timed; larger batches have not yet taken memory.
         peaks_mb = [run(case, 0)["peak_mb"] for case in cases]
@@ -182,7 +174,7 @@ def measure(
         for number in range(rounds):
             for row, case in enumerate(cases):
                 times_s[row, number] = run(case, calls)["times_s"]
-            on_progress(number + 1)
+            on_round()
         timings = [Timing(*each) for each in zip(cases, times_s, peaks_mb)]
         if not meters:
             return timings
@@ -190,15 +182,14 @@ def measure(
         for row, timing in enumerate(timings):
             count = max(int(1.0 / float(np.median(timing.times_s))), 1)
             gross_j, elapsed_s = _energy(meters, run, timing.case, count)
-            net_j, made = gross_j - idle_j * elapsed_s / idle_s, count + 1  # one is not timed
-            timings[row] = replace(timing, gross_j=gross_j / made, net_j=net_j / made)
+            per_call = np.array([gross_j, gross_j - idle_j * elapsed_s / idle_s]) / (count + 1)
+            timings[row] = Timing(timing.case, timing.times_s, timing.peak_mb, *per_call.tolist())
         return timings
 
 
 def _energy(
     meters: Sequence[Meter], function: Callable[..., object], *arguments: object
 ) -> Tuple[float, float]:
-    """Call the function; return the energy in J and the time in s that it took."""
     before_j, began_s = sum(meter.joules() for meter in meters), time.monotonic()
     function(*arguments)
     after_j = sum(meter.joules() for meter in meters)

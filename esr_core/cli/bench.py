@@ -8,19 +8,19 @@ import os
 import platform
 import tempfile
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 
 from esr_core.benchmark.cases import Case
 from esr_core.benchmark.energy import find_meters, unreadable
 from esr_core.benchmark.runner import Timing, measure
 from esr_core.cli import bench_networks, bench_node, bench_tables, output_files
-from esr_core.cli.command import command
+from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
 from esr_core.inference.execution_providers import PROVIDERS, chosen, device
@@ -105,11 +105,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise OptionError(f"--{name} must be from {least} to {most}, but got {given[name]:g}")
     if arguments.node:
         bench_node.run(argparse.Namespace(**{**_NODE, **given}))
-    else:
-        _run_networks(argparse.Namespace(**{**_NETWORKS, **_SHARED, **given}))
-
-
-def _run_networks(arguments: argparse.Namespace) -> None:
+        return
+    arguments = argparse.Namespace(**{**_NETWORKS, **_SHARED, **given})
     if arguments.model and arguments.networks:
         raise OptionError("--networks is for the published networks, not for the one of --model")
     if arguments.plot:
@@ -123,7 +120,7 @@ def _run_networks(arguments: argparse.Namespace) -> None:
     else:
         bench_tables.show(results)
         for line in _notes(arguments, results):
-            Console().print(line, highlight=False, markup=False)
+            StdoutConsole().print(line, highlight=False, markup=False)
     if arguments.plot:
         plots.draw(arguments.plot, results)
 
@@ -143,21 +140,16 @@ def _measure(arguments: argparse.Namespace, folder: Path, progress: Progress) ->
     model = load_model(arguments.model or None, arguments.provider)
     arguments.provider = chosen(model.provider)  # the one that auto takes
     cases = bench_networks.cases(arguments, model, folder, progress)
-    curve = bench_networks.curve_cases(cases, model) if arguments.plot else []
-    has_onnx = bench_networks.HAS_TORCH  # they are installed together
-    kinds = ("int8", "fp32") if has_onnx and arguments.provider == "cpu" else ()
+    curve = bench_networks.curve_cases(cases, model.path) if arguments.plot else []
+    # PyTorch and onnx are installed together.
+    has_peak = bench_networks.HAS_TORCH and arguments.provider == "cpu"
+    kinds = ("int8", "fp32") if has_peak else ()
     matmuls = [Case(f"peak {kind}", "matmul", kind, threads=arguments.threads) for kind in kinds]
     task = progress.add_task("timing", total=arguments.rounds)
-    timings = measure(
-        [*matmuls, *cases, *curve],
-        arguments.rounds,
-        arguments.calls,
-        find_meters(),
-        lambda done: progress.update(task, completed=done),
-    )
-    peaks = dict(zip(kinds, timings))
-    rows = timings[len(kinds) : len(kinds) + len(cases)]
-    points = timings[len(kinds) + len(cases) :]
+    turns, on_round = (arguments.rounds, arguments.calls), partial(progress.advance, task)
+    timings = iter(measure([*matmuls, *cases, *curve], *turns, find_meters(), on_round))
+    peaks = {kind: next(timings) for kind in kinds}
+    rows = [next(timings) for _ in cases]
     return {
         "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
         "provider": arguments.provider,
@@ -165,7 +157,7 @@ def _measure(arguments: argparse.Namespace, folder: Path, progress: Progress) ->
         "networks": bench_networks.describe(cases, model),
         "peak_gmac_per_s": {k: round(np.median(v.macs_per_s) / 1e9) for k, v in peaks.items()},
         "rows": _rows(rows, peaks),
-        "curve": curve and bench_networks.curve(points, model, arguments.data, progress),
+        "curve": curve and bench_networks.curve([*timings], model, arguments.data, progress),
     }
 
 

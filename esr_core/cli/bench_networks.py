@@ -47,44 +47,36 @@ def cases(
         OptionError: the request needs PyTorch, or a trained network.
         DataError: the file of faces is missing or damaged.
     """
-    methods = arguments.networks or list(METHODS)
-    if not arguments.model:
-        if arguments.data and SHIPPED not in methods:
-            raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
-        if not HAS_TORCH and arguments.networks not in (None, [SHIPPED]):
-            raise OptionError(NO_TORCH)
+    methods, counts, about = arguments.networks or METHODS, arguments.faces, model.metadata
+    if arguments.data and not arguments.model and SHIPPED not in methods:
+        raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
+    if not (HAS_TORCH or arguments.model) and arguments.networks not in (None, [SHIPPED]):
+        raise OptionError(NO_TORCH)
     base = Case("", "onnx", provider=arguments.provider, threads=arguments.threads)
-    about = model.metadata
-    architecture = about.branches, about.diversified, about.input.size_px
-    trained = replace(
-        base, network=about.name if arguments.model else SHIPS, architecture=architecture
-    )
+    architecture, faces = (about.branches, about.diversified, about.input.size_px), ""
     if arguments.data:
         from esr_core.data import ferplus
 
-        trained = replace(trained, faces=str(folder / "faces.npy"))
-        np.save(
-            trained.faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input)
-        )
+        faces = str(folder / "faces.npy")
+        np.save(faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input))
+    name = about.name if arguments.model else SHIPS
+    trained = replace(base, network=name, architecture=architecture, faces=faces)
     if arguments.model:
-        return _variants(
-            trained, {"this file": model.path}, model.has_early_exit, HAS_TORCH, arguments.faces
-        )
-    shipped = _variants(trained, {"INT8": model.path}, model.has_early_exit, False, arguments.faces)
+        files = {"this file": model.path}
+        return _variants(trained, files, model.has_early_exit, HAS_TORCH, counts)
+    shipped = _variants(trained, {"INT8": model.path}, model.has_early_exit, False, counts)
     if not HAS_TORCH:
         return shipped
     from esr_core.benchmark import random_networks
 
     base = replace(base, faces=str(folder / "random.npy"))
     np.save(base.faces, random_networks.faces())
-    forms, on_cpu = _EXPORTS.get(base.provider, ("fp32", "INT8")), base.provider == "cpu"
-    requested = []
+    forms, requested = _EXPORTS.get(base.provider, ("fp32", "INT8")), []
     for method in progress.track(methods, description="making networks"):
         files = random_networks.make(method, folder, forms)
-        untrained = replace(
-            base, network=method, architecture=(*METHODS[method], random_networks.SIZE_PX)
-        )
-        requested += _variants(untrained, files, on_cpu, True, arguments.faces)
+        architecture = (*METHODS[method], random_networks.SIZE_PX)
+        untrained = replace(base, network=method, architecture=architecture)
+        requested += _variants(untrained, files, base.provider == "cpu", True, counts)
         requested += shipped if method == SHIPPED else []
     return requested
 
@@ -97,11 +89,10 @@ def _variants(
     The early exit is timed only with faces, since its time depends on them.
     """
     variants = []
-    for form in (FORMS if base.provider in ON_GPU else FORMS[:1]) if torch else ():
+    for form in FORMS[: len(FORMS) if base.provider in ON_GPU else 1] if torch else ():
         name = "PyTorch" if form == "eager" else f"PyTorch {form}"
         variants.append(replace(base, name=name, engine="torch", form=form))
-    for name, file in files.items():
-        variants.append(replace(base, name=name, model=str(file.absolute())))
+    variants += [replace(base, name=n, model=str(file.absolute())) for n, file in files.items()]
     if early_exit and base.faces:
         variants.append(replace(variants[-1], name="adaptive", evaluated=ADAPTIVE))
     return [replace(case, batch=count) for count in counts for case in variants]
@@ -116,22 +107,15 @@ def describe(cases: Sequence[Case], model: Model) -> List[Dict[str, Any]]:
         if case.model == str(model.path.absolute()):
             with suppress(KeyError, TypeError, ValueError):  # the record has no fixed format
                 accuracy = float(model.metadata.record["validation"]["accuracy"])
-        networks.append(
-            {
-                "network": name,
-                "accuracy": accuracy,
-                "parameters_m": round(size.parameters / 1e6, 2),
-                "gmac": round(size.macs / 1e9, 2),
-                "published": published and published._asdict(),
-            }
-        )
+        sizes = {"parameters_m": round(size.parameters / 1e6, 2), "gmac": round(size.macs / 1e9, 2)}
+        figures = {"accuracy": accuracy, **sizes, "published": published and published._asdict()}
+        networks.append({"network": name, **figures})
     return networks
 
 
-def curve_cases(cases: Sequence[Case], model: Model) -> List[Case]:
-    """Return the trained network with several exit margins, one face per call."""
-    path = str(model.path.absolute())
-    adaptive = [case for case in cases if case.evaluated == ADAPTIVE and case.model == path]
+def curve_cases(cases: Sequence[Case], path: Path) -> List[Case]:
+    """Return the trained network of a file with several exit margins, one face per call."""
+    adaptive = [c for c in cases if c.evaluated == ADAPTIVE and c.model == str(path.absolute())]
     return [replace(case, batch=1, margin=each) for case in adaptive[:1] for each in EXIT_MARGINS]
 
 
@@ -149,12 +133,13 @@ def curve(
         assert timing.case.margin is not None
         model.lead = timing.case.margin
         probabilities, _, votes = predictions(predict, data, model.metadata.input)
-        point = {
-            "lead": model.lead,
-            "accuracy": round(float((probabilities.argmax(axis=1) == target).mean()), 4),
-            "branches_asked": round(float((votes >= 0).sum(axis=1).mean()), 2),
-            "p50_ms": timing.figures()["p50_ms"],
-            "mean_ms": round(float(timing.times_s.mean() * 1e3), 2),
-        }
-        points.append(point)
+        points.append(
+            {
+                "lead": model.lead,
+                "accuracy": round(float((probabilities.argmax(axis=1) == target).mean()), 4),
+                "branches_asked": round(float((votes >= 0).sum(axis=1).mean()), 2),
+                "p50_ms": timing.figures()["p50_ms"],
+                "mean_ms": round(float(timing.times_s.mean() * 1e3), 2),
+            }
+        )
     return points

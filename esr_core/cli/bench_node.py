@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Dict, List, Tuple
 
 from esr_core.benchmark.cases import NODE_CASES
 from esr_core.benchmark.runner import BenchmarkError, Worker
@@ -69,11 +69,10 @@ def run(arguments: argparse.Namespace) -> None:
         names = "; ".join(case.name for case in NODE_CASES)
         raise OptionError(f"--only {arguments.only!r} is part of no camera's name: {names}")
     setup = json.dumps([arguments.seconds, _node_arguments(arguments), os.getcwd()])
-    # A session of its own: Ctrl-C reaches only this process, which then ends the worker.
-    options: Dict[str, Any] = {"start_new_session": True, "preexec_fn": end_with_parent}
-    module, rows = "esr_ros.benchmark.node_benchmark", []
+    words, rows = ("the benchmark", "esr_ros.benchmark.node_benchmark", setup), []
     try:
-        with Worker("the benchmark", module, setup, **options) as worker:
+        # A session of its own: Ctrl-C reaches only this process, which then ends the worker.
+        with Worker(*words, start_new_session=True, preexec_fn=end_with_parent) as worker:
             for case in cases:
                 worker.send(asdict(case))
                 rows.append(worker.receive())
@@ -90,11 +89,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _node_arguments(arguments: argparse.Namespace) -> List[str]:
     """Return the ROS arguments of the node."""
-    words = []
-    if arguments.params_file:
-        if not arguments.params_file.is_file():
-            raise OptionError(f"--params-file: there is no file {arguments.params_file}")
-        words += ["--params-file", str(arguments.params_file)]
+    file = arguments.params_file
+    if file and not file.is_file():
+        raise OptionError(f"--params-file: there is no file {file}")
+    words = ["--params-file", str(file)] if file else []
     given = {name: getattr(arguments, name, "") for name in ("model", "provider", "threads")}
     parameters = [f"{name}:={value}" for name, value in given.items() if value != ""]
     for parameter in parameters + arguments.set:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from esr_core.cli.command import StdoutConsole
 
 
 def print_table(
@@ -28,7 +29,22 @@ def print_table(
         table.add_column(name, justify="right" if table.columns else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(escape(_text(cell, row) or "-") for cell in shown.values()))
-    Console().print(table)
+    StdoutConsole().print(table)
+
+
+def print_targets(targets: Sequence[Tuple[str, float, str, float]]) -> int:
+    """Print figures beside their bounds; return the exit code: 1 if a target is missed.
+
+    targets: name, figure, "at least" or "at most", bound.
+    """
+    rows: List[Dict[str, Any]] = []
+    for name, measured, sign, bound in targets:
+        is_met = measured >= bound if sign == "at least" else measured <= bound
+        wanted, mark = f"{sign} {bound:g}", "met" if is_met else "MISSED"
+        rows.append({"name": name, "wanted": wanted, "measured": measured, "mark": mark})
+    columns = {"target": "{name}", "wanted": "{wanted}", "measured": "{measured:.2f}", "": "{mark}"}
+    print_table("Targets for this machine", columns, rows)
+    return int(any(row["mark"] == "MISSED" for row in rows))
 
 
 def _text(cell: str, row: Mapping[str, Any]) -> str:

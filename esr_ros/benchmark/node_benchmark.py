@@ -25,10 +25,8 @@ from esr_core.progress import bar
 from esr_ros.benchmark.test_rig import NodeTestRig, Sent, node_test_rig
 from esr_ros.demo.scene import Scene
 
-#: Sampling period of the node's memory.
-TICK_S = 0.5
-#: Number of parts in the figures over time.
-PARTS = 60
+#: Sampling period of the node's memory, and number of parts in the figures over time.
+TICK_S, PARTS = 0.5, 60
 
 
 def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path) -> Dict[str, Any]:
@@ -58,7 +56,6 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
     # n images have n - 1 periods; one more, to the end of the last image's.
     elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9 * len(sent) / (len(sent) - 1)
-    over_time = {"p50_ms": _medians(latency_ms), "resident_mb": _medians(resident_mb)}
     return {
         "scenario": case.name,
         "sent_hz": round(len(sent) / elapsed_s, 1),
@@ -72,7 +69,11 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         "queued": _queued(np.array(answered) / 1e6, latency_ms),
         "cores": round(cores, 2),
         "resident_mb": round(resident_mb[-1]),
-        "over_time": {"seconds": round(elapsed_s, 1), **over_time},
+        "over_time": {
+            "seconds": round(elapsed_s, 1),
+            "p50_ms": _medians(latency_ms),
+            "resident_mb": _medians(resident_mb),
+        },
         **_detection_errors(rig, sent),
         "start_s": round(start_s, 1),
     }
@@ -95,11 +96,11 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
     """Return the numbers of missed and made-up faces, and the offset of the others' boxes."""
     shown = found = missed = 0
     offsets: List[NDArray[np.float32]] = []
-    for frame, (stamp, _) in enumerate(sent):
-        if stamp not in rig.listener.answers:
-            continue
-        places = rig.scene.places(frame)
-        rois = [emotion.roi for emotion in rig.listener.answers[stamp].emotions]
+    answers = rig.listener.answers
+    for frame, stamp in (
+        (frame, stamp) for frame, (stamp, _) in enumerate(sent) if stamp in answers
+    ):
+        places, rois = rig.scene.places(frame), [e.roi for e in answers[stamp].emotions]
         centres = np.array([(r.x_offset + r.width / 2, r.y_offset + r.height / 2) for r in rois])
         shown, found = shown + len(places), found + len(rois)
         for x, y, width in places:

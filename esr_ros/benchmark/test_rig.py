@@ -25,10 +25,8 @@ from esr_ros.msg import EmotionArray
 from esr_ros.runtime import fast_dds
 from esr_ros.runtime.entry_point import check_domain
 
-#: Timeout of the node's first answer.
-START_DEADLINE_S = 60.0
-#: Timeout of answers after the last image, of diagnostics, and of the node's exit.
-PATIENCE_S, EXIT_S = 2.0, 10.0
+#: Timeouts: the first answer; answers after the last image, and diagnostics; the node's exit.
+START_S, PATIENCE_S, EXIT_S = 60.0, 2.0, 10.0
 
 #: Stamp of an image in ns, and number of its faces.
 Sent = List[int]
@@ -61,12 +59,9 @@ class Listener:
     def spin_until(self, is_done: Callable[[], object], timeout_s: float) -> bool:
         """Process messages until a condition holds; return False after the timeout."""
         end_s = time.monotonic() + timeout_s
-        while not is_done():
-            left_s = end_s - time.monotonic()
-            if left_s <= 0:
-                return False
+        while not is_done() and (left_s := end_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)
-        return True
+        return bool(is_done())
 
     def dropped(self) -> int:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
@@ -94,9 +89,8 @@ class NodeTestRig:
             BenchmarkError: there is none, or a process ended.
         """
         while not self.listener.spin_until(lambda: self.listener.answers, 0.1):
-            self._check("did not answer")
-            if time.monotonic() > self.began_s + START_DEADLINE_S:
-                raise self._node_error("did not answer")
+            is_late = time.monotonic() > self.began_s + START_S
+            self._check("did not answer", is_late)
         return time.monotonic() - self.began_s
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
@@ -121,14 +115,11 @@ class NodeTestRig:
             raise BenchmarkError(f"none of {len(sent)} images was answered")
         return sent
 
-    def _check(self, problem: str) -> None:
+    def _check(self, problem: str, has_failed: bool = False) -> None:
         self.camera.check()
-        if self.node.poll() is not None:
-            raise self._node_error(problem)
-
-    def _node_error(self, problem: str) -> BenchmarkError:
-        output = self.log.read_text(encoding="utf-8").strip() or "nothing"
-        return BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
+        if has_failed or self.node.poll() is not None:
+            output = self.log.read_text(encoding="utf-8").strip() or "nothing"
+            raise BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
 
 
 @contextmanager
@@ -161,9 +152,8 @@ def node_test_rig(scene: Scene, log: Path, arguments: Sequence[str] = ()) -> Ite
         stack.callback(rclpy.try_shutdown)
         listener = Listener()
         stack.callback(listener.node.destroy_node)
-        setup = json.dumps(asdict(scene))
-        camera = stack.enter_context(Worker("the camera", "esr_ros.demo.photo_camera", setup))
-        camera.receive()  # it has drawn its images
+        camera = Worker("the camera", "esr_ros.demo.photo_camera", json.dumps(asdict(scene)))
+        stack.enter_context(camera).receive()  # it has drawn its images
         began_s = time.monotonic()
         with open(log, "wb") as output:
             command = [sys.executable, str(executable), "--ros-args", *arguments]
