@@ -97,9 +97,9 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
     shown = found = missed = 0
     offsets: List[NDArray[np.float32]] = []
     answers = rig.listener.answers
-    for frame, stamp in (
-        (frame, stamp) for frame, (stamp, _) in enumerate(sent) if stamp in answers
-    ):
+    for frame, (stamp, _) in enumerate(sent):
+        if stamp not in answers:
+            continue
         places, rois = rig.scene.places(frame), [e.roi for e in answers[stamp].emotions]
         centres = np.array([(r.x_offset + r.width / 2, r.y_offset + r.height / 2) for r in rois])
         shown, found = shown + len(places), found + len(rois)
