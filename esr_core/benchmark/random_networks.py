@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.complexity import METHODS
-from esr_core.network.esr import ESR
+from esr_core.network.esr import ESR, Branch
 from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
 #: Share of FER+'s validation faces that the first branch of the shipped network leaves undecided.
@@ -52,7 +52,7 @@ def make(method: str, folder: Path, forms: Sequence[str] = ("fp32", "INT8")) -> 
         elif form == "fp16":
             export_fp16(esr, metadata, files[form])
         else:
-            export_int8(esr, metadata, images[:32], files[form], form == "symmetric")
+            export_int8(esr, metadata, images[:16], files[form], form == "symmetric")
     return files
 
 
@@ -63,11 +63,11 @@ def _calibrate(esr: ESR, images: torch.Tensor) -> float:
             module.momentum = 1.0  # one pass sets the statistics
     with torch.inference_mode():
         esr.train()(images[:32])
-        scores = esr.eval()(images).emotions[0]  # (n, 8)
+        first = cast(Branch, esr.eval().convolutional_branches[0])
+        scores = first(esr.base(images))[0]  # (n, 8)
         mean, spread = scores.mean(dim=0), scores.std(dim=0).mean()
-        first = cast(torch.nn.Linear, esr.convolutional_branches[0].get_submodule("fc"))
-        first.weight.div_(spread)
-        first.bias.sub_(mean).div_(spread)
-        probabilities = esr(images).emotions[0].softmax(dim=1)
+        first.fc.weight.div_(spread)
+        first.fc.bias.sub_(mean).div_(spread)
+        probabilities = ((scores - mean) / spread).softmax(dim=1)
     best, second = probabilities.topk(2, dim=1).values.T
     return float(np.quantile((best - second).numpy(), UNDECIDED))

@@ -10,14 +10,27 @@ from typing import Any, Callable
 
 import cv2
 import pytest
+from networks import lively
 
 from esr_core import load_model
 from esr_core.benchmark.reference_figures import PUBLISHED
+from esr_core.cli import bench_tables
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
+from esr_core.network.onnx_export import export_fp32
+from esr_core.perception.preprocessing import InputSpec
 
 MakeFerPlus = Callable[[str, int], Path]
 QUICK = ("--rounds", 2, "--calls", 2)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small file."""
+    path = tmp_path_factory.mktemp("small") / "esr-2.onnx"
+    export_fp32(lively(2, False), ModelMetadata("ESR-2", 2, input=InputSpec(size_px=56)), path)
+    return path
 
 
 def bench(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -94,10 +107,10 @@ def test_one_file_is_timed_with_real_faces_and_drawn(
 
 
 def test_faces_may_be_named_in_any_order_and_the_provider_be_left_to_the_machine(
-    tmp_path: Path,
+    network: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "json.py").write_text("raise SystemExit('the wrong json')", encoding="utf-8")
-    words = ("--model", default_model(), "--provider", "auto", "--faces", "8,1", "--json")
+    words = ("--model", network, "--provider", "auto", "--faces", "8,1", "--json")
     done = bench(tmp_path, *words, *QUICK)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
@@ -106,15 +119,22 @@ def test_faces_may_be_named_in_any_order_and_the_provider_be_left_to_the_machine
     assert rows[0]["peak_mb"] < rows[2]["peak_mb"]
 
 
-def test_tables_for_people(tmp_path: Path) -> None:
-    once = ("--rounds", 1, "--calls", 1)
-    done = bench(tmp_path, "--networks", "ESR-9", "--faces", "1,16", *once)
+def test_tables_for_people(results: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    bench_tables.show(results)
+    shown = capsys.readouterr().out
+    for word in ("PyTorch", "INT8", "ESR-9 ships", "84.83", "87.17", "117.91", "times PyTorch"):
+        assert word in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown, "a column is cut off"
+
+
+def test_notes_below_the_tables(network: Path, tmp_path: Path) -> None:
+    done = bench(tmp_path, "--model", network, "--faces", "1,16", *QUICK)
     assert done.returncode == 0, done.stderr
-    for word in ("PyTorch", "INT8", "ESR-9 ships", "84.83", "87.17", "117.91", "Peak", "--data"):
+    for word in ("PyTorch", "this file", "Peak, of a product of matrices"):
         assert word in done.stdout
     assert "Energy" in done.stdout or "J a call" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "…" not in done.stdout, "a column is cut off"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--networks", "ESR-9"], ["--networks", "ESR-15"]])
@@ -135,6 +155,7 @@ def test_without_pytorch_the_network_that_ships_is_timed(
     else:
         assert done.returncode == 0, done.stderr
         assert "PyTorch is not installed" in " ".join(done.stdout.split())
+        assert "--data with FER+'s validation faces adds" in " ".join(done.stdout.split())
         assert "ESR-9 ships" in done.stdout
         assert "ESR*-9" not in done.stdout
 
