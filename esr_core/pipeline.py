@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
 from esr_core.options import check, option
-from esr_core.perception.detection import (
-    SCORE_FLOOR,
-    Detections,
-    Detector,
-    find_faces,
-    open_detector,
-)
+from esr_core.perception import detection
+from esr_core.perception.detection import Detections, Detector
+from esr_core.perception.events import Event
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
-from esr_core.perception.stream_state import FrameResult as FrameResult
 from esr_core.perception.stream_state import StreamState
 
 
@@ -71,7 +66,7 @@ class PipelineOptions:
     min_score: float = option(
         0.6,
         "Lowest score of a detection; detections below it are ignored.",
-        (SCORE_FLOOR, 1.0),
+        (detection.SCORE_FLOOR, 1.0),
         live=True,
     )
     max_faces: int = option(
@@ -118,8 +113,15 @@ class FrameAnalysis(NamedTuple):
     prediction: Prediction  # one row per face
 
 
-class FrameAnalyzer:
-    """Detect, crop and predict: one call of the network for the faces of all images.
+class FrameResult(NamedTuple):
+    """Faces of one image, and the events since the image before."""
+
+    faces: List[FaceEmotion]  # the largest first
+    events: List[Event]
+
+
+class EmotionPipeline:
+    """Detect, predict, track and smooth faces; one network for any number of cameras.
 
     ``options`` may be replaced between two calls; those that are not ``live`` have no effect then.
     """
@@ -130,75 +132,16 @@ class FrameAnalyzer:
         model: Optional[Model] = None,
         detector: Optional[Detector] = None,
     ) -> None:
-        self.options = options or PipelineOptions()
-        self.model = model or load_model(
-            self.options.model or None, self.options.provider, self.options.threads
-        )
-        self.detector = detector or open_detector(
-            self.options.detector, self.options.detector_model
-        )
+        self.options = chosen = options or PipelineOptions()
+        self.model = model or load_model(chosen.model or None, chosen.provider, chosen.threads)
+        self.detector = detector or detection.open_detector(chosen.detector, chosen.detector_model)
+        #: State of the camera of :meth:`step`.
+        self.stream = StreamState()
 
     def warm_up(self) -> None:
         """Run the detector and the network once, as the first call takes longer."""
         self.detector.detect(np.zeros((480, 640, 3), np.uint8), self.options.detection_size_px)
         self.model.warm_up(self.options.max_faces)
-
-    def analyze(self, views: Sequence[View]) -> List[FrameAnalysis]:
-        """Detect the faces of each image and predict their emotions.
-
-        Only with ``detect_every`` above 1 is a stream used, for its optical flow. Otherwise images
-        may be analyzed in any order, and by several analyzers at once.
-
-        Raises:
-            ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
-        """
-        if not views:
-            return []
-        for rgb in (view.rgb for view in views):
-            if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-                raise ImageError(
-                    f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
-                )
-        detections = [self._detect(view) for view in views]
-        spec = self.model.metadata.input
-        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, detections)]
-        batch = crops[0] if len(views) == 1 else np.concatenate(crops)
-        prediction = self.model.predict(batch, self.options.branches)
-        ends = np.cumsum([len(faces) for faces in detections])[:-1]
-        parts = zip(*(np.split(output, ends) for output in prediction))
-        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(detections, parts)]
-
-    def _detect(self, view: View) -> Detections:
-        """Return the selected faces: external ones, tracked by optical flow, or detected."""
-        if view.faces is not None:
-            return self._select(view.faces, view.rgb)
-        flow = view.stream.flow_tracker
-        tracked = flow.track(view.rgb, self.options.detect_every)
-        if tracked is not None:
-            return self._select(tracked, view.rgb)
-        detected = find_faces(self.detector, view.rgb, self.options.detection_size_px)
-        faces = self._select(detected, view.rgb)
-        flow.restart(faces)
-        return faces
-
-    def _select(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
-        """Return the faces above ``min_score`` whose centre is in the image, the largest first."""
-        height, width = rgb.shape[:2]
-        centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
-        centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2
-        inside = (centre_x >= 0) & (centre_x < width) & (centre_y >= 0) & (centre_y < height)
-        faces = faces[inside & (faces.scores >= self.options.min_score)]
-        area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
-        return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
-
-
-class EmotionPipeline(FrameAnalyzer):
-    """Analyze images, track and smooth their faces; one network for any number of cameras."""
-
-    @cached_property
-    def stream(self) -> StreamState:
-        """State of the camera of :meth:`step`."""
-        return StreamState()
 
     def reset(self) -> None:
         """Remove all faces of :meth:`step`; their ids are not used again."""
@@ -221,13 +164,79 @@ class EmotionPipeline(FrameAnalyzer):
         analyses = self.analyze(views)
         return [self.update(view.stream, view.stamp_s, a) for view, a in zip(views, analyses)]
 
+    def analyze(self, views: Sequence[View]) -> List[FrameAnalysis]:
+        """Detect the faces of each image and predict their emotions.
+
+        Only with ``detect_every`` above 1 is a stream used, for its optical flow. Otherwise images
+        may be analyzed in any order, and by several pipelines at once.
+
+        Raises:
+            ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
+        """
+        if not views:
+            return []
+        for rgb in (view.rgb for view in views):
+            if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+                got = f"{rgb.shape} {rgb.dtype}"
+                raise ImageError(f"an image must be (h, w, 3) uint8, but got {got}")
+        detections = [self._detect(view) for view in views]
+        spec = self.model.metadata.input
+        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, detections)]
+        batch = crops[0] if len(views) == 1 else np.concatenate(crops)
+        prediction = self.model.predict(batch, self.options.branches)
+        ends = np.cumsum([len(faces) for faces in detections])[:-1]
+        parts = zip(*(np.split(output, ends) for output in prediction))
+        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(detections, parts)]
+
+    def _detect(self, view: View) -> Detections:
+        """Return the selected faces: external ones, tracked by optical flow, or detected."""
+        if view.faces is not None:
+            return self._select(view.faces, view.rgb)
+        flow = view.stream.flow_tracker
+        tracked = flow.track(view.rgb, self.options.detect_every)
+        if tracked is not None:
+            return self._select(tracked, view.rgb)
+        found = detection.find_faces(self.detector, view.rgb, self.options.detection_size_px)
+        faces = self._select(found, view.rgb)
+        flow.restart(faces)
+        return faces
+
+    def _select(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
+        """Return the faces above ``min_score`` whose centre is in the image, the largest first."""
+        centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        inside = ((centres >= 0) & (centres < rgb.shape[1::-1])).all(axis=1)
+        faces = faces[inside & (faces.scores >= self.options.min_score)]
+        area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+        return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
+
     def update(self, stream: StreamState, stamp_s: float, analysis: FrameAnalysis) -> FrameResult:
-        """Update a stream with the analysis of its next image; call it in the order of stamps."""
-        return stream.update(
-            analysis.faces,
-            *analysis.prediction,
-            stamp_s,
-            track_timeout_s=self.options.track_timeout_s,
-            smoothing_s=self.options.smoothing_s,
-            hysteresis=self.options.hysteresis,
-        )
+        """Assign ids to the faces of a stream's next image, smooth them and detect events.
+
+        Call it in the order of stamps. The arrays of the result are read-only, because the state
+        refers to them.
+        """
+        detections, prediction = analysis
+        ids = stream.tracker.update(detections.boxes, stamp_s, self.options.track_timeout_s)
+        tracked = [track.face_id for track in stream.tracker.tracks]
+        ema_filter, smoothing_s = stream.ema_filter, self.options.smoothing_s
+        ema_filter.keep(tracked)
+        predicted = np.concatenate([prediction.probabilities, prediction.affect], axis=1)
+        arrays = detections.boxes, detections.landmarks, prediction.votes
+        boxes, landmarks, votes = (np.broadcast_to(a, a.shape) for a in arrays)  # read-only views
+        faces = []
+        for i, face_id in enumerate(ids.tolist()):
+            smooth = ema_filter.update(face_id, predicted[i], stamp_s, smoothing_s)
+            emotions = smooth[: len(LABELS)]
+            face = FaceEmotion(
+                face_id=face_id,
+                box=boxes[i],
+                score=float(detections.scores[i]),
+                landmarks=landmarks[i],
+                probabilities=emotions,
+                valence=float(smooth[-2]),
+                arousal=float(smooth[-1]),
+                votes=votes[i],
+                emotion=ema_filter.label(face_id, emotions, self.options.hysteresis),
+            )
+            faces.append(face)
+        return FrameResult(faces, stream.event_detector.update(faces, tracked))

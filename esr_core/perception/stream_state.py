@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple
+from typing import List
 
-import numpy as np
-from numpy.typing import NDArray
-
-from esr_core.emotions import LABELS
-from esr_core.perception.detection import Detections
 from esr_core.perception.events import Event, EventDetector
-from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.optical_flow import OpticalFlowTracker
 from esr_core.perception.smoothing import EmaFilter
 from esr_core.perception.tracking import Tracker
-
-
-class FrameResult(NamedTuple):
-    """Faces of one image, and the events since the image before."""
-
-    faces: List[FaceEmotion]  # the largest first
-    events: List[Event]
 
 
 class StreamState:
@@ -38,51 +25,3 @@ class StreamState:
         self.tracker.reset()
         self.ema_filter = EmaFilter()
         return self.event_detector.update([], [])
-
-    def update(
-        self,
-        detections: Detections,
-        probabilities: NDArray[np.float32],
-        affect: NDArray[np.float32],
-        votes: NDArray[np.int64],
-        stamp_s: float,
-        *,
-        track_timeout_s: float,
-        smoothing_s: float,
-        hysteresis: float,
-    ) -> FrameResult:
-        """Assign ids, smooth the predictions of the next image and detect events.
-
-        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). The arrays of
-        the result are read-only, because the state refers to them.
-        """
-        ids = self.tracker.update(detections.boxes, stamp_s, track_timeout_s)
-        tracked = [track.face_id for track in self.tracker.tracks]
-        self.ema_filter.keep(tracked)
-        predicted = np.concatenate([probabilities, affect], axis=1)
-        arrays = detections.boxes, detections.landmarks, votes
-        boxes, landmarks, votes = (_read_only(each) for each in arrays)
-        faces = []
-        for i, face_id in enumerate(ids.tolist()):
-            smooth = self.ema_filter.update(face_id, predicted[i], stamp_s, smoothing_s)
-            smooth_probabilities = smooth[: len(LABELS)]
-            faces.append(
-                FaceEmotion(
-                    face_id=face_id,
-                    box=boxes[i],
-                    score=float(detections.scores[i]),
-                    landmarks=landmarks[i],
-                    probabilities=smooth_probabilities,
-                    valence=float(smooth[-2]),
-                    arousal=float(smooth[-1]),
-                    votes=votes[i],
-                    emotion=self.ema_filter.label(face_id, smooth_probabilities, hysteresis),
-                )
-            )
-        return FrameResult(faces, self.event_detector.update(faces, tracked))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -21,7 +21,6 @@ from esr_core import (
     Stream,
     View,
 )
-from esr_core.pipeline import FrameAnalyzer
 
 GREY = np.full((480, 640, 3), 128, np.uint8)
 
@@ -175,7 +174,7 @@ def test_warm_up_leaves_no_trace(pipeline: EmotionPipeline, rgb: NDArray[np.uint
 
 
 def test_analysis_depends_on_no_earlier_image(model: Model, rgb: NDArray[np.uint8]) -> None:
-    analyzer, stream = FrameAnalyzer(model=model), Stream()
+    analyzer, stream = EmotionPipeline(model=model), Stream()
     images = [rgb, without_mouth(rgb), GREY]
     views = [View(stream, image, i / 10) for i, image in enumerate(images)]
     forwards = [analyzer.analyze([view])[0] for view in views]
