@@ -183,10 +183,8 @@ class FrameAnalyzer:
 
     def _select(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
         """Return the faces above ``min_score`` whose centre is in the image, the largest first."""
-        height, width = rgb.shape[:2]
-        centre_x = (faces.boxes[:, 0] + faces.boxes[:, 2]) / 2
-        centre_y = (faces.boxes[:, 1] + faces.boxes[:, 3]) / 2
-        inside = (centre_x >= 0) & (centre_x < width) & (centre_y >= 0) & (centre_y < height)
+        centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
+        inside = ((centres >= 0) & (centres < rgb.shape[1::-1])).all(axis=1)
         faces = faces[inside & (faces.scores >= self.options.min_score)]
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import select
 import sys
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Callable, Deque, List
+from typing import Any, Callable, Deque, Iterator, List
 
 import cv2
 import numpy as np
@@ -20,8 +21,6 @@ from rich.table import Table
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
 from esr_core.cli.face_table import face_table
-from esr_core.cli.keyboard import key_reader
-from esr_core.cli.output_files import WriteFrame
 from esr_core.errors import VideoError
 from esr_core.media.camera import Camera
 from esr_core.media.records import FrameRecord
@@ -48,7 +47,8 @@ def add(commands: Any) -> None:
         "  esr camera talk.mp4 --no-window",
         run,
     )
-    camera.add_argument(
+    flag = camera.add_argument
+    flag(
         "device",
         nargs="?",
         default="0",
@@ -57,9 +57,7 @@ def add(commands: Any) -> None:
         "own rate (default: %(default)s)",
     )
     output_files.add_flags(camera, "frame")
-    camera.add_argument(
-        "--no-window", action="store_true", help="show the table even if there is a display"
-    )
+    flag("--no-window", action="store_true", help="show the table even if there is a display")
     pipeline_flags.add(camera)
 
 
@@ -69,29 +67,19 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after the slow start, so that the first frame is new
-    ended_by_user = False
-    with output_files.csv_file(arguments) as write:
-        try:
-            ended_by_user = _process(camera, pipeline, arguments, write)
-        except KeyboardInterrupt:
-            ended_by_user = True  # the CSV file is kept
-    if camera.live and not ended_by_user:
-        raise VideoError(f"{camera.device}: delivers no more frames")
-
-
-def _process(
-    camera: Camera, pipeline: EmotionPipeline, arguments: argparse.Namespace, write: WriteFrame
-) -> bool:
-    """Process frames until the end; return whether the user ended it, not the camera."""
-    with ExitStack() as stack:
+    disconnected = False
+    csv = output_files.csv_file(arguments)  # is kept after Ctrl-C, and if a camera ends
+    with csv as write, suppress(KeyboardInterrupt), ExitStack() as stack:
         show = _display(stack, arguments)
         for image in stack.enter_context(camera):
             faces = pipeline.step(image.rgb, image.stamp_s)
             frame = FrameRecord.of(camera.device, image.number, image.stamp_s, faces)
             write(frame)
             if not show(image.rgb, faces, frame):
-                return True
-    return False
+                return
+        disconnected = camera.live
+    if disconnected:
+        raise VideoError(f"{camera.device}: delivers no more frames")
 
 
 def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
@@ -101,7 +89,7 @@ def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     if not arguments.no_window and _open_window(arguments.device):
         stack.callback(cv2.destroyAllWindows)
         return lambda rgb, faces, frame: _show_in_window(arguments.device, rgb, faces)
-    pressed_keys = stack.enter_context(key_reader())
+    pressed_keys = stack.enter_context(_key_reader())
     live = stack.enter_context(Live(console=StdoutConsole(), refresh_per_second=10))
     stamps: Deque[float] = deque(maxlen=30)
 
@@ -134,6 +122,32 @@ def _show_in_window(title: str, rgb: NDArray[np.uint8], faces: List[FaceEmotion]
     key = cv2.waitKey(1) & 0xFF
     closed = cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) < 1
     return not closed and key not in (ord("q"), _ESCAPE)
+
+
+@contextmanager
+def _key_reader() -> Iterator[Callable[[], str]]:
+    """Yield a function that returns the keys pressed since its last call, without Enter.
+
+    It does not wait, and returns "" if stdin is no terminal.
+    """
+    # Linux stops a background process that changes the terminal.
+    stdin = sys.stdin
+    if not stdin or not stdin.isatty() or os.tcgetpgrp(stdin.fileno()) != os.getpgrp():
+        yield lambda: ""
+        return
+    import termios  # Windows has none
+    import tty
+
+    def pressed() -> str:
+        ready = select.select([stdin], [], [], 0)[0]
+        return os.read(stdin.fileno(), 64).decode(errors="replace") if ready else ""
+
+    before = termios.tcgetattr(stdin)
+    tty.setcbreak(stdin)
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(stdin, termios.TCSADRAIN, before)
 
 
 def _table(frame: FrameRecord, stamps: Deque[float]) -> Table:

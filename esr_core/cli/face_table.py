@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterable, Sequence
+from typing import Iterable, Sequence
 
 from rich.table import Table
 
 from esr_core.media.records import FaceRecord
 
-_CELLS: Dict[str, Callable[[FaceRecord], str]] = {
-    "face": lambda face: str(face.face_id),
-    "x": lambda face: f"{face.box[0]:.0f}",
-    "y": lambda face: f"{face.box[1]:.0f}",
-    "w": lambda face: f"{face.box[2]:.0f}",
-    "h": lambda face: f"{face.box[3]:.0f}",
-    "emotion": lambda face: face.label,
-    "confidence": lambda face: f"{face.confidence:.0%}",
-    "valence": lambda face: f"{face.valence:+.2f}",
-    "arousal": lambda face: f"{face.arousal:+.2f}",
-    "agreement": lambda face: f"{face.agreement:.0%}",
+_CELLS = {
+    "face": "{0.face_id}",
+    "x": "{0.box[0]:.0f}",
+    "y": "{0.box[1]:.0f}",
+    "w": "{0.box[2]:.0f}",
+    "h": "{0.box[3]:.0f}",
+    "emotion": "{0.label}",
+    "confidence": "{0.confidence:.0%}",
+    "valence": "{0.valence:+.2f}",
+    "arousal": "{0.arousal:+.2f}",
+    "agreement": "{0.agreement:.0%}",
 }
 
 
@@ -26,7 +26,7 @@ def face_table(
     title: str, faces: Iterable[FaceRecord], columns: Sequence[str], min_width: int = 0
 ) -> Table:
     """Return a table with one row per face, and some of the columns of ``_CELLS``."""
-    rows = ([_CELLS[name](face) for name in columns] for face in faces)
+    rows = ([_CELLS[name].format(face) for name in columns] for face in faces)
     return table(title, columns, rows, "emotion", min_width)
 
 

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ from esr_core.cli.face_table import face_table, table
 from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
+from esr_core.inference.onnx_model import BranchPrediction
 from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
@@ -39,21 +40,6 @@ _OPTIONS = (
 _COLUMNS = ("face", "x", "y", "w", "h", "emotion", "confidence", "valence", "arousal")
 
 
-class _Picture(NamedTuple):
-    """A picture and its faces."""
-
-    path: Path
-    rgb: NDArray[np.uint8]  # (h, w, 3)
-    faces: List[FaceEmotion]
-    record: FrameRecord
-    extras: List[Dict[str, Any]]  # per face: the fields that flags add to its JSON
-
-    @property
-    def boxes(self) -> NDArray[np.float32]:
-        """(n, 4)"""
-        return np.stack([face.box for face in self.faces])
-
-
 def add(commands: Any) -> None:
     """Add the command."""
     image = command(
@@ -68,39 +54,36 @@ def add(commands: Any) -> None:
         "  esr image group.jpg --show-branches --saliency why/",
         run,
     )
-    image.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures"
-    )
+    flag = image.add_argument
+    flag("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
     output_files.add_flags(image, "picture")
-    image.add_argument(
+    flag(
         "--save",
         type=Path,
         metavar="FOLDER",
         help="write annotated pictures (boxes, labels, bars) as PNG into this folder",
     )
-    image.add_argument(
+    flag(
         "--show-branches",
         action="store_true",
         help="print the vote of each branch; evaluates all branches, regardless of --branches",
     )
-    saliency = image.add_argument_group("saliency maps (need PyTorch)")
-    saliency.add_argument(
+    flag = image.add_argument_group("saliency maps (need PyTorch)").add_argument
+    flag(
         "--saliency",
         type=Path,
         metavar="FOLDER",
         help="write a picture per face into this folder: the regions that each branch uses "
         "(Grad-CAM)",
     )
-    saliency.add_argument(
-        "--explain", choices=LABELS, help="the emotion to explain (default: the predicted one)"
-    )
-    saliency.add_argument(
+    flag("--explain", choices=LABELS, help="the emotion to explain (default: the predicted one)")
+    flag(
         "--fine",
         action="store_true",
         help="use the features that the branches share (LayerCAM): smaller regions, more faithful "
         "to the prediction",
     )
-    saliency.add_argument(
+    flag(
         "--weights",
         type=Path,
         metavar="FOLDER",
@@ -111,7 +94,13 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Process all readable pictures, then raise the errors of the others."""
-    paths, failed = _paths(arguments.files)
+    paths: List[Path] = []
+    failed: List[str] = []
+    for given in arguments.files:
+        try:
+            paths += find_pictures(given) if given.is_dir() else [given]
+        except ImageError as error:
+            failed.append(str(error))
     _check(arguments, paths)
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments, smoothing_s=0.0))
     if arguments.show_branches:
@@ -127,44 +116,31 @@ def run(arguments: argparse.Namespace) -> None:
     output_files.process_all(tasks, arguments, failed)
 
 
-def _paths(given: Iterable[Path]) -> Tuple[List[Path], List[str]]:
-    """Return the pictures, and the errors of folders that have none."""
-    paths: List[Path] = []
-    failed: List[str] = []
-    for path in given:
-        try:
-            paths += find_pictures(path) if path.is_dir() else [path]
-        except ImageError as error:
-            failed.append(str(error))
-    return paths, failed
-
-
 def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
     """Refuse conflicting flags, and outputs over files that must not be lost."""
     for flag in ("explain", "fine", "weights"):
         if getattr(arguments, flag) and not arguments.saliency:
             raise OptionError(f"--{flag} is for --saliency FOLDER only")
-    save, saliency = arguments.save, arguments.saliency
-    outputs = [Output("--save", _annotated(save, path)) for path in paths if save]
     inputs = [*paths]
-    if saliency:
+    outputs = [Output("--save", _annotated(arguments, path)) for path in paths if arguments.save]
+    if arguments.saliency:
         from esr_core.network import checkpoint
 
         if pipeline_flags.given(arguments).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
         numbers = range(1, pipeline_flags.chosen(arguments).max_faces + 1)
-        maps = (_saliency_map(saliency, path, number) for path in paths for number in numbers)
+        maps = (_saliency_map(arguments, path, number) for path in paths for number in numbers)
         outputs += [Output("--saliency", each) for each in maps]
         inputs += checkpoint.files(_weights(arguments))
     output_files.check_frames(arguments, inputs, outputs)
 
 
-def _annotated(folder: Path, path: Path) -> Path:
-    return folder / f"{path.stem}.png"
+def _annotated(arguments: argparse.Namespace, path: Path) -> Path:
+    return Path(arguments.save, f"{path.stem}.png")
 
 
-def _saliency_map(folder: Path, path: Path, face: int) -> Path:
-    return folder / f"{path.stem}-face{face}.png"
+def _saliency_map(arguments: argparse.Namespace, path: Path, face: int) -> Path:
+    return Path(arguments.saliency, f"{path.stem}-face{face}.png")
 
 
 def _weights(arguments: argparse.Namespace) -> Path:
@@ -193,71 +169,69 @@ def _process(
     tracked = enumerate(pipeline.step(rgb, 0.0), start=1)
     faces = [replace(face, face_id=face_id) for face_id, face in tracked]
     record = FrameRecord.of(path, number, 0.0, faces)
-    picture = _Picture(path, rgb, faces, record, [{} for _ in faces])
+    results = [face.as_json() for face in record.faces]
     if faces and arguments.show_branches:
-        _add_votes(pipeline, picture)
+        batch = crop(rgb, np.stack([face.box for face in faces]), pipeline.model.metadata.input)
+        for result, branches in zip(results, _votes(pipeline.model.predict_branches(batch))):
+            result["branches"] = branches
     if faces and explainer:
-        _explain(explainer, picture, arguments)
+        for result, target in zip(results, _explain(explainer, arguments, path, rgb, faces)):
+            result["saliency"] = str(target)
     write(record)
-    _print(picture, arguments.json)
+    if arguments.json:
+        for result in results:
+            del result["face_id"]  # has no meaning beyond one picture
+        print(json.dumps({"image": str(path), "faces": results}))
+    else:
+        _print(record, results)
     if arguments.save:
-        target = _annotated(arguments.save, path)
-        _write(target, draw_faces(rgb, faces))
+        target = _annotated(arguments, path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        drawn = cv2.cvtColor(draw_faces(rgb, faces), cv2.COLOR_RGB2BGR)
+        with replacing(target) as unfinished:
+            unfinished.write_bytes(cv2.imencode(".png", drawn)[1].tobytes())
         output_files.print_path(target, arguments)
 
 
-def _add_votes(pipeline: EmotionPipeline, picture: _Picture) -> None:
-    """Add the vote of each branch, with its probability, to the JSON of the faces."""
-    batch = crop(picture.rgb, picture.boxes, pipeline.model.metadata.input)
-    outputs = pipeline.model.predict_branches(batch)
+def _votes(outputs: BranchPrediction) -> Iterator[List[Dict[str, Any]]]:
+    """Yield the votes of the branches, with their probabilities, for each face."""
     logits = outputs.branch_emotions  # (n, branches, 8)
-    odds = np.exp(logits - logits.max(axis=2, keepdims=True))
-    confidences = odds.max(axis=2) / odds.sum(axis=2)
-    for extra, votes, confidence in zip(picture.extras, outputs.votes, confidences):
-        extra["branches"] = [
-            {"label": LABELS[vote], "confidence": round(float(p), 4)}
-            for vote, p in zip(votes, confidence)
-        ]
+    confidences = 1 / np.exp(logits - logits.max(axis=2, keepdims=True)).sum(axis=2)
+    for votes, confidence in zip(outputs.votes, confidences.tolist()):
+        pairs = zip(votes, confidence)
+        yield [{"label": LABELS[vote], "confidence": round(p, 4)} for vote, p in pairs]
 
 
-def _explain(explainer: Explainer, picture: _Picture, arguments: argparse.Namespace) -> None:
-    """Write the saliency maps of each face."""
+def _explain(
+    explainer: Explainer,
+    arguments: argparse.Namespace,
+    path: Path,
+    rgb: NDArray[np.uint8],
+    faces: Sequence[FaceEmotion],
+) -> Iterator[Path]:
+    """Write the saliency maps of each face, and yield their paths."""
     from esr_core.network.saliency import draw
 
-    chosen = LABELS.index(arguments.explain) if arguments.explain else None
-    emotions = [face.emotion if chosen is None else chosen for face in picture.faces]
+    emotions = [LABELS.index(arguments.explain or face.label) for face in faces]
     arguments.saliency.mkdir(parents=True, exist_ok=True)
-    explanations = explainer.explain(picture.rgb, picture.boxes, emotions)
-    for i, (explanation, extra) in enumerate(zip(explanations, picture.extras), start=1):
-        target = _saliency_map(arguments.saliency, picture.path, i)
+    explanations = explainer.explain(rgb, np.stack([face.box for face in faces]), emotions)
+    for i, explanation in enumerate(explanations, start=1):
+        target = _saliency_map(arguments, path, i)
         label = LABELS[explanation.emotion]
-        draw(target, explanation, f"{picture.path.name}, face {i}: evidence for {label}")
-        extra["saliency"] = str(target)
+        draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")
+        yield target
 
 
-def _print(picture: _Picture, as_json: bool) -> None:
-    """Print the faces of a picture, as a JSON line or as a table."""
-    if as_json:
-        faces = [{**face.as_json(), **e} for face, e in zip(picture.record.faces, picture.extras)]
-        for face in faces:
-            del face["face_id"]  # has no meaning beyond one picture
-        print(json.dumps({"image": str(picture.path), "faces": faces}))
-        return
-    title = f"{escape(str(picture.path))}: {count_of(len(picture.faces), 'face')}"
+def _print(record: FrameRecord, results: Sequence[Dict[str, Any]]) -> None:
+    """Print the faces of a picture as tables."""
+    title = f"{escape(record.source)}: {count_of(len(results), 'face')}"
     console = StdoutConsole()
-    console.print(face_table(title, picture.record.faces, _COLUMNS) if picture.faces else title)
-    for i, extra in enumerate(picture.extras, start=1):
-        if "branches" in extra:
-            branches = enumerate(extra["branches"], start=1)
+    console.print(face_table(title, record.faces, _COLUMNS) if results else title)
+    for i, result in enumerate(results, start=1):
+        if "branches" in result:
+            branches = enumerate(result["branches"], start=1)
             rows = [(str(n), vote["label"], f"{vote['confidence']:.1%}") for n, vote in branches]
             title = f"face {i}, votes of the branches"
             console.print(table(title, ("branch", "vote", "probability"), rows, "vote"))
-        if "saliency" in extra:
-            print(extra["saliency"])
-
-
-def _write(path: Path, rgb: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _, content = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    with replacing(path) as partial:
-        partial.write_bytes(content.tobytes())
+        if "saliency" in result:
+            print(result["saliency"])

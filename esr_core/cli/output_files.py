@@ -56,13 +56,11 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
     if path is None:
         yield lambda frame: None
         return
-    number = descriptor(path)
-    if number is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as stream:
-            yield CsvWriter(stream).write
-    else:  # opening a redirected stdout again by its path would truncate it
-        with open(os.dup(number), "w", newline="", encoding="utf-8") as stream:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number = descriptor(path)  # opening a redirected stdout again by its path would truncate it
+    with replacing(path) as partial:
+        file = partial if number is None else os.dup(number)
+        with open(file, "w", newline="", encoding="utf-8") as stream:
             yield CsvWriter(stream).write
     print_path(path, arguments)
 
@@ -70,7 +68,7 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
 def process_all(
     tasks: Sequence[Callable[[WriteFrame], None]],
     arguments: argparse.Namespace,
-    failed: Iterable[str] = (),
+    failed: Sequence[str] = (),
 ) -> None:
     """Run the task of each input, and write the CSV file.
 
@@ -80,15 +78,13 @@ def process_all(
         EsrError: inputs could not be read; the others have been processed.
     """
     errors = [*failed]
-    unread = 0
     with csv_file(arguments) as write:
         for task in tasks:
             try:
                 task(write)
             except (ImageError, VideoError) as error:
                 errors.append(str(error))
-                unread += 1
-        if unread == len(tasks):
+        if len(errors) == len(failed) + len(tasks):
             raise EsrError("; ".join(errors))  # in the with block: no empty file remains
     if errors:
         raise EsrError("; ".join(errors))

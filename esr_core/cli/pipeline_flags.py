@@ -30,15 +30,15 @@ def add(
         if names is not None and option.name not in names:
             continue
         default = added[option.name] = (defaults or {}).get(option.name, option.default)
-        choices_only = not option.word_or_number and option.choices
+        shown_default = "" if default == "" else f" (default: {default})"
+        choices = None if option.word_or_number else option.choices or None
         group.add_argument(
             "--" + option.name.replace("_", "-"),
             type=_word_or_number if option.word_or_number else type(option.default),
             default=argparse.SUPPRESS,  # so that given() returns the given ones only
-            choices=choices_only or None,
-            metavar=None if choices_only else _metavar(option),
-            help=option.description.replace("%", "%%")
-            + ("" if default == "" else f" (default: {default})"),
+            choices=choices,
+            metavar=None if choices else _metavar(option),
+            help=option.description.replace("%", "%%") + shown_default,
         )
     parser.set_defaults(**{_DEFAULTS: added})
 

@@ -37,45 +37,43 @@ def add(commands: Any) -> None:
         "  esr report walk_emotions/ --topic /left/emotion --topic /right/emotion",
         run,
     )
-    report.add_argument(
+    flag = report.add_argument
+    flag(
         "input",
         type=Path,
         metavar="FILE",
         help="a CSV file of 'esr video --csv', or a bag with emotions: recorded from the node, or "
         "made by 'esr annotate'",
     )
-    report.add_argument(
-        "-o",
-        "--output",
+    flag(
+        *("-o", "--output"),
         type=Path,
         default=Path("report.html"),
         metavar="FILE.html",
         help="the page (default: %(default)s)",
     )
-    report.add_argument(
+    flag(
         "--topic",
         action="append",
         default=[],
         metavar="TOPIC",
         help="topic of the emotions, for bags with several; may be repeated",
     )
-    report.add_argument("--title", help="heading of the page (default: the input's name)")
-    report.add_argument("--overwrite", action="store_true", help="replace an existing page")
-    report.add_argument(
-        "--json", action="store_true", help="print the figures of the page as a JSON object"
-    )
+    flag("--title", help="heading of the page (default: the input's name)")
+    flag("--overwrite", action="store_true", help="replace an existing page")
+    flag("--json", action="store_true", help="print the figures of the page as a JSON object")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, and print a summary."""
-    source, target = arguments.input, arguments.output
+    target = arguments.output
     _check(arguments)
     recording, damage = _read(arguments)
     reported = len(damage)
-    _warn(source, damage)  # before an error that the damage may cause
+    _warn(arguments.input, damage)  # before an error that the damage may cause
     summary = summarise(recording)
     text = page(recording, summary)  # reads a bag's images, and may find more damage
-    _warn(source, damage[reported:])
+    _warn(arguments.input, damage[reported:])
     with replacing(target) as partial:
         partial.write_text(text, encoding="ascii")
     if arguments.json:
@@ -117,16 +115,9 @@ def _read(arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:
         raise OptionError(f"{path}: must be a .csv, a bag's folder, or one of {', '.join(_BAGS)}")
     if arguments.topic:
         raise OptionError(f"--topic is for bags; {path} has no topics")
-    return _read_csv(path, title), []
-
-
-def _read_csv(path: Path, title: str) -> Recording:
-    total = None
-    if path.is_file():
-        with open(path, "rb") as stream:
-            total = sum(1 for _ in stream) - 1
+    lines = path.read_bytes().count(b"\n") if path.is_file() else 1
     frames, rows = [], 0
-    with counter("rows", "reading", total) as update:
+    with counter("rows", "reading", lines - 1) as update:
         for frame in read_csv(path):
             frames.append(frame)
             rows += max(len(frame.faces), 1)
@@ -136,4 +127,4 @@ def _read_csv(path: Path, title: str) -> Recording:
             f"{path}: all its frames have the same stamp, as those of 'esr image' do; a report "
             "shows changes in a video or a bag"
         )
-    return Recording(title, frames)
+    return Recording(title, frames), []

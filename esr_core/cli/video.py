@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Tuple
 
 from rich.markup import escape
 
@@ -37,15 +37,16 @@ def add(commands: Any) -> None:
         "  esr video talk.mp4 --save annotated.mp4 --from 60 --to 90",
         run,
     )
-    video.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
+    flag = video.add_argument
+    flag("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
     output_files.add_flags(video, "frame")
-    video.add_argument(
+    flag(
         "--save",
         type=Path,
         metavar="FOLDER|FILE.mp4",
         help="write annotated videos of the same size and rate, without sound",
     )
-    video.add_argument(
+    flag(
         "--every",
         type=int,
         default=1,
@@ -53,10 +54,8 @@ def add(commands: Any) -> None:
         help="process every N-th frame; annotated videos show its faces until the next "
         "(default: %(default)s)",
     )
-    video.add_argument(
-        "--from", dest="start_s", type=float, default=0.0, metavar="S", help="start, in seconds"
-    )
-    video.add_argument(
+    flag("--from", dest="start_s", type=float, default=0.0, metavar="S", help="start, in seconds")
+    flag(
         "--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="end, in seconds"
     )
     pipeline_flags.add(video)
@@ -71,33 +70,22 @@ def run(arguments: argparse.Namespace) -> None:
         )
     if arguments.every < 1:
         raise OptionError(f"--every must be 1 or more, but got {arguments.every}")
-    targets = _targets(arguments)
-    outputs = [Output("--save", target) for target in targets if target]
-    output_files.check_frames(arguments, arguments.files, outputs)
+    files, save = arguments.files, arguments.save
+    if save and save.suffix.lower() == ".mp4" and len(files) > 1:
+        raise OptionError(f"--save {save} takes one video; name a folder for {len(files)}")
+    outputs = [Output("--save", _annotated(save, path)) for path in files if save]
+    output_files.check_frames(arguments, files, outputs)
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
-    files = zip(arguments.files, targets)
-    tasks = [partial(_process, pipeline, arguments, path, target) for path, target in files]
+    tasks = [partial(_process, pipeline, arguments, path) for path in files]
     output_files.process_all(tasks, arguments)
 
 
-def _targets(arguments: argparse.Namespace) -> List[Optional[Path]]:
-    """Return the path of each annotated video, if they are requested."""
-    files, save = arguments.files, arguments.save
-    if not save:
-        return [None] * len(files)
-    if save.suffix.lower() != ".mp4":
-        return [save / f"{path.stem}.mp4" for path in files]
-    if len(files) > 1:
-        raise OptionError(f"--save {save} takes one video; name a folder for {len(files)}")
-    return [save]
+def _annotated(save: Path, path: Path) -> Path:
+    return save if save.suffix.lower() == ".mp4" else save / f"{path.stem}.mp4"
 
 
 def _process(
-    pipeline: EmotionPipeline,
-    arguments: argparse.Namespace,
-    path: Path,
-    target: Optional[Path],
-    write: WriteFrame,
+    pipeline: EmotionPipeline, arguments: argparse.Namespace, path: Path, write: WriteFrame
 ) -> None:
     """Process one video, and print or write its results.
 
@@ -105,8 +93,10 @@ def _process(
         VideoError: none of its frames can be read, or the annotated ones cannot be written.
     """
     video = VideoReader(path)
+    target = _annotated(arguments.save, path) if arguments.save else None
     pipeline.reset()
-    summary = _VideoSummary()
+    frames = 0
+    records: Dict[int, List[Tuple[float, str]]] = {}  # the stamps and labels of each face
     faces: List[FaceEmotion] = []
     with open_writer(target, video.rate_hz) if target else nullcontext() as writer:
         for index, frame in enumerate(_frames(video, arguments)):
@@ -118,17 +108,19 @@ def _process(
                 faces = pipeline.step(rgb, frame.stamp_s)
                 record = FrameRecord.of(path, frame.number, frame.stamp_s, faces)
                 write(record)
-                summary.add(record)
+                frames += 1
+                for face in record.faces:
+                    records.setdefault(face.face_id, []).append((record.stamp_s, face.label))
                 if arguments.json:
                     output_files.print_json("video", record)
             if writer:
                 writer.write(draw_faces(rgb, faces))
-        if not summary.frames:
+        if not frames:
             raise VideoError(f"{path}: no frame {_range(arguments)}can be read")
     if video.missing():
         print(f"esr video: {video.missing()}", file=sys.stderr)
     if not arguments.json:
-        summary.show(path)
+        _print(path, frames, records)
     if target:
         output_files.print_path(target, arguments)
 
@@ -155,29 +147,16 @@ def _range(arguments: argparse.Namespace) -> str:
     return f"from {start_s:g} s on " if start_s else ""
 
 
-class _VideoSummary:
-    """The labels and times of each face of a video."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self._labels: Dict[int, Counter[str]] = {}  # by face_id
-        self._times_s: Dict[int, List[float]] = {}  # first, last
-
-    def add(self, frame: FrameRecord) -> None:
-        self.frames += 1
-        for face in frame.faces:
-            self._labels.setdefault(face.face_id, Counter())[face.label] += 1
-            self._times_s.setdefault(face.face_id, [frame.stamp_s, 0.0])[1] = frame.stamp_s
-
-    def show(self, path: Path) -> None:
-        faces = count_of(len(self._labels), "face")
-        title = f"{escape(str(path))}: {count_of(self.frames, 'frame')}, {faces}"
-        rows = []
-        for face_id, labels in self._labels.items():
-            total = sum(labels.values())
-            shares = (f"{label} {count / total:.0%}" for label, count in labels.most_common())
-            times = (f"{time_s:.2f}" for time_s in self._times_s[face_id])
-            rows.append([str(face_id), *times, str(total), ", ".join(shares)])
-        columns = ("face", "from, s", "to, s", "frames", "emotions, share of frames")
-        made = table(title, columns, rows, columns[-1])
-        StdoutConsole().print(made if rows else title, highlight=False)
+def _print(path: Path, frames: int, records: Dict[int, List[Tuple[float, str]]]) -> None:
+    """Print the times and labels of each face as a table."""
+    title = f"{escape(str(path))}: {count_of(frames, 'frame')}, {count_of(len(records), 'face')}"
+    rows = []
+    for face_id, of_face in records.items():
+        total = len(of_face)
+        labels = Counter(label for _, label in of_face).most_common()
+        shares = ", ".join(f"{label} {count / total:.0%}" for label, count in labels)
+        first_s, last_s = of_face[0][0], of_face[-1][0]
+        rows.append([str(face_id), f"{first_s:.2f}", f"{last_s:.2f}", str(total), shares])
+    columns = ("face", "from, s", "to, s", "frames", "emotions, share of frames")
+    made = table(title, columns, rows, columns[-1])
+    StdoutConsole().print(made if rows else title, highlight=False)

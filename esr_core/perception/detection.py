@@ -42,9 +42,8 @@ class Detections:
         for name, shape in (("boxes", (n, 4)), ("scores", (n,)), ("landmarks", (n, 5, 2))):
             value = getattr(self, name)
             if value.shape != shape or value.dtype != np.float32:
-                raise ValueError(
-                    f"{name} must be {shape} float32, but got {value.shape} {value.dtype}"
-                )
+                got = f"{value.shape} {value.dtype}"
+                raise ValueError(f"{name} must be {shape} float32, but got {got}")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -104,18 +103,16 @@ class LibFaceDetection:
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
         """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
         bgr, scale = _working_image(rgb, size_px)
-        height, width = bgr.shape[:2]
+        height, width, _ = bgr.shape
         # Two threads synchronise after each of about fifty layers. With one of two cores busy that
         # takes 65 ms instead of 9. The setting is per calling thread, so it is made here.
         self._set_threads(1)
-        result = self._detect(
-            self._buffer.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0]
-        )
-        if not result:
+        buffer = self._buffer
+        if not self._detect(buffer.ctypes.data, bgr.ctypes.data, width, height, bgr.strides[0]):
             return Detections.none()
-        count = int(self._buffer[:4].view(np.int32)[0])
+        count = int(buffer[:4].view(np.int32)[0])
         # 16 numbers per face: score in percent, x, y, width, height, five points, one unused.
-        rows = self._buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)
+        rows = buffer[4 : 4 + 32 * count].view(np.int16).reshape(count, 16)
         return _detections(rows[:, 1:5], rows[:, 0] / 100, rows[:, 5:15], scale)
 
 
@@ -130,9 +127,8 @@ class OpenCvYuNet:
                 f"{model}: no such file; the detector 'opencv' needs {_YUNET} (OpenCV 4.8 or newer)"
             )
         try:
-            self._detector = cv2.FaceDetectorYN.create(
-                str(model), "", (320, 320), score_threshold=SCORE_FLOOR
-            )
+            create = cv2.FaceDetectorYN.create
+            self._detector = create(str(model), "", (320, 320), score_threshold=SCORE_FLOOR)
         except (cv2.error, AttributeError) as error:
             raise DetectorError(
                 f"{model}: OpenCV {cv2.__version__} does not load it as a YuNet model; the "
@@ -155,13 +151,13 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     Raises:
         DetectorError: it is not installed, or its model does not load.
     """
+    if kind not in ("auto", "yuface", "opencv"):
+        raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
     if kind == "yuface" or (kind == "auto" and not model):
         return LibFaceDetection()
-    if kind == "opencv" and not model:
+    if not model:
         raise DetectorError(f"the detector 'opencv' needs detector_model, the path of {_YUNET}")
-    if kind in ("opencv", "auto"):
-        return OpenCvYuNet(Path(model))
-    raise DetectorError(f"detector must be auto, yuface or opencv, but got {kind!r}")
+    return OpenCvYuNet(Path(model))
 
 
 def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Detections:

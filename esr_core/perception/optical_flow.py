@@ -86,8 +86,8 @@ class OpticalFlowTracker:
 
     def _moved(self, last: Grey, current: Grey) -> Optional[Detections]:
         """Return all faces in the current image, or None if one is lost."""
-        count, scale = len(self._faces), self._scale
-        if count == 0:
+        scale = self._scale
+        if not len(self._faces):
             return self._faces
         points = _grid(self._faces.boxes / scale)  # (n, grid, 2)
         moved = _flow(last, current, points)
@@ -96,7 +96,7 @@ class OpticalFlowTracker:
         if (kept.mean(axis=1) < MIN_KEPT).any():
             return None
         boxes, landmarks = self._faces.boxes.copy(), self._faces.landmarks.copy()
-        for row in range(count):
+        for row in range(len(boxes)):
             origin, centre, growth = _motion(points[row, kept[row]], moved[row, kept[row]])
             if not 1 / MAX_GROWTH <= growth <= MAX_GROWTH:
                 return None
@@ -124,12 +124,11 @@ def _is_other_scene(last: Grey, current: Grey) -> bool:
 
 
 def _grid(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return points in boxes (n, 4): (n, GRID * GRID, 2)."""
+    """Return (n, GRID * GRID, 2)."""
     steps = np.linspace(0.5 - INNER / 2, 0.5 + INNER / 2, GRID, dtype=np.float32)
     shares = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, -1, 2)
     size = boxes[:, None, 2:] - boxes[:, None, :2]
-    points: NDArray[np.float32] = boxes[:, None, :2] + shares * size
-    return points
+    return boxes[:, None, :2] + shares * size  # type: ignore[no-any-return]
 
 
 def _flow(first: Grey, second: Grey, points: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,9 +156,8 @@ def _patches(grey: Grey, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     for row, (x1, y1, x2, y2) in enumerate(boxes):
         matrix = np.array([[(x2 - x1) / PATCH_PX, 0, x1], [0, (y2 - y1) / PATCH_PX, y1]])
-        patch = cv2.warpAffine(
-            grey, matrix, (PATCH_PX, PATCH_PX), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
+        size = PATCH_PX, PATCH_PX
+        patch = cv2.warpAffine(grey, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
         flat = patch.astype(np.float32).ravel()
         flat -= flat.mean()
         patches[row] = flat / max(float(np.linalg.norm(flat)), 1e-6)

@@ -80,13 +80,11 @@ def whole(images: Images, spec: InputSpec) -> NDArray[np.float32]:
     images: n of them, each (h, w) grey or (h, w, 3) rgb, uint8, or an array of them. Returns
     (n, 3, size, size) in [0, 1].
     """
-    shape = (len(images), spec.size_px, spec.size_px)
-    faces = np.empty(shape if spec.grey else (*shape, 3), np.uint8)
-    for i, image in enumerate(images):
-        faces[i] = _reduced(image, spec)
-    batch = np.empty((len(images), 3, *shape[1:]), np.float32)
-    planes = faces[:, None] if spec.grey else faces.transpose(0, 3, 1, 2)
-    np.multiply(planes, np.float32(1 / 255), out=batch)
+    batch = np.empty((len(images), 3, spec.size_px, spec.size_px), np.float32)
+    for image, face in zip(images, batch):
+        reduced = _reduced(image, spec)
+        planes = reduced if spec.grey else reduced.transpose(2, 0, 1)
+        np.multiply(planes, np.float32(1 / 255), out=face)
     return batch
 
 

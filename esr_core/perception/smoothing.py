@@ -27,8 +27,7 @@ class EmaFilter:
         values = values.copy()
         if time_constant_s > 0 and face_id in self._state:
             last_s, last = self._state[face_id]
-            elapsed_s = max(stamp_s - last_s, 0.0)
-            weight = 1 - math.exp(-elapsed_s / time_constant_s)
+            weight = 1 - math.exp(-max(stamp_s - last_s, 0.0) / time_constant_s)
             values = last + np.float32(weight) * (values - last)
         values.flags.writeable = False
         self._state[face_id] = (stamp_s, values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,12 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self.tracks: List[Track] = []
         self._next_id = 1
-        self._stamp_s = float("-inf")
+        self.reset()
 
     def reset(self) -> None:
         """End all tracks."""
-        self.tracks.clear()
+        self.tracks: List[Track] = []
         self._stamp_s = float("-inf")
 
     def update(
@@ -75,16 +74,12 @@ def step_sizes(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArr
 
     The distance of the centres over the mean size, plus the logarithm of the ratio of sizes.
     """
-    boxes, others = boxes[:, None], others[None]
-    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
-    other_centre = (others[..., :2] + others[..., 2:]) / 2
-    size, other_size = _size(boxes), _size(others)
+
+    def centre_and_size(boxes: NDArray[np.float32]) -> Tuple[Any, Any]:
+        area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
+        return (boxes[..., :2] + boxes[..., 2:]) / 2, np.sqrt(np.maximum(area, 1.0))
+
+    centre, size = centre_and_size(boxes[:, None])
+    other_centre, other_size = centre_and_size(others[None])
     distance = np.linalg.norm(centre - other_centre, axis=2) / ((size + other_size) / 2)
-    steps: NDArray[np.float32] = distance + np.abs(np.log(size / other_size))
-    return steps
-
-
-def _size(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
-    side: NDArray[np.float32] = np.sqrt(np.maximum(area, 1.0))
-    return side
+    return distance + np.abs(np.log(size / other_size))  # type: ignore[no-any-return]
