@@ -11,7 +11,7 @@ setup(
     packages=[*find_packages(include=["esr_core", "esr_core.*"]), "esr_core.models"],
     package_dir={"esr_core.models": "models"},
     package_data={
-        "esr_core": ["py.typed", "report/assets/*"],
+        "esr_core": ["py.typed", "*/assets/*"],
         "esr_core.models": ["*.onnx", "*.md", "*.png"],
     },
     install_requires=[

@@ -9,13 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
 
-import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from esr_core.cli import output_files
-from esr_core.cli.command import command
+from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
 from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
@@ -82,23 +79,16 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.metrics import measure, predict_split
-
-    predict, metadata = _predictor(arguments.model, arguments.branches)
-    data = _open_data(arguments.data)
-    outputs = predict_split(predict, data, metadata.input, "evaluating")
-    report = measure(outputs, data.emotions, data.affect)
-    evaluated = float((outputs[2] >= 0).sum(axis=1).mean())
-    robustness = None
-    if arguments.robustness:
-        robustness = _robustness(predict, outputs[0], metadata, data)
+    done = _Evaluation(_open_data(arguments.data), arguments.model, arguments.branches)
+    report, evaluated = done.report, done.evaluated
+    robustness = done.robustness() if arguments.robustness else None
     if arguments.json:
         more: Dict[str, Any] = {"branches_asked": round(evaluated, 2)} if arguments.branches else {}
         if robustness:
             more["robustness"] = robustness.summary()
         print(json.dumps({**report.summary(), **more}))
     else:
-        _print_report(report, robustness, metadata, evaluated)
+        _print_report(report, robustness, done.metadata, evaluated)
 
 
 def _print_report(
@@ -129,7 +119,7 @@ def _print_report(
         lines.append(f"two branches disagree on {report.branches.disagreement:.1%} of the faces")
     if robustness:
         lines.append(", ".join(f"{name} {x:.2%}" for name, x in robustness.summary().items()))
-    console = Console()
+    console = StdoutConsole()
     console.print(table)
     console.print("\n".join(lines), soft_wrap=True)
 
@@ -165,29 +155,19 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.metrics import measure, predict_split
     from esr_core.evaluation.model_card import Adaptive, places, write
 
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
     output_files.check([Output("the card", each) for each in places(arguments.model)], read, True)
-    predict, metadata = _predictor(str(arguments.model))
-    data = _open_data(arguments.data)
-    outputs = predict_split(predict, data, metadata.input, "evaluating")
-    report = measure(outputs, data.emotions, data.affect)
-    robustness = _robustness(predict, outputs[0], metadata, data)
-    exact = None
-    if arguments.fp32:
-        unquantized, described = _predictor(arguments.fp32)
-        outputs = predict_split(unquantized, data, described.input, "evaluating")
-        exact = measure(outputs, data.emotions, data.affect)
+    data, model = _open_data(arguments.data), str(arguments.model)
+    done = _Evaluation(data, model)
+    exact = _Evaluation(data, arguments.fp32).report if arguments.fp32 else None
     adaptive = None
-    if load_model(arguments.model).has_early_exit:
-        predict, _ = _predictor(str(arguments.model), ADAPTIVE)
-        outputs = predict_split(predict, data, metadata.input, "evaluating")
-        evaluated = float((outputs[2] >= 0).sum(axis=1).mean())
-        accuracy = measure(outputs[:3], data.emotions, data.affect).accuracy
-        adaptive = Adaptive(metadata.lead, evaluated, accuracy)
-    files = write(arguments.model, metadata, report, robustness, exact, adaptive)
+    if load_model(model).has_early_exit:
+        early = _Evaluation(data, model, ADAPTIVE)
+        adaptive = Adaptive(early.metadata.lead, early.evaluated, early.report.accuracy)
+    metadata, report = done.metadata, done.report
+    files = write(arguments.model, metadata, report, done.robustness(), exact, adaptive)
     if arguments.json:
         print(json.dumps({"files": [str(file) for file in files]}))
     else:
@@ -204,21 +184,28 @@ def _open_data(path: Path) -> FaceDataset:
     return ferplus.read(path)
 
 
-def _robustness(
-    predict: Predictor, plain: NDArray[np.float32], metadata: ModelMetadata, data: FaceDataset
-) -> Robustness:
-    from esr_core.evaluation.robustness import PASSES, measure_robustness
+class _Evaluation:
+    """The outputs of a network on a data set, and their report."""
 
-    with bar("faces") as progress:
-        task = progress.add_task("robustness", total=PASSES * len(data))
-        return measure_robustness(
-            predict,
-            plain,
-            data,
-            metadata.input,
-            open_detector(),
-            lambda done: progress.update(task, completed=done),
-        )
+    def __init__(self, data: FaceDataset, model: str, branches: Union[int, str] = 0) -> None:
+        from esr_core.evaluation.metrics import measure, predict_split
+
+        self._data = data
+        self._predict, self.metadata = _predictor(model, branches)
+        self._outputs = predict_split(self._predict, data, self.metadata.input, "evaluating")
+        self.report = measure(self._outputs, data.emotions, data.affect)
+        #: Branches evaluated per face, mean.
+        self.evaluated = float((self._outputs[2] >= 0).sum(axis=1).mean())
+
+    def robustness(self) -> Robustness:
+        from esr_core.evaluation.robustness import PASSES, measure_robustness
+
+        spec, inputs = self.metadata.input, (self._predict, self._outputs[0], self._data)
+        with bar("faces") as progress:
+            task = progress.add_task("robustness", total=PASSES * len(self._data))
+            return measure_robustness(
+                *inputs, spec, open_detector(), lambda done: progress.update(task, completed=done)
+            )
 
 
 def _branches(text: str) -> Union[int, str]:

@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Export the checkpoint and print a summary."""
-    from esr_core.network import checkpoint, onnx_export
+    from esr_core.network import checkpoint
 
     out: Path = arguments.out
     as_weights = out.suffix != ".onnx"
@@ -51,6 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
     written = checkpoint.files(out) if as_weights else [out]
     read = [*checkpoint.files(arguments.checkpoint), *filter(None, [arguments.int8])]
     output_files.check([Output("OUT", each) for each in written], read, True)
+    from esr_core.network import onnx_export  # takes seconds, which errors need not wait for
+
     esr, metadata = checkpoint.load(arguments.checkpoint)
     out.parent.mkdir(parents=True, exist_ok=True)
     if as_weights:

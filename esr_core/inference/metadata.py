@@ -50,6 +50,7 @@ class ModelMetadata:
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
 
     def to_json(self) -> str:
+        """Return the text that :meth:`from_json` reads."""
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
 
     @classmethod

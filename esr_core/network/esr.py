@@ -120,6 +120,7 @@ class Base(ConvStack):
         super().__init__(BASE, diversified)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the features of faces, which all branches share."""
         return self.features(x)[0]
 
 
@@ -132,6 +133,7 @@ class Branch(ConvStack):
         self.fc_dimensional = nn.Linear(len(LABELS), 2)
 
     def forward(self, shared: Tensor) -> tuple[Tensor, Tensor, Attention | None]:
+        """Return logits, affect and attention for the features of the base."""
         x, attention = self.features(shared)  # (n, 512, 6, 6)
         scores = self.fc(x.mean(dim=(2, 3)))  # (n, 8)
         return scores, self.fc_dimensional(F.relu(scores)), attention
@@ -169,6 +171,7 @@ class ESR(nn.Module):
         self.convolutional_branches.append(Branch(self.diversified).to(device))
 
     def get_ensemble_size(self) -> int:
+        """Return the number of branches."""
         return len(self.convolutional_branches)
 
     def to_device(self, device: torch.device | str = "cpu") -> None:

@@ -61,7 +61,7 @@ ARGUMENTS = {
 def affectnet(tmp_path: Path) -> Path:
     """A small tree in AffectNet's form: the colour stands for one of two emotions."""
     random = np.random.default_rng(0)
-    for folder, count in (("Training_Labeled", 12), ("Validation", 6)):
+    for folder, count in (("Training_Labeled", 8), ("Validation", 6)):
         for i in range(count):
             face = random.integers(0, 60, (96, 96, 3)).astype(np.uint8)
             face[..., i % 2] += 150

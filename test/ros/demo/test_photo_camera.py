@@ -13,7 +13,7 @@ import pytest
 from programs import wait_until_begun
 from sensor_msgs.msg import Image
 
-from esr_ros.annotation.worker import RecordedImage
+from esr_ros.annotation.executors import RecordedImage
 from esr_ros.bags.reader import BagReader
 
 
