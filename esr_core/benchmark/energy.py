@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import threading
 import time
 from contextlib import suppress
@@ -103,7 +102,13 @@ def find_meters(root: Path = Path("/")) -> List[Meter]:
 
 def unreadable(root: Path = Path("/")) -> List[Path]:
     """Return the RAPL counters that this user has no permission to read."""
-    return [c for c in _rapl_counters(root) if not (c.is_file() and os.access(c, os.R_OK))]
+    paths = []
+    for counter in _rapl_counters(root):
+        try:
+            counter.read_bytes()
+        except OSError:
+            paths.append(counter)
+    return paths
 
 
 def _rapl_counters(root: Path) -> List[Path]:
