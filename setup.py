@@ -18,7 +18,6 @@ setup(
         "numpy>=1.21",
         "opencv-python-headless>=4.5.4,<5",
         "onnxruntime>=1.11",
-        'yuface==2023.5.1; platform_machine == "x86_64" and python_version < "3.12"',
         "rich>=13",
         "pooch>=1.7",
     ],

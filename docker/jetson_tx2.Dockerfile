@@ -15,8 +15,7 @@ RUN apt-get update && apt-get install --no-install-recommends -y \
 WORKDIR /esr_ros
 COPY . .
 SHELL ["/bin/bash", "-c"]
-RUN source /opt/ros/humble/setup.bash && make setup \
-    && source env.sh && esr download face_detector --to /opt/esr_ros
+RUN source /opt/ros/humble/setup.bash && make setup
 
 ENV RMW_IMPLEMENTATION=rmw_fastrtps_cpp
 # ros2 launch ends its nodes on SIGINT only; exec, so that it is the one that gets it.

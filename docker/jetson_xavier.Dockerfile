@@ -28,8 +28,7 @@ RUN printf '%s\n' \
       '  if [ -e "$each" ]; then source "$each"; fi' \
       'done' \
       'PATH=/ws/install/esr_ros/lib/esr_ros:$PATH' > /ws/environment.bash
-RUN source environment.bash && colcon build --packages-select esr_ros --cmake-args -DBUILD_TESTING=OFF \
-    && source environment.bash && esr download face_detector --to /opt/esr_ros
+RUN source environment.bash && colcon build --packages-select esr_ros --cmake-args -DBUILD_TESTING=OFF
 
 ENV RMW_IMPLEMENTATION=rmw_fastrtps_cpp
 # ros2 launch ends its nodes on SIGINT only; exec, so that it is the one that gets it.

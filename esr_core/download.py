@@ -23,11 +23,6 @@ from esr_core.progress import bar
 
 #: The published learner's folder for this method on its server.
 OPENDR = "ftp://opendrdata.csd.auth.gr/perception/facial_emotion_estimation"
-#: OpenCV's model zoo, at a fixed commit.
-OPENCV_ZOO = (
-    "https://media.githubusercontent.com/media/opencv/opencv_zoo/"
-    "82b38c8f98e7b52aa171400f3e4c722352d0669f/models"
-)
 SCHEMES = ("http", "https", "ftp", "file")
 
 
@@ -35,25 +30,14 @@ class Item(NamedTuple):
     """A file on a server; a .zip file holds the folder of its name."""
 
     description: str
-    server: str
     file: str  # relative to the server's folder and to the destination
-    sha256: str = ""  # empty: the publisher gives none
 
 
 CATALOGUE = {
-    "data": Item("a small AffectNet", OPENDR, "data/AffectNet_micro.zip"),
-    "pretrained": Item(
-        "the published ESR-9, not for commercial use", OPENDR, "pretrained/esr_9.zip"
-    ),
-    "demo_image": Item("a picture with a face", OPENDR, "demo/sheldon.jpg"),
-    "demo_video": Item("a video with faces", OPENDR, "demo/big_bang.mp4"),
-    "face_detector": Item(
-        "YuNet for OpenCV's FaceDetectorYN, MIT licence",
-        OPENCV_ZOO,
-        "face_detection_yunet/face_detection_yunet_2023mar.onnx",
-        # From the zoo's own record of the file at that commit; 232,589 bytes.
-        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-    ),
+    "data": Item("a small AffectNet", "data/AffectNet_micro.zip"),
+    "pretrained": Item("the published ESR-9, not for commercial use", "pretrained/esr_9.zip"),
+    "demo_image": Item("a picture with a face", "demo/sheldon.jpg"),
+    "demo_video": Item("a video with faces", "demo/big_bang.mp4"),
 }
 
 
@@ -70,10 +54,10 @@ def get(item: Item, root: Path, server: Optional[str] = None) -> Path:
     result = target.with_suffix("") if target.suffix == ".zip" else target
     if result != target and result.is_dir():
         return result
-    server = item.server if server is None else server
+    server = OPENDR if server is None else server
     if not isinstance(server, str) or not server:
         raise OptionError(f"url must be the address of a folder, but got {server!r}")
-    fetch(f"{server.rstrip('/')}/{item.file}", target, item.sha256)
+    fetch(f"{server.rstrip('/')}/{item.file}", target)
     if result != target:
         try:
             extract(target, target.parent)

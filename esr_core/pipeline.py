@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 
 from esr_core.errors import ImageError
 from esr_core.inference.execution_providers import PROVIDERS
+from esr_core.inference.face_detector import DETECTORS, open_detector
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
 from esr_core.options import check, option
-from esr_core.perception.detection import (
-    SCORE_FLOOR,
-    Detections,
-    Detector,
-    find_faces,
-    open_detector,
-)
+from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
 from esr_core.perception.stream_state import FrameResult as FrameResult
@@ -48,11 +43,14 @@ class PipelineOptions:
     threads: int = option(0, "Threads per inference. 0: one per core.", (0, 256))
     detector: str = option(
         "auto",
-        "Face detector. `yuface` includes its weights, `opencv` needs `detector_model`. `auto` is "
-        "`opencv` if `detector_model` is set, else `yuface`.",
-        choices=("auto", "yuface", "opencv"),
+        "Weights of the face detector, YuNet. `yuface`: those of libfacedetection, which ship with "
+        "the package. `opencv`: the file `detector_model`. `auto`: `opencv` if `detector_model` is "
+        "set, else `yuface`.",
+        choices=DETECTORS,
     )
-    detector_model: str = option("", "Path of a YuNet .onnx file for the detector `opencv`.")
+    detector_model: str = option(
+        "", "Path of another YuNet .onnx file, for example of OpenCV's model zoo."
+    )
     detection_size_px: int = option(
         256,
         "Longer side of the downscaled image that the detector runs on. 256 detects faces of 28 px "

@@ -62,18 +62,7 @@ install_ros() {
   .venv/bin/python tools/relocate_cmake.py
 }
 
-install_node() { pip_install "what the node needs" -r "$(node_list)"; install_detector; }
-
-# yuface has wheels for Python up to 3.11. Its face detector is a plain C library, which does not
-# care, so for newer ones the library is laid into the environment without the binding.
-install_detector() {
-  [ "$(uname -m)" = x86_64 ] || return 0
-  .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 12))' || return 0
-  pip_install "the face detector" --no-deps --only-binary=:all: --python-version 3.11 \
-    --implementation cp --abi cp311 --upgrade \
-    --target "$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')" \
-    "$(sed -n 's/^\(yuface==[^;]*\).*/\1/p' requirements/node.txt)"
-}
+install_node() { pip_install "what the node needs" -r "$(node_list)"; }
 
 # Beside a ROS of the machine's own NumPy stays 1.x where it is that: ROS's messages are built against
 # it. The last 1.x, since Ubuntu 22.04's 1.21 is older than what the rest asks for.

@@ -16,8 +16,8 @@ def add(commands: Any) -> None:
     download = command(
         commands,
         "download",
-        "Download the files of the published learner, or a face detector.",
-        "esr download face_detector --to models\n"
+        "Download the files of the published learner.",
+        "esr download demo_image --to /tmp\n"
         "  esr download pretrained --url http://mirror/facial_emotion_estimation",
         run,
     )

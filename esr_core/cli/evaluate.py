@@ -16,9 +16,9 @@ from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
 from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
+from esr_core.inference.face_detector import open_detector
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import ADAPTIVE, load_model
-from esr_core.perception.detection import open_detector
 from esr_core.progress import bar
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 #: Exceptions of ONNX Runtime for a file or a provider that does not work. ValueError: for unknown
 #: options, and for messages about damaged files that are not UTF-8.
-_LOAD_ERRORS: Tuple[Type[Exception], ...] = (
+LOAD_ERRORS: Tuple[Type[Exception], ...] = (
     *(e for e in vars(ort_errors).values() if isinstance(e, type) and issubclass(e, Exception)),
     *(RuntimeError, ValueError),
 )
@@ -126,7 +126,7 @@ def _open(path: Path, key: str, threads: int) -> Opened:
             session = session_of(str(path), threads, [(provider.name, options), *fallbacks])
     except OSError as error:
         raise ModelError(f"{engines}: no engine can be kept there ({error})") from error
-    except _LOAD_ERRORS as error:
+    except LOAD_ERRORS as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error
     if session.get_providers()[0] != provider.name:

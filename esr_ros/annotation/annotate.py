@@ -117,14 +117,18 @@ def _description(
 ) -> Dict[str, Any]:
     """Return all that the results depend on, for the note in the bag and the resume log."""
     options = {**asdict(job.options), **asdict(job), "topics": list(cameras)}
-    # "network" identifies the first four; the results do not depend on the last two.
-    names = ("model", "provider", "threads", "detector_model")
+    # "networks" identifies the first five; the results do not depend on the last two.
+    names = ("model", "provider", "threads", "detector", "detector_model")
     for name in (*names, "options", "overwrite", "resume"):
         del options[name]
     return {
         # The ends of two recordings differ at least in their times.
         "bag": [[file.name, file.stat().st_size, digest_of_ends(file)] for file in bag.files],
-        "network": [digest(pipeline.model.path), pipeline.model.provider, pipeline.detector.name],
+        "networks": [
+            digest(pipeline.detector.path),
+            digest(pipeline.model.path),
+            pipeline.model.provider,
+        ],
         **options,
         "storage": job.storage or bag.storage,
         "batch": list(BATCH),

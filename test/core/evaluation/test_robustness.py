@@ -22,7 +22,8 @@ from esr_core.evaluation.robustness import (
     measure_robustness,
     photograph,
 )
-from esr_core.perception.detection import find_faces, open_detector
+from esr_core.inference.face_detector import open_detector
+from esr_core.perception.detection import find_faces
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from esr_core.inference.face_detector import open_detector
 from esr_core.inference.onnx_model import default_model
-from esr_core.perception.detection import find_faces, open_detector
+from esr_core.perception.detection import find_faces
 from esr_ros.benchmark.node_benchmark import cpu_s, memory_mb
 from esr_ros.demo.scene import Scene, SceneRenderer
 
