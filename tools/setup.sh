@@ -102,6 +102,11 @@ install_test() {
   pip_install "what training and tests need (PyTorch is large)" -r requirements/test.txt -r "$(node_list)"
 }
 
+install_runtime() { # install_runtime oldest|newest
+  pip_install "the $1 ONNX Runtime, for a test" --no-deps --upgrade --target ".venv/onnxruntime/$1" \
+    -r "requirements/onnxruntime-$1.txt"
+}
+
 check_machine
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
@@ -109,4 +114,5 @@ once node requirements/node.txt install_node
 if [ "${1:-node}" = test ]; then
   install_browser
   once test requirements/test.txt install_test
+  for age in oldest newest; do once "$age" "requirements/onnxruntime-$age.txt" install_runtime "$age"; done
 fi

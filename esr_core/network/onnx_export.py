@@ -19,7 +19,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
-from typing import List, Sequence, Tuple
+from typing import Iterator, List, Sequence, Tuple
 
 import numpy as np
 import onnx
@@ -109,10 +109,26 @@ def _write(network: ModelProto, metadata: ModelMetadata, path: Path, exits: bool
     if exits:
         network = with_early_exit(network, metadata.branches, metadata.temperature)
     network.ir_version = 8  # that of opset 16
+    keep_used_opsets(network)
     onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(network)
     with replacing(path) as partial:
         onnx.save(network, str(partial))
+
+
+def keep_used_opsets(network: ModelProto) -> None:
+    """Remove the opsets without a node; an older ONNX Runtime refuses their versions."""
+    used = set(_domains(network.graph))
+    opsets = [each for each in network.opset_import if each.domain in used]
+    del network.opset_import[:]
+    network.opset_import.extend(opsets)
+
+
+def _domains(graph: GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield node.domain
+        for attribute in node.attribute:
+            yield from _domains(attribute.g)
 
 
 class ExitGate(nn.Module):

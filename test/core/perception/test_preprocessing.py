@@ -97,6 +97,16 @@ def test_detail_beyond_the_training_images_is_lost() -> None:
     assert whole(checks[None], InputSpec(detail_px=48)).std() < 0.01
 
 
+def test_enlarging_rounds_in_the_same_way_on_every_processor() -> None:
+    """Of four pixels, 9, 3, 3 and 1 sixteenths, rounded half up; exact in integers."""
+    face = np.random.default_rng(3).integers(0, 256, (48, 48), np.uint8)
+    near = np.pad(face.astype(int), 1, mode="edge")
+    rows = np.stack([near[:-2] + 3 * near[1:-1], near[2:] + 3 * near[1:-1]], 1).reshape(96, 50)
+    sums = np.stack([rows[:, :-2] + 3 * rows[:, 1:-1], rows[:, 2:] + 3 * rows[:, 1:-1]], 2)
+    expected = (sums.reshape(96, 96) + 8) // 16
+    np.testing.assert_array_equal(np.rint(whole([face], InputSpec())[0, 0] * 255), expected)
+
+
 def test_outside_repeats_the_border() -> None:
     ramp = np.repeat(np.arange(100, dtype=np.uint8)[None, :, None] * 2, 100, axis=0)
     image = np.repeat(ramp, 3, axis=2)
