@@ -24,7 +24,8 @@ if [ "${_ESR_ENV:-}" != "$_esr_root" ]; then
   if [ ! -e "$VIRTUAL_ENV/.ros_distro" ]; then
     # ROS 2 from wheels. They find their libraries by restarting every Python once; with the
     # path set here they need not.
-    export ROS_VERSION=2 ROS_DISTRO=kilted ROS_PYTHON_VERSION=3
+    ROS_DISTRO=$(cat "$VIRTUAL_ENV/.ros_wheels")
+    export ROS_DISTRO ROS_VERSION=2 ROS_PYTHON_VERSION=3
     export _ROS_WHEELS_BOOTSTRAP_COMPLETE=1
     _esr_site=$("$VIRTUAL_ENV/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
     _esr_libs=$(printf '%s:' "$VIRTUAL_ENV/lib" "$_esr_site"/ros_*.libs)
@@ -38,13 +39,13 @@ if [ "${_ESR_ENV:-}" != "$_esr_root" ]; then
     export _ESR_ENV="$_esr_root"
   fi
   # As the launch file does: by default Fast DDS loses large images, and finds others late.
-  _esr_transports="DEFAULT?sockets_size=8MB"
-  if [ "$ROS_DISTRO" = humble ]; then _esr_transports=LARGE_DATA; fi
-  export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-$_esr_transports}"
+  if [ "$ROS_DISTRO" != humble ]; then # it does not know this value
+    export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-DEFAULT?sockets_size=8MB}"
+  fi
   _esr_profile="$_esr_root/install/esr_ros/share/esr_ros/config/fastdds.xml"
   case $ROS_DISTRO in
     humble|iron|jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_esr_profile}" ;;
     *) export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$_esr_profile}" ;;
   esac
 fi
-unset _esr_transports _esr_profile _esr_distro _esr_root _esr_shell _esr_site _esr_libs
+unset _esr_profile _esr_distro _esr_root _esr_shell _esr_site _esr_libs

@@ -6,7 +6,7 @@ import os
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -69,6 +69,8 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
     logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
+    # Of this node only: nodes that a bringup starts afterwards keep their environment.
+    environment = {**fast_dds.environment(), "FASTDDS_BUILTIN_TRANSPORTS": value("transports")}
     node = Node(
         package="esr_ros",
         executable="emotion_node",
@@ -78,8 +80,6 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters=parameters,
         remappings=[("image_raw", value("image_topic"))],
         arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
+        additional_env={name: text for name, text in environment.items() if text},
     )
-    environment = fast_dds.environment()
-    environment["FASTDDS_BUILTIN_TRANSPORTS"] = value("transports")
-    changes = [SetEnvironmentVariable(name, text) for name, text in environment.items() if text]
-    return [*changes, node]
+    return [node]

@@ -3,7 +3,8 @@
 #
 # node: ROS 2 and what the node needs. test: what training, tests and checks need besides.
 # With a sourced ROS 2 (ROS_DISTRO is set and rclpy imports) that one is used; elsewhere ROS 2
-# comes from PyPI. A second run installs nothing: each list is remembered by its checksum.
+# comes from PyPI: the distribution that ROS names, at first Jazzy, later the one that is there.
+# A second run installs nothing: each list is remembered by its checksum.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,8 @@ check_machine() {
     fail "a C++ compiler is missing, the messages need one; install it (Debian, Ubuntu: apt install g++)"
   [ "$(uname -m)" = x86_64 ] || has_ros ||
     fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
+  ! has_ros || [[ $ROS_DISTRO =~ ^(humble|jazzy|kilted|lyrical)$ ]] ||
+    fail "ROS 2 '$ROS_DISTRO' is sourced, but Humble, Jazzy, Kilted or Lyrical is needed"
   # colcon comes from PyPI only where ROS does.
   ! has_ros || command -v colcon >/dev/null ||
     fail "colcon is missing; install it (apt install python3-colcon-common-extensions)"
@@ -27,6 +30,21 @@ check_machine() {
 
 # A ROS 2 of the machine's own, sourced in this shell.
 has_ros() { [ -n "${ROS_DISTRO:-}" ] && [ -z "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] && python3 -c 'import rclpy' 2>/dev/null; }
+
+# Prints the distribution to install from PyPI.
+wheels() {
+  local there
+  there=$(cat .venv/.ros_wheels 2>/dev/null || true)
+  [ -z "$there" ] && [ -e .venv/.installed-ros ] && fail ".venv is of an older version; run 'make clean' first"
+  local wanted=${ROS:-${there:-jazzy}}
+  case $wanted in
+    jazzy | kilted) ;;
+    *) fail "ROS must be jazzy or kilted, which PyPI has, but is '$wanted'" ;;
+  esac
+  [ "$wanted" = "${there:-$wanted}" ] ||
+    fail ".venv has ROS 2 $there; for $wanted run 'make clean' first, or use another clone"
+  echo "$wanted"
+}
 
 make_venv() {
   [ -x .venv/bin/python ] && return
@@ -56,8 +74,9 @@ once() { # once NAME FILE COMMAND...: run the command unless it ran for this con
   echo "$sum" > "$stamp"
 }
 
-install_ros() {
-  pip_install "ROS 2 from PyPI (about half a minute)" -r requirements/ros.txt -r "$(node_list)"
+install_ros() { # install_ros DISTRIBUTION
+  echo "$1" > .venv/.ros_wheels
+  pip_install "ROS 2 ${1^} from PyPI (about half a minute)" -r "requirements/ros-$1.txt" -r "$(node_list)"
   # The wheels' CMake files hold two paths of the machine that built them.
   .venv/bin/python tools/relocate_cmake.py
 }
@@ -108,8 +127,9 @@ install_runtime() { # install_runtime oldest|newest
 }
 
 check_machine
+if ! has_ros; then distribution=$(wheels); fi
 make_venv
-if [ ! -e .venv/.ros_distro ]; then once ros requirements/ros.txt install_ros; fi
+if [ ! -e .venv/.ros_distro ]; then once ros "requirements/ros-$distribution.txt" install_ros "$distribution"; fi
 once node requirements/node.txt install_node
 if [ "${1:-node}" = test ]; then
   install_browser

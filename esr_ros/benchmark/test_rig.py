@@ -24,6 +24,7 @@ from esr_ros.demo.scene import Scene, check_photograph
 from esr_ros.msg import EmotionArray
 from esr_ros.runtime import fast_dds
 from esr_ros.runtime.entry_point import check_domain
+from esr_ros.runtime.rclpy_features import with_message_info
 
 #: Timeouts: the first answer; answers after the last image, and diagnostics; the node's exit.
 START_S, PATIENCE_S, EXIT_S = 60.0, 2.0, 10.0
@@ -35,7 +36,8 @@ Sent = List[int]
 class Listener:
     """A subscriber that stores each answer, and its latency, by the stamp of its image.
 
-    The time of arrival is that of DDS, so that the load of this process has no effect.
+    The time of arrival is that of DDS, so that the load of this process has no effect; in Humble,
+    which does not pass it, that of the callback.
     """
 
     def __init__(self) -> None:
@@ -43,7 +45,9 @@ class Listener:
         self.answers: Dict[int, EmotionArray] = {}
         self.latency_s: Dict[int, float] = {}
         self._diagnostics: Dict[str, str] = {}
-        self.node.create_subscription(EmotionArray, "emotion", self._on_answer, 30)
+        self.node.create_subscription(
+            EmotionArray, "emotion", with_message_info(self._on_answer), 30
+        )
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -51,7 +55,8 @@ class Listener:
     def _on_answer(self, message: EmotionArray, info: Dict[str, int]) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
         self.answers[stamp_ns] = message
-        self.latency_s[stamp_ns] = (info["received_timestamp"] - stamp_ns) * 1e-9
+        received_ns = info.get("received_timestamp") or time.time_ns()
+        self.latency_s[stamp_ns] = (received_ns - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._diagnostics = {pair.key: pair.value for pair in message.status[0].values}

@@ -23,6 +23,7 @@ from esr_ros.node.publishers import Publishers
 from esr_ros.node.ros4hri_subscriber import SUFFIX, Ros4HriSubscriber
 from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
 from esr_ros.parameters import NodeOptions
+from esr_ros.runtime.rclpy_features import with_message_info
 
 AnyImage = Union[Image, CompressedImage]
 OnImage = Callable[["ImageSubscription", "ReceivedImage"], None]
@@ -92,7 +93,8 @@ class ImageSubscription:
         self._last_sequence = 0
         self._last_pair: Stamp = (0, 0)
         self._received_s = self._paired_s = time.monotonic()
-        self._subscribe(self.message_type, self.name, self._on_message, 1, self._reliability)
+        on_message = with_message_info(self._on_message)
+        self._subscribe(self.message_type, self.name, on_message, 1, self._reliability)
         topic = self._detections_topic
         if self._detections_have_ids:
             Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)

@@ -19,11 +19,7 @@ from esr_core.errors import OptionError
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions import messages
-
-try:
-    from rclpy.event_handler import PublisherEventCallbacks
-except ModuleNotFoundError:  # Humble
-    from rclpy.qos_event import PublisherEventCallbacks
+from esr_ros.runtime.rclpy_features import PublisherEventCallbacks
 
 try:
     from hri_msgs import msg as hri

@@ -12,21 +12,19 @@ from ament_index_python.packages import get_package_share_directory
 OLDER = ("humble", "iron", "jazzy")
 #: Its default transports with shared memory that is large enough for images; not in Humble.
 SHARED_MEMORY = "DEFAULT?sockets_size=8MB"
-#: Images by shared memory, all else by TCP; for images from another machine.
-LARGE_DATA = "LARGE_DATA"
 
 
 def environment() -> Dict[str, str]:
     """Return the variables to set that the user has not set; other middlewares ignore them.
 
-    By default Fast DDS loses large images, and discovery may take three seconds. The README
-    compares its transports.
+    By default Fast DDS loses large images, and discovery may take three seconds;
+    docs/troubleshooting.md compares its transports.
     """
     distribution = os.environ.get("ROS_DISTRO")
     name = "FASTRTPS" if distribution in OLDER else "FASTDDS"
     profile = Path(get_package_share_directory("esr_ros")) / "config" / "fastdds.xml"
-    variables = {
-        "FASTDDS_BUILTIN_TRANSPORTS": LARGE_DATA if distribution == "humble" else SHARED_MEMORY,
-        f"{name}_DEFAULT_PROFILES_FILE": str(profile),
-    }
+    variables = {f"{name}_DEFAULT_PROFILES_FILE": str(profile)}
+    # Not LARGE_DATA in Humble: processes without it would not discover the node.
+    if distribution != "humble":
+        variables["FASTDDS_BUILTIN_TRANSPORTS"] = SHARED_MEMORY
     return {name: value for name, value in variables.items() if name not in os.environ}

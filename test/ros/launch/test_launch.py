@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from ament_index_python.packages import get_package_share_directory
 from numpy.typing import NDArray
+from rcl_interfaces.srv import GetParameters
 
 from esr_ros.runtime import fast_dds
 
@@ -24,19 +25,21 @@ if importlib.util.find_spec("launch_ros") is None:
         allow_module_level=True,
     )
 
+OLDER = os.environ["ROS_DISTRO"] in fast_dds.OLDER
+PROFILES = f"{'FASTRTPS' if OLDER else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 LAUNCH = Path(get_package_share_directory("esr_ros")) / "launch"
 #: What `ros2 launch` does, without ros2cli.
 RUN = """
 import sys
 from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
+from launch.actions import ExecuteProcess, IncludeLaunchDescription
 from launch.launch_description_sources import AnyLaunchDescriptionSource
 arguments = [tuple(word.split(":=", 1)) for word in sys.argv[2:]]
 source = AnyLaunchDescriptionSource(sys.argv[1])
 service = LaunchService()
-service.include_launch_description(
-    LaunchDescription([IncludeLaunchDescription(source, launch_arguments=arguments)])
-)
+included = IncludeLaunchDescription(source, launch_arguments=arguments)
+other = ExecuteProcess(cmd=["sleep", "300"])  # as a bringup starts other nodes afterwards
+service.include_launch_description(LaunchDescription([included, other]))
 sys.exit(service.run())
 """
 
@@ -46,15 +49,16 @@ def launched(tmp_path: Path) -> Iterator[Any]:
     """Run launch files in processes of their own; returns the path of a log."""
     running = []
 
-    def run(name: str, *arguments: str, environment: dict[str, str] | None = None) -> Path:
+    def run(name: str, *arguments: str, environment: dict[str, str | None] | None = None) -> Path:
         log = tmp_path / f"launch{len(running)}.log"
+        all_of_it = {**os.environ, **(environment or {})}  # None: not set
         with open(log, "wb") as output:
             running.append(
                 subprocess.Popen(
                     [sys.executable, "-c", RUN, str(LAUNCH / name), *arguments],
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **(environment or {})},
+                    env={k: v for k, v in all_of_it.items() if v is not None},
                 )
             )
         return log
@@ -85,8 +89,11 @@ def test_arguments_reach_the_node(
 @pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
 def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: str) -> None:
     log = launched(f"{platform}.launch.py")
-    # Their detector's model does not ship; that the node asks for it shows whose file it read.
-    assert robot().spin_until(lambda: "yunet_2023mar.onnx: no such file" in log.read_text())
+    me = robot()
+    assert me.spin_until(lambda: "subscribed to" in log.read_text())
+    request = GetParameters.Request(names=["detect_every"])
+    values = me.call(GetParameters, "/emotion_node/get_parameters", request).values
+    assert values[0].integer_value == {"jetson_tx2": 3, "jetson_xavier": 2}[platform]
 
 
 @pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
@@ -94,16 +101,23 @@ def test_fast_dds_knows_how_to_take_images(
     launched: Any, robot: Any, tmp_path: Path, transports: str
 ) -> None:
     me, words = robot(), [f"transports:={transports}"] if transports else []
-    log = launched("emotion.launch.py", *words, environment={"LAUNCHED_BY": str(tmp_path)})
+    changes = {"LAUNCHED_BY": str(tmp_path), "FASTDDS_BUILTIN_TRANSPORTS": None, PROFILES: None}
+    log = launched("emotion.launch.py", *words, environment=changes)
     assert me.spin_until(lambda: "subscribed to" in log.read_text())
-    environments = [
-        (process / "environ").read_bytes().decode().split("\0")
-        for process in Path("/proc").glob("[0-9]*")
-        if b"emotion_node\0" in (process / "cmdline").read_bytes()
-    ]
-    (mine,) = [each for each in environments if f"LAUNCHED_BY={tmp_path}" in each]
+
+    def environment(program: bytes) -> list[str]:
+        environments = [
+            (process / "environ").read_bytes().decode().split("\0")
+            for process in Path("/proc").glob("[0-9]*")
+            if program in (process / "cmdline").read_bytes()
+        ]
+        (mine,) = [each for each in environments if f"LAUNCHED_BY={tmp_path}" in each]
+        return mine
+
+    mine = environment(b"emotion_node\0")
     assert f"FASTDDS_BUILTIN_TRANSPORTS={transports or fast_dds.SHARED_MEMORY}" in mine
     assert any(each.endswith("/config/fastdds.xml") for each in mine)
+    assert not [each for each in environment(b"sleep\0") if "FASTDDS" in each or "FASTRTPS" in each]
 
 
 def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:

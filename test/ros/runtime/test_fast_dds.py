@@ -12,7 +12,8 @@ import pytest
 from esr_ros.runtime import fast_dds
 
 TRANSPORTS = "FASTDDS_BUILTIN_TRANSPORTS"
-PROFILES = "FASTDDS_DEFAULT_PROFILES_FILE"
+OLDER = os.environ["ROS_DISTRO"] in fast_dds.OLDER
+PROFILES = f"{'FASTRTPS' if OLDER else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +29,11 @@ def test_what_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(fast_dds.environment()) == {PROFILES}
 
 
-def test_older_distributions_know_the_older_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_humble_knows_the_older_name_and_gets_no_transports(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ROS_DISTRO", "humble")
-    assert set(fast_dds.environment()) == {TRANSPORTS, "FASTRTPS_DEFAULT_PROFILES_FILE"}
-    assert fast_dds.environment()[TRANSPORTS] == fast_dds.LARGE_DATA
+    assert set(fast_dds.environment()) == {"FASTRTPS_DEFAULT_PROFILES_FILE"}
 
 
 def test_fast_dds_takes_the_profile_without_a_word(tmp_path: Path) -> None:
