@@ -31,6 +31,7 @@ from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason
 from esr_ros.runtime.entry_point import begin, call, leave_soon
+from esr_ros.runtime.rclpy_features import guard_services
 
 #: Longest time for which the executor waits before it checks for a shutdown.
 WAKE_S = 0.5
@@ -47,7 +48,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         super().__init__("emotion_node", automatically_declare_parameters_from_overrides=True)
         self.options = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        parameters.guard_services(self)
+        guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
         self.cameras: List[ImageSubscription] = []
         self._humans: Optional[Ros4HriPublisher] = None

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, Callable, Iterable, List, Sequence
+from typing import Any, Iterable, List, Sequence
 
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -140,25 +134,6 @@ def _check_override_values(node: Node) -> None:
             )
         if expected is int and not 0 <= parameter.value < 2**31:
             raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
-
-
-def guard_services(node: Node) -> None:
-    """Refuse requests with an unknown parameter type, for which rclpy raises in the executor."""
-    for service in node.services:
-        if service.srv_name.endswith(("/set_parameters", "/set_parameters_atomically")):
-            service.callback = partial(_guarded, service.callback)
-
-
-def _guarded(callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
-    unknown = {p.value.type for p in request.parameters} - {kind.value for kind in Parameter.Type}
-    if not unknown:
-        return callback(request, response)
-    result = SetParametersResult(reason=f"unknown parameter type: {unknown}")
-    if hasattr(response, "results"):
-        response.results = [result] * len(request.parameters)
-    else:
-        response.result = result
-    return response
 
 
 def check_overrides(node: Node) -> None:

@@ -1,13 +1,20 @@
 """Differences between the supported releases of rclpy.
 
 Humble has 3.3, Jazzy 7.1, Kilted 9.1 and Lyrical 10. All that this package calls exists in each of
-them, except for what this module provides.
+them, except for what this module provides; and requests that end a node are refused here.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable, Dict
 
+import rclpy
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
 
 try:
@@ -29,3 +36,38 @@ def with_message_info(
     if HAS_MESSAGE_INFO:
         return callback
     return lambda message: callback(message, {})
+
+
+def guard_services(node: Node) -> None:
+    """Refuse requests for which rclpy raises in the executor, which would end the node.
+
+    They are: a parameter of an unknown type; before Kilted, a transition that the state of a
+    lifecycle node does not allow.
+    """
+    for service in node.services:
+        if service.srv_type in (SetParameters, SetParametersAtomically):
+            service.callback = partial(_set_parameters, service.callback)
+        elif service.srv_type is ChangeState:
+            service.callback = partial(_change_state, service.callback)
+
+
+def _set_parameters(callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+    unknown = {p.value.type for p in request.parameters} - {kind.value for kind in Parameter.Type}
+    if not unknown:
+        return callback(request, response)
+    result = SetParametersResult(reason=f"unknown parameter type: {unknown}")
+    if hasattr(response, "results"):
+        response.results = [result] * len(request.parameters)
+    else:
+        response.result = result
+    return response
+
+
+def _change_state(callback: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+    try:
+        return callback(request, response)
+    except RuntimeError:  # RCLError, which has no public name; rcl_lifecycle has logged the reason
+        if not rclpy.ok():
+            raise
+        response.success = False
+        return response
