@@ -53,7 +53,7 @@ def test_node_answers(
     photograph: NDArray[np.uint8],
     to_image: Any,
 ) -> None:
-    node = start("-p", "humans:=true", environment=humble)
+    node = start("-p", "humans:=true", "-p", "reliability:=reliable", environment=humble)
     me = robot()
     me.meet(to_image(photograph))
     assert len(me.ask(to_image(photograph)).emotions) == 1
@@ -79,5 +79,5 @@ def test_benchmark_measures(tmp_path: Path, humble: dict[str, str]) -> None:
     done = run(humble, *command, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(done.stdout)
-    assert result["answered"] > 0
+    assert result["answered_hz"] > 0
     assert 0 < result["p50_ms"] < 10_000
