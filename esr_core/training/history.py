@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +43,26 @@ def epoch_row(
     row.update((f"accuracy_{k}", value) for k, value in enumerate(correct, start=1))
     if report:
         assert report.branches is not None
-        affect = (report.valence.rmse, report.arousal.rmse)
-        figures = [("", (report.loss, report.accuracy, *affect))]
+        figures = [(report.loss, report.accuracy, report.valence.rmse, report.arousal.rmse)]
         each = zip(report.branches.loss, report.branches.correct, report.branches.rmse)
-        for k, (loss, right, rmse) in enumerate(each, start=1):
-            figures.append((f"_{k}", (loss, right / report.n, *rmse)))
+        figures += [(loss, right / report.n, *rmse) for loss, right, rmse in each]
         names = ["loss", "accuracy"]
         if phase.learns != "emotions":
             names += ["valence_rmse", "arousal_rmse"]
-        for ending, values in figures:
+        for k, values in enumerate(figures):
+            ending = f"_{k}" if k else ""
             row.update((f"valid_{name}{ending}", v) for name, v in zip(names, values))
     return row
 
 
 def write_csv(path: Path, history: list[dict[str, Any]]) -> None:
     """Write one line per epoch, with a column for each name in any of them."""
-    text = io.StringIO()
     columns = dict.fromkeys(name for row in history for name in row)
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    with replacing(path) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        for row in history:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
