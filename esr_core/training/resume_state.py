@@ -60,7 +60,14 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values and tensors."""
-        best = self.best
+        best: dict[str, Any] | None = None
+        if self.best:
+            best = {
+                "place": list(self.best.stage),
+                "figure": self.best.score,
+                "weights": self.best.weights,
+                "metadata": self.best.metadata.to_json(),
+            }
         return {
             "phase": self.phase,
             "epoch": self.epoch,
@@ -69,13 +76,7 @@ class TrainState:
             "weights": self.esr.to_state_dict(),
             "average": self.average.to_state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
-            "best": best
-            and {
-                "place": list(best.stage),
-                "figure": best.score,
-                "weights": best.weights,
-                "metadata": best.metadata.to_json(),
-            },
+            "best": best,
             "history": self.history,
             "spent_s": self.spent_s,
         }
