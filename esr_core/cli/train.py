@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
@@ -15,7 +17,6 @@ from esr_core.errors import AnotherTraining, OptionError
 from esr_core.options import options
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
-from esr_core.training.malloc import keep_pages
 from esr_core.training.progress import training_bar
 
 #: Flags beside the options of a training config, also allowed in a file for --config.
@@ -83,7 +84,12 @@ def run(arguments: argparse.Namespace) -> None:
     folder, out = Path(str(arguments.data)), Path(str(arguments.out))
     training = open_split(folder, "training", kind, chosen.labels)
     if arguments.images:
-        training = training.subset(_images(arguments.images))
+        count = str(arguments.images)
+        if not count.isdecimal() or int(count) == 0:
+            raise OptionError(
+                f"images must be a whole number from 1 on, but got {arguments.images!r}"
+            )
+        training = training.subset(int(count))
     validation = open_split(folder, "validation", kind)
     device, start = str(arguments.device or "cpu"), None
     if arguments.start:
@@ -91,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
         written = [Output("--out", each) for each in checkpoint.files(out)]
         output_files.check(written, checkpoint.files(first), True)
         start = checkpoint.load(first)[0]
-    keep_pages()
+    _keep_pages()
     with training_bar(chosen.batch_size, leads()) as show:
         try:
             report = train(
@@ -125,7 +131,15 @@ def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
     return replace(chosen, **mine, augmentation=replace(chosen.augmentation, **views))
 
 
-def _images(value: Any) -> int:
-    if str(value).isdecimal() and int(str(value)) > 0:
-        return int(str(value))
-    raise OptionError(f"images must be a whole number from 1 on, but got {value!r}")
+def _keep_pages() -> None:
+    """Keep freed memory in the process until it ends; only glibc can.
+
+    A training step on the CPU frees hundreds of megabytes and allocates them again. glibc returns
+    them to the kernel, which clears each page again: a third of the step was spent on that.
+    """
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # as in malloc.h
+    with suppress(OSError, AttributeError, TypeError):  # another C library, such as musl
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, -1)
+        mallopt(top_pad, 256 << 20)

@@ -90,15 +90,9 @@ def augment(images: Tensor, size_px: int, views: Views) -> Tensor:
     grid = F.affine_grid(views.transform, [n, channels, size_px, size_px], align_corners=False)
     view = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     view = view * views.gain[:, None, None, None] + views.offset[:, None, None, None]
-    return _erase(view.clamp_(0, 1), views)
-
-
-def _erase(view: Tensor, views: Views) -> Tensor:
-    height, width = view.shape[2:]
     top, left, tall, wide = views.hole.T[:, :, None]  # (n, 1) each
-    y = (torch.arange(height, device=view.device) + 0.5) / height
-    x = (torch.arange(width, device=view.device) + 0.5) / width
-    in_y = (y >= top) & (y < top + tall)  # (n, height)
-    in_x = (x >= left) & (x < left + wide)  # (n, width)
+    centres = (torch.arange(size_px, device=view.device) + 0.5) / size_px
+    in_y = (centres >= top) & (centres < top + tall)  # (n, size)
+    in_x = (centres >= left) & (centres < left + wide)  # (n, size)
     hole = views.erased[:, None, None] & in_y[:, :, None] & in_x[:, None, :]
-    return torch.where(hole[:, None], views.grey[:, None, None, None], view)
+    return torch.where(hole[:, None], views.grey[:, None, None, None], view.clamp_(0, 1))

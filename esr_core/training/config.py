@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from esr_core.options import check, option
 #: The smallest input that leaves more than a pixel to the last convolutions.
 SMALLEST_PX = 54
 LARGEST_PX = 1024
-#: Losses that keep the attention of the branches different, see :mod:`.diversity_loss`.
+#: Losses that keep the attention of the branches different, see :mod:`.losses`.
 DIVERSITY = ("none", "direct", "logdet")
 #: The precision that is fast on the device, see :mod:`.device`.
 AUTO = "auto"
@@ -155,11 +156,14 @@ class TrainingConfig:
 
     def rate(self, step: int, steps: int, epoch: int) -> float:
         """Return the learning rate at a step of a phase; step and epoch count from 0."""
-        if self.schedule == "one_cycle":
-            return self.learning_rate * one_cycle(step / steps, self.warm_up)
+        share, done = 1.0, step / steps
         if self.schedule == "step":
-            return float(self.learning_rate * 0.5 ** (epoch // 10))
-        return self.learning_rate
+            share = 0.5 ** (epoch // 10)
+        elif self.schedule == "one_cycle" and done < self.warm_up:
+            share = 0.1 + 0.9 * done / self.warm_up
+        elif self.schedule == "one_cycle":
+            share = 0.5 * (1 + math.cos(math.pi * (done - self.warm_up) / (1 - self.warm_up)))
+        return self.learning_rate * share
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as in a YAML file and in the metadata."""
@@ -172,18 +176,6 @@ def from_dict(values: dict[str, Any], where: str) -> TrainingConfig:
     Raises:
         OptionError: a name is unknown, or a value has the wrong type or is out of range.
     """
-    values = dict(values)
-    if "stages" in values:
-        if not isinstance(values["stages"], list):
-            raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
-        values["stages"] = tuple(map(ResizeStage.parse, values["stages"]))
-    if "augmentation" in values:
-        views = values["augmentation"]
-        if not isinstance(views, dict):
-            raise OptionError(
-                f"{where}: augmentation must have options of its own, but is {views!r}"
-            )
-        values["augmentation"] = _make(Augmentation, views, f"{where}: augmentation")
     return _make(TrainingConfig, values, where)
 
 
@@ -194,15 +186,22 @@ def _make(cls: type[C], values: dict[str, Any], where: str) -> C:
         raise OptionError(
             f"{where}: unknown option {', '.join(unknown)}; known are {', '.join(sorted(defaults))}"
         )
-    return cls(**{k: _number(v) if type(defaults[k]) is float else v for k, v in values.items()})
-
-
-def _number(value: Any) -> Any:
-    """Convert ``5e-2``, which YAML 1.1 reads as text; it requires ``5.0e-2``."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    values = dict(values)
+    for name, value in values.items():
+        if name == "stages":
+            if not isinstance(value, list):
+                raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
+            values[name] = tuple(map(ResizeStage.parse, value))
+        elif name == "augmentation":
+            if not isinstance(value, dict):
+                raise OptionError(
+                    f"{where}: augmentation must have options of its own, but is {value!r}"
+                )
+            values[name] = _make(Augmentation, value, f"{where}: augmentation")
+        elif type(defaults[name]) is float and isinstance(value, str):
+            with suppress(ValueError):  # YAML 1.1 reads 5e-2 as text; it requires 5.0e-2
+                values[name] = float(value)
+    return cls(**values)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -221,10 +220,3 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise OptionError(f"{path}: must hold 'name: value' lines, but holds {values!r}")
     return values
-
-
-def one_cycle(progress: float, warm_up: float) -> float:
-    """Return the share of the peak rate at ``progress`` in [0, 1): linear rise, cosine to 0."""
-    if progress < warm_up:
-        return 0.1 + 0.9 * progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))

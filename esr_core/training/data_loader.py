@@ -89,7 +89,8 @@ class Batches:
             beta = np.random.default_rng(seed).beta(mixup, mixup, len(rows))  # torch's has no seed
             share = torch.from_numpy(beta).float()[:, None]
             others = self._faces.load(rows[partner[mine]].tolist())
-            faces = _mix(faces, others, share[mine])
+            weight = share[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
+            faces = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
             targets = torch.lerp(targets[partner], targets, share)
             affect = torch.lerp(affect[partner], affect, share)
         views = views.select(mine)
@@ -107,12 +108,6 @@ def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:
     labels = torch.from_numpy(emotions.argmax(axis=1))
     share = torch.bincount(labels, minlength=emotions.shape[1]).double() / len(labels)
     return (repeat_rare / share).sqrt().clamp(min=1.0)[labels]
-
-
-def _mix(faces: NDArray[np.uint8], others: NDArray[np.uint8], share: Tensor) -> NDArray[np.uint8]:
-    weight = share.numpy().reshape(-1, *[1] * (faces.ndim - 1))
-    mixed: NDArray[np.uint8] = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
-    return mixed
 
 
 def seeded(seed: int, *place: int) -> torch.Generator:

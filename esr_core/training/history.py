@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,9 @@ from esr_core.atomic_write import replacing
 from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.training.config import Phase
 
-#: Title, and the columns of the branches in training, of those in validation, of the ensemble.
-_PANELS = (
-    ("loss", "loss_", "valid_loss_", "valid_loss"),
-    ("accuracy", "accuracy_", "valid_accuracy_", "valid_accuracy"),
-    ("valence RMSE", None, "valid_valence_rmse_", "valid_valence_rmse"),
-    ("arousal RMSE", None, "valid_arousal_rmse_", "valid_arousal_rmse"),
-)
+#: A column ``loss_1`` is of branch 1 in training, ``valid_loss_1`` in validation, ``valid_loss`` of
+#: the ensemble. The RMSE is of the validation only.
+_METRICS = ("loss", "accuracy", "valence_rmse", "arousal_rmse")
 
 
 def epoch_row(
@@ -44,55 +39,50 @@ def epoch_row(
     row.update((f"accuracy_{k}", value) for k, value in enumerate(correct, start=1))
     if report:
         assert report.branches is not None
-        affect = (report.valence.rmse, report.arousal.rmse)
-        figures = [("", (report.loss, report.accuracy, *affect))]
+        figures = [(report.loss, report.accuracy, report.valence.rmse, report.arousal.rmse)]
         each = zip(report.branches.loss, report.branches.correct, report.branches.rmse)
-        for k, (loss, right, rmse) in enumerate(each, start=1):
-            figures.append((f"_{k}", (loss, right / report.n, *rmse)))
-        names = ["loss", "accuracy"]
-        if phase.learns != "emotions":
-            names += ["valence_rmse", "arousal_rmse"]
-        for ending, values in figures:
+        figures += [(loss, right / report.n, *rmse) for loss, right, rmse in each]
+        names = _METRICS[:2] if phase.learns == "emotions" else _METRICS
+        for k, values in enumerate(figures):
+            ending = f"_{k}" if k else ""
             row.update((f"valid_{name}{ending}", v) for name, v in zip(names, values))
     return row
 
 
 def write_csv(path: Path, history: list[dict[str, Any]]) -> None:
     """Write one line per epoch, with a column for each name in any of them."""
-    text = io.StringIO()
     columns = dict.fromkeys(name for row in history for name in row)
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    for row in history:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-    with replacing(path) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+    with replacing(path) as partial, open(partial, "w", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        for row in history:
+            writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 def draw(path: Path, history: list[dict[str, Any]], title: str) -> None:
     """Draw the curves as PNG: thin lines are branches (dashed: training), thick is the ensemble."""
     columns = {name for row in history for name in row}
     # Before the first validation only the training has curves.
-    panels = [p for p in _PANELS if p[3] in columns or f"{p[1]}1" in columns]
+    panels = [m for m in _METRICS if not columns.isdisjoint((f"valid_{m}", f"{m}_1"))]
     figure = Figure(figsize=(6 * len(panels), 4.2))
     # Matplotlib's automatic layouts draw twice, which is slow after each epoch.
     figure.subplots_adjust(0.1 / len(panels), 0.12, 1 - 0.03 / len(panels), 0.87, 0.15)
     axes = figure.subplots(1, len(panels), squeeze=False)
-    for axis, (name, training, validation, ensemble) in zip(axes[0], panels):
+    for axis, metric in zip(axes[0], panels):
         branches = sum(
-            not columns.isdisjoint((f"{validation}{k}", f"{training}{k}")) for k in range(1, 65)
+            not columns.isdisjoint((f"valid_{metric}_{k}", f"{metric}_{k}")) for k in range(1, 65)
         )
         shades = matplotlib.colormaps["viridis"](np.linspace(0.05, 0.9, max(branches, 1)))
         for k, shade in enumerate(shades[:branches], start=1):
             label = f"branch {k}" if branches <= 9 else None
-            _line(axis, history, f"{validation}{k}", color=shade, lw=1, label=label)
-            if training:
-                _line(axis, history, f"{training}{k}", color=shade, lw=0.8, ls="--")
-        _line(axis, history, ensemble, color="crimson", lw=2.2, label="ensemble")
+            _line(axis, history, f"valid_{metric}_{k}", color=shade, lw=1, label=label)
+            _line(axis, history, f"{metric}_{k}", color=shade, lw=0.8, ls="--")
+        _line(axis, history, f"valid_{metric}", color="crimson", lw=2.2, label="ensemble")
         for i in range(1, len(history)):
             if history[i]["phase"] != history[i - 1]["phase"]:
                 axis.axvline(i + 0.5, color="0.8", lw=0.8, zorder=0)
-        axis.set(title=name, xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        axis.set_title(metric.replace("_rmse", " RMSE"))
+        axis.set(xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.25)
     axes[0, 0].legend(fontsize=8, frameon=False)

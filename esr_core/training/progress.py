@@ -30,16 +30,13 @@ def training_bar(
     batch_size: int, shown: bool = True
 ) -> Iterator[Callable[[TrainingProgress], None]]:
     """Show a training: a bar that counts faces, and a line for each validation."""
-    if not shown:
-        yield lambda step: None
-        return
-    with bar("faces") as progress:
+    with bar("faces", shown) as progress:
         task = progress.add_task("training", total=1)
 
         def show(step: TrainingProgress) -> None:
             report = step.report
             activity = f"loss {step.loss:.3f}"
-            if report:
+            if report and shown:
                 score = f"accuracy {report.accuracy:.2%}"
                 if step.phase == "affect":
                     score = f"RMSE {report.valence.rmse:.3f} valence, "

@@ -23,8 +23,6 @@ from esr_core.training.config import AUTO, TrainingConfig
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
 FORMAT = 2
-#: Options that change how often a file is written and nothing else.
-_WITHOUT_EFFECT = ("save_every_steps",)
 _DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
@@ -37,22 +35,6 @@ class BestModel:
     weights: list[dict[str, Tensor]]
     metadata: ModelMetadata
     report: EvaluationReport | None = None  # None after a resume
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry ``best`` of a state file."""
-        return {
-            "place": list(self.stage),
-            "figure": self.score,
-            "weights": self.weights,
-            "metadata": self.metadata.to_json(),
-        }
-
-    @classmethod
-    def from_dict(cls, saved: dict[str, Any]) -> BestModel:
-        """Make one from the entry ``best`` of a state file."""
-        phase, size_px = saved["place"]
-        metadata = ModelMetadata.from_json(saved["metadata"], FILE)
-        return cls((phase, size_px), saved["figure"], saved["weights"], metadata)
 
 
 @dataclass
@@ -78,6 +60,14 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain values and tensors."""
+        best: dict[str, Any] | None = None
+        if self.best:
+            best = {
+                "place": list(self.best.stage),
+                "figure": self.best.score,
+                "weights": self.best.weights,
+                "metadata": self.best.metadata.to_json(),
+            }
         return {
             "phase": self.phase,
             "epoch": self.epoch,
@@ -86,7 +76,7 @@ class TrainState:
             "weights": self.esr.to_state_dict(),
             "average": self.average.to_state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
-            "best": self.best.to_dict() if self.best else None,
+            "best": best,
             "history": self.history,
             "spent_s": self.spent_s,
         }
@@ -98,9 +88,13 @@ class TrainState:
             self.average.reload(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
-        self.best = BestModel.from_dict(saved["best"]) if saved["best"] else None
         self.history = saved["history"]
         self.began_s -= saved["spent_s"]
+        best = saved["best"]
+        if best:
+            metadata = ModelMetadata.from_json(best["metadata"], FILE)
+            stage = tuple(best["place"])
+            self.best = BestModel(stage, best["figure"], best["weights"], metadata)
 
 
 def identify(
@@ -159,7 +153,8 @@ def _differences(now: dict[str, Any], saved: dict[str, Any]) -> list[str]:
     return [
         f"{name} was {saved.get(name)!s:.40}, now {now.get(name)!s:.40}"
         for name in {**now, **saved}
-        if now.get(name) not in (saved.get(name), AUTO) and name not in _WITHOUT_EFFECT
+        if now.get(name) not in (saved.get(name), AUTO)
+        and name != "save_every_steps"  # it changes how often a file is written and nothing else
     ]
 
 

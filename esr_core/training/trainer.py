@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable
 
@@ -24,12 +23,11 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.training import history, resume_state
-from esr_core.training.config import TrainingConfig
+from esr_core.training.config import Phase, TrainingConfig
 from esr_core.training.data_loader import Batch, Batches, seeded
 from esr_core.training.device import device_name, resolve_precision, select_device
 from esr_core.training.distributed import Group, join, leave, share_batch_norms
 from esr_core.training.losses import Objective
-from esr_core.training.optimizer import make_optimizer, update_average
 from esr_core.training.progress import TrainingProgress
 from esr_core.training.resume_state import BestModel, TrainState
 
@@ -62,8 +60,8 @@ def train(
     where = select_device(device)
     group = join(where)
     try:
-        settings = (training, validation, config, folder, on_progress, where, group, name)
-        return _Trainer(*settings).run(start, fresh)
+        trainer = _Trainer(training, validation, config, folder, on_progress, where, group, name)
+        return trainer.run(start, fresh)
     finally:
         leave(group)
 
@@ -96,42 +94,32 @@ class _Trainer:
         name = f"{self.family}-{self.phases[0].branches}"
         if start and start.name != name:
             raise OptionError(f"start is an {start.name}, but the config trains an {name} first")
-        self.identity = resume_state.identify(self.config, self.training, self.validation, start)
-        saved = None if fresh else self._read_state()
-        precision = resolve_precision(self.config.precision, self.device)
-        if saved:
-            precision = saved["identity"]["recipe"]["precision"]
-        self.config = replace(self.config, precision=self.group.broadcast(precision))
-        self.identity["recipe"] = self.config.to_dict()
-        state = None
-        for index in range(saved["phase"] if saved else 0, len(self.phases)):
-            state = self._begin_phase(index, state, start)
-            if saved:
-                state.load_state_dict(saved)
-                self._export(state, weights=True)  # the process may have ended between two files
-                saved = None
-            try:
+        state = self._begin(start, fresh)
+        try:
+            for index in range(state.phase, len(self.phases)):
+                if index > state.phase:
+                    state = self._begin_phase(index, state)
                 while state.epoch < len(self.phases[index].sizes):
                     self._run_epoch(state)
-            except ModelError as error:
-                raise TrainingError(
-                    f"the loss is no longer a number in {self.phases[index].name}, epoch "
-                    f"{state.epoch + 1}; try a learning rate below {self.config.learning_rate:g}"
-                ) from error
-        assert state is not None
+        except ModelError as error:
+            raise TrainingError(
+                f"the loss is no longer a number in {self.phases[state.phase].name}, epoch "
+                f"{state.epoch + 1}; try a learning rate below {self.config.learning_rate:g}"
+            ) from error
         report = self.group.broadcast(state.best.report if state.best else None)
         if report is None:  # it resumed after the best epoch
-            esr = self._best_network(state).to(self.device)
-            size_px = self.phases[-1].sizes[-1]
-            report = self._evaluate(esr, self.validation, size_px) if self.group.leads else None
+            predict = torch_predictor(self._best_network(state).to(self.device).eval())
+            spec = replace(self.training.spec, size_px=self.phases[-1].sizes[-1])
+            report = evaluate(predict, self.validation, spec) if self.group.leads else None
             report = self.group.broadcast(report)
         assert report is not None
         return report
 
-    def _read_state(self) -> dict[str, Any] | None:
-        """Return the content of ``state.pt``, or raise the same error, in all processes."""
+    def _begin(self, start: ESR | None, fresh: bool) -> TrainState:
+        """Return the state in ``state.pt``, or a new one; all processes raise the same error."""
+        self.identity = resume_state.identify(self.config, self.training, self.validation, start)
         saved: dict[str, Any] | EsrError | None = None
-        if self.group.leads:
+        if self.group.leads and not fresh:
             try:
                 saved = resume_state.read(self.folder / resume_state.FILE, self.identity)
             except EsrError as error:
@@ -139,11 +127,35 @@ class _Trainer:
         saved = self.group.broadcast(saved)
         if isinstance(saved, EsrError):
             raise saved
-        return saved
+        precision = resolve_precision(self.config.precision, self.device)
+        if saved:
+            precision = saved["identity"]["recipe"]["precision"]
+        self.config = replace(self.config, precision=self.group.broadcast(precision))
+        self.identity["recipe"] = self.config.to_dict()
+        state = self._begin_phase(saved["phase"] if saved else 0, start=start)
+        if saved:
+            state.load_state_dict(saved)
+            self._export(state, weights=True)  # the process may have ended between two files
+        return state
 
-    def _begin_phase(self, index: int, before: TrainState | None, start: ESR | None) -> TrainState:
+    def _begin_phase(
+        self, index: int, before: TrainState | None = None, start: ESR | None = None
+    ) -> TrainState:
+        """Return the state of a phase's first step, with the best network so far and a new branch.
+
+        In the first phase it is ``start`` or new; a training that resumes replaces its weights.
+        """
         phase, config, group = self.phases[index], self.config, self.group
-        esr = self._initial_network(index, before, start)
+        with torch.random.fork_rng():
+            if before:
+                esr = self._best_network(before)
+                torch.manual_seed(seeded(config.seed, index).initial_seed())
+                esr.add_branch()
+            elif start and index == 0:
+                esr = copy.deepcopy(start)
+            else:
+                torch.manual_seed(config.seed)
+                esr = ESR(phase.branches, config.diversified)
         average = copy.deepcopy(esr) if config.average else None
         if group.size > 1:
             share_batch_norms(esr, group)
@@ -162,22 +174,6 @@ class _Trainer:
             state.history, state.best, state.began_s = before.history, before.best, before.began_s
         return state
 
-    def _initial_network(self, index: int, before: TrainState | None, start: ESR | None) -> ESR:
-        """Return ``start``, a new network, or the best of the phase before with a new branch.
-
-        In a training that resumes, the saved weights replace those of a new network.
-        """
-        if start and index == 0:
-            return copy.deepcopy(start)
-        with torch.random.fork_rng():
-            if before is None:
-                torch.manual_seed(self.config.seed)
-                return ESR(self.phases[index].branches, self.config.diversified)
-            esr = self._best_network(before)
-            torch.manual_seed(seeded(self.config.seed, index).initial_seed())
-            esr.add_branch()
-            return esr
-
     def _best_network(self, state: TrainState) -> ESR:
         """Return the best weights so far, in every process; only the first one evaluates."""
         weights = self.group.broadcast(state.best.weights if state.best else None)
@@ -194,11 +190,10 @@ class _Trainer:
             if state.step % self.config.save_every_steps == 0 and state.step < len(self.batches):
                 self._save(state)
         means = state.sums / state.step
-        show = partial(self._show, state, float(means[0]))
         last = epoch + 1 == len(phase.sizes)
         if self.group.leads and (last or (epoch + 1) % self.config.validation_interval == 0):
-            report = self._validate(state, lambda share: show(validated=share))
-        show(report=report)
+            report = self._validate(state, float(means[0]))
+        self._show(state, float(means[0]), report=report)
         number, size_px = len(state.history) + 1, phase.sizes[epoch]
         state.history.append(history.epoch_row(number, phase, size_px, rate, means, report))
         state.epoch, state.step, state.sums = epoch + 1, 0, torch.zeros_like(state.sums)
@@ -235,14 +230,18 @@ class _Trainer:
             position = (epoch + 1, epochs, step, steps, phase.sizes[state.epoch])
             self.on_progress(TrainingProgress(phase.name, *position, loss, **more))
 
-    def _validate(self, state: TrainState, on_share: Callable[[float], None]) -> EvaluationReport:
+    def _validate(self, state: TrainState, loss: float) -> EvaluationReport:
         """Evaluate; keep the weights if none were better at this size in this phase."""
         phase, esr = self.phases[state.phase], state.average or state.esr
-        size_px = phase.sizes[state.epoch]
-        faces = self.validation
+        size_px, faces = phase.sizes[state.epoch], self.validation
         if size_px != phase.sizes[-1]:
             faces = faces.subset(self.config.validate_on)
-        report = self._evaluate(esr, faces, size_px, on_share)
+        predict, spec = torch_predictor(esr.eval()), replace(self.training.spec, size_px=size_px)
+
+        def show(done: int) -> None:
+            self._show(state, loss, validated=done / len(faces))
+
+        report = evaluate(predict, faces, spec, on_progress=show)
         score = report.accuracy
         if phase.learns == "affect":
             score = -report.valence.rmse - report.arousal.rmse
@@ -250,7 +249,6 @@ class _Trainer:
         stage = (phase.name, size_px)
         if state.best is None or state.best.stage != stage or score > state.best.score:
             name = f"{esr.name}-{self.training.name}"
-            spec = replace(self.training.spec, size_px=size_px)
             record = {
                 **self.identity,
                 "epochs_done": len(state.history) + 1,
@@ -262,17 +260,6 @@ class _Trainer:
             weights = [{k: v.cpu() for k, v in part.items()} for part in esr.to_state_dict()]
             state.best = BestModel(stage, score, weights, metadata, report)
         return report
-
-    def _evaluate(
-        self,
-        esr: ESR,
-        faces: FaceDataset,
-        size_px: int,
-        on_share: Callable[[float], None] = lambda share: None,
-    ) -> EvaluationReport:
-        spec = replace(self.training.spec, size_px=size_px)
-        predict = torch_predictor(esr.eval())
-        return evaluate(predict, faces, spec, on_progress=lambda n: on_share(n / len(faces)))
 
     def _save(self, state: TrainState) -> None:
         if self.group.leads:
@@ -287,3 +274,49 @@ class _Trainer:
             if state.history:
                 history.write_csv(self.folder / "history.csv", state.history)
                 history.draw(self.folder / "curves.png", state.history, self.title)
+
+
+def make_optimizer(esr: ESR, phase: Phase, config: TrainingConfig) -> torch.optim.SGD:
+    """Return SGD for the parameters that a phase trains; freeze all others.
+
+    ``share`` of a parameter group is its share of the learning rate: ``older_rate`` for
+    parameters older than the newest branch. Biases and batch norms have no weight decay.
+    """
+    newest = esr.convolutional_branches[-1] if phase.newest else esr
+    fast = {id(parameter) for parameter in newest.parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in esr.named_parameters():
+        head = "fc_dimensional" in name
+        trained = phase.learns != "emotions" if head else not phase.heads_only
+        parameter.requires_grad_(trained)
+        if trained:
+            group = (id(parameter) in fast, parameter.ndim > 1)
+            groups.setdefault(group, []).append(parameter)
+    return torch.optim.SGD(
+        [
+            {
+                "params": parameters,
+                "share": 1.0 if is_fast else config.older_rate,
+                "weight_decay": config.weight_decay if decayed else 0.0,
+            }
+            for (is_fast, decayed), parameters in groups.items()
+        ],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+    )
+
+
+@torch.no_grad()
+def update_average(average: ESR, esr: ESR, decay: float, step: int) -> None:
+    """Move the running average of the weights one step towards them.
+
+    Early steps have a smaller decay, so that the random initial weights do not last. PyTorch's
+    AveragedModel with an EMA function has one decay for all steps.
+    """
+    weight = 1 - min(decay, step / (9 + step))
+    for mean, value in zip(average.state_dict().values(), esr.state_dict().values()):
+        if mean.is_floating_point():
+            mean.lerp_(value, weight)
+        else:
+            mean.copy_(value)

@@ -23,7 +23,7 @@ TRAINERS = (
     *("evaluation/model_card", "benchmark/plots", "benchmark/random_networks"),
 )
 #: Modules of these folders that work without PyTorch as well.
-WITHOUT_TORCH = {"network/complexity", "network/__init__", "training/config", "training/malloc"}
+WITHOUT_TORCH = {"network/complexity", "network/__init__", "training/config"}
 
 
 def name(path: Path) -> str:

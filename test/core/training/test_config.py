@@ -13,7 +13,6 @@ from esr_core.training.config import (
     ResizeStage,
     TrainingConfig,
     from_dict,
-    one_cycle,
     read,
 )
 
@@ -21,7 +20,8 @@ CONFIGS = sorted(Path(__file__).parents[3].glob("configs/*.yaml"))
 
 
 def test_rate_rises_to_its_peak_and_falls_to_nothing() -> None:
-    rates = [one_cycle(i / 100, 0.1) for i in range(100)]
+    config = TrainingConfig(schedule="one_cycle", learning_rate=1.0, warm_up=0.1)
+    rates = [config.rate(i, 100, 0) for i in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates.index(max(rates)) == 10
     assert max(rates) == pytest.approx(1)

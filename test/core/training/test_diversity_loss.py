@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from esr_core import OptionError
-from esr_core.training.diversity_loss import JITTER, diversity_loss, similarity
+from esr_core.training.losses import JITTER, diversity_loss, similarity
 
 
 def explicit(attention: torch.Tensor, gamma: float) -> list[list[float]]:

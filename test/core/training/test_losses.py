@@ -12,8 +12,13 @@ from torch import Tensor
 from esr_core.network.esr import ESR
 from esr_core.training.config import Phase, TrainingConfig
 from esr_core.training.distributed import Group
-from esr_core.training.diversity_loss import diversity_loss, similarity
-from esr_core.training.losses import Objective, affect_loss, emotion_loss
+from esr_core.training.losses import (
+    Objective,
+    affect_loss,
+    diversity_loss,
+    emotion_loss,
+    similarity,
+)
 
 EXACT = TrainingConfig(branches=2, precision="fp32")
 
