@@ -1,9 +1,10 @@
-"""The statistics of a recording."""
+"""A recording, the input of a report, and its statistics."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, DefaultDict, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.report.recording import Recording
 from esr_core.report.time_series import Segment, Series
 
 #: Maximum number of values per face; longer series become means over equal periods.
@@ -19,6 +19,20 @@ POINTS = 2000
 _LEAST_GAP_S = 0.5
 _GAP_PERIODS = 3
 _Track = List[Tuple[FrameRecord, FaceRecord]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The frames of a recording, with the statistics of its topics."""
+
+    title: str
+    frames: Sequence[FrameRecord]
+    offered: Optional[int] = None  # images on the topics, processed or not; None: unknown
+    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its result
+    #: Returns the picture of a face, RGB (h, w, 3), or None if its frame is not available; is
+    #: called in the order of time.
+    thumbnail: Optional[Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]] = None
+    notes: Sequence[str] = ()  # further remarks for the reader, in sentences
 
 
 @dataclass(frozen=True)
@@ -94,10 +108,6 @@ class SourceSummary:
     longest_s: Optional[float]  # interval
     longest_at_s: Optional[float]  # its start
 
-    def as_json(self) -> Dict[str, Any]:
-        """Return the statistics as JSON values."""
-        return _rounded(self)
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -123,9 +133,8 @@ class Summary:
         return {
             **vars(self),
             "duration_s": round(self.duration_s, 3),
-            "notes": list(self.notes),
             "gap_s": round(self.gap_s, 3),
-            "feeds": [feed.as_json() for feed in self.feeds],
+            "feeds": [_rounded(feed) for feed in self.feeds],
             "faces": [face.as_json() for face in self.faces],
             "shares": [_rounded(share) for share in self.shares],
             "changes": [change.as_json() for change in self.changes],
@@ -143,16 +152,22 @@ def summarise(recording: Recording) -> Summary:
         raise DataError(f"{recording.title}: contains no images")
     _check(recording.title, frames)
     began_s = frames[0].stamp_s
-    feeds: Dict[str, List[FrameRecord]] = {}
+    feeds: DefaultDict[str, List[FrameRecord]] = defaultdict(list)
+    tracks: DefaultDict[Tuple[str, int], _Track] = defaultdict(list)  # ids are of a source
     for frame in frames:
-        feeds.setdefault(frame.source, []).append(frame)
-    period_s = _period_s(feeds.values())
+        feeds[frame.source].append(frame)
+        for face in frame.faces:
+            tracks[frame.source, face.face_id].append((frame, face))
+    intervals_s = np.concatenate([_intervals_s(images) for images in feeds.values()])
+    intervals_s = intervals_s[intervals_s > 0]
+    period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
     gap_s = max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
-    faces = [_face(track, began_s, period_s, gap_s) for track in _tracks(frames)]
+    faces = [_face(track, began_s, period_s, gap_s) for track in tracks.values()]
     faces.sort(key=lambda face: (-face.seen_s, face.first_s, face.source, face.face_id))
     changes = [change for face in faces for change in face.changes]
+    offered = recording.offered
     # More results than images: some of the images are not in the recording.
-    unanswered = None if recording.offered is None else recording.offered - len(frames)
+    unanswered = None if offered is None or offered < len(frames) else offered - len(frames)
     totals = np.array([[(each.time_s, each.images) for each in face.shares] for face in faces])
     return Summary(
         title=recording.title,
@@ -160,8 +175,8 @@ def summarise(recording: Recording) -> Summary:
         duration_s=frames[-1].stamp_s - began_s,
         images=len(frames),
         without_face=sum(not frame.faces for frame in frames),
-        offered=recording.offered,
-        unanswered=unanswered if unanswered is not None and unanswered >= 0 else None,
+        offered=offered,
+        unanswered=unanswered,
         latencies_s=_percentiles(recording.latencies_s),
         notes=recording.notes,
         gap_s=gap_s,
@@ -192,22 +207,6 @@ def _check(title: str, frames: Sequence[FrameRecord]) -> None:
 
 def _intervals_s(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
     return np.diff([frame.stamp_s for frame in frames])
-
-
-def _period_s(feeds: Iterable[Sequence[FrameRecord]]) -> float:
-    """Return the median interval between images, 0 if there is none."""
-    intervals_s = np.concatenate([_intervals_s(frames) for frames in feeds])
-    intervals_s = intervals_s[intervals_s > 0]
-    return float(np.median(intervals_s)) if len(intervals_s) else 0.0
-
-
-def _tracks(frames: Sequence[FrameRecord]) -> Iterable[_Track]:
-    """Return the records of each face, in the order of time; each source has ids of its own."""
-    tracks: Dict[Tuple[str, int], _Track] = {}
-    for frame in frames:
-        for face in frame.faces:
-            tracks.setdefault((frame.source, face.face_id), []).append((frame, face))
-    return tracks.values()
 
 
 def _face(track: _Track, began_s: float, period_s: float, gap_s: float) -> FaceSummary:
