@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Tuple
 
@@ -137,11 +137,8 @@ def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
-        writer = VideoWriter(partial.absolute(), rate_hz)
-        try:
+        with closing(VideoWriter(partial.absolute(), rate_hz)) as writer:
             yield writer
-        finally:
-            writer.close()
         written = open_capture(str(partial.absolute()))  # OpenCV's writer reports no errors
         if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) != writer.count:
             raise VideoError(f"{path}: could not be written to its end; is the disk full?")

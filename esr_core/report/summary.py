@@ -230,6 +230,7 @@ def summarise(recording: Recording) -> Summary:
     intervals_s = intervals_s[intervals_s > 0]
     period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
     gap_s = max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
+    sources = sorted(feeds.values(), key=len, reverse=True)
     faces = [_face(track, began_s, period_s, gap_s) for track in tracks.values()]
     faces.sort(key=lambda face: (-face.seen_s, face.first_s, face.source, face.face_id))
     changes = [change for face in faces for change in face.changes]
@@ -248,10 +249,7 @@ def summarise(recording: Recording) -> Summary:
         latencies_s=_percentiles(recording.latencies_s),
         notes=recording.notes,
         gap_s=gap_s,
-        feeds=tuple(
-            _source(images, began_s, gap_s)
-            for images in sorted(feeds.values(), key=lambda images: -len(images))
-        ),
+        feeds=tuple(_source(images, began_s, gap_s) for images in sources),
         faces=tuple(faces),
         shares=_shares(*totals.reshape(-1, len(LABELS), 2).sum(axis=0).T),
         changes=tuple(sorted(changes, key=lambda change: change.at_s)),
