@@ -12,7 +12,7 @@ from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.perception.face_emotion import FaceEmotion
 
-#: The columns of a CSV file: those of the frame, and those of a face in it.
+#: The columns of a CSV file: of the frame, and of a face in it, in the order of its record.
 IMAGE_COLUMNS = ("source", "number", "stamp_s")
 FACE_COLUMNS = (
     *("face_id", "x", "y", "width", "height", "score", "label", "confidence"),
