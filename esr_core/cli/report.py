@@ -16,8 +16,7 @@ from esr_core.errors import OptionError
 from esr_core.media.records import read_csv
 from esr_core.progress import counter
 from esr_core.report.html import page
-from esr_core.report.recording import Recording
-from esr_core.report.summary import summarise
+from esr_core.report.summary import Recording, summarise
 
 _BAGS = (".mcap", ".db3")
 _PAGES = (".html", ".htm")

@@ -60,15 +60,12 @@ class Camera:
         Raises:
             VideoError: a frame of a video cannot be decoded.
         """
-        last = -1
         while True:
             with self._changed:
-                while not self._ended and (self._newest is None or self._newest.number <= last):
-                    self._changed.wait()
-                newest = self._newest
-            if newest is None or newest.number <= last:
+                self._changed.wait_for(lambda: self._newest or self._ended)
+                newest, self._newest = self._newest, None
+            if newest is None:
                 break
-            last = newest.number
             yield newest
         if self._error:
             raise self._error

@@ -98,9 +98,20 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
         name = f"image {i + 1} of {len(arrays)}"
         if array.dtype == np.uint8:
             batch[i] = whole([np.ascontiguousarray(_channels_last(array, name))], spec)[0]
-        else:
-            _check_floats(array, spec.size_px, name)
-            batch[i] = array
+            continue
+        if array.shape != batch[i].shape or not np.issubdtype(array.dtype, np.floating):
+            raise ImageError(
+                f"{name} must be uint8, or {batch[i].shape} float in [0, 1], "
+                f"but is {array.shape} {array.dtype}"
+            )
+        if not np.isfinite(array).all():
+            raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
+        largest = np.abs(array).max()
+        if largest > _LARGEST:
+            raise ImageError(
+                f"{name} holds floats up to {largest:g}; pass it as uint8, or in [0, 1]"
+            )
+        batch[i] = array
     return batch
 
 
@@ -125,17 +136,3 @@ def _channels_last(image: NDArray[Any], name: str) -> NDArray[Any]:
     if image.ndim != 3 or 3 not in (image.shape[0], image.shape[2]) or image.size == 0:
         raise ImageError(f"{name} must be (h, w), (h, w, 3) or (3, h, w), but is {image.shape}")
     return image if image.shape[2] == 3 else np.moveaxis(image, 0, 2)
-
-
-def _check_floats(image: NDArray[Any], size_px: int, name: str) -> None:
-    if image.shape != (3, size_px, size_px) or not np.issubdtype(image.dtype, np.floating):
-        raise ImageError(
-            f"{name} must be uint8, or (3, {size_px}, {size_px}) float in [0, 1], "
-            f"but is {image.shape} {image.dtype}"
-        )
-    if not np.isfinite(image).all():
-        raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
-    if np.abs(image).max() > _LARGEST:
-        raise ImageError(
-            f"{name} holds floats up to {np.abs(image).max():g}; pass it as uint8, or in [0, 1]"
-        )

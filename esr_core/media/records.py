@@ -12,11 +12,12 @@ from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.perception.face_emotion import FaceEmotion
 
-_BOX = ("x", "y", "width", "height")
-_AFFECT = ("valence", "arousal", "agreement")
-#: The columns of a CSV file: those of the frame, and those of a face in it.
+#: The columns of a CSV file: of the frame, and of a face in it, in the order of its record.
 IMAGE_COLUMNS = ("source", "number", "stamp_s")
-FACE_COLUMNS = ("face_id", *_BOX, "score", "label", "confidence", *LABELS, *_AFFECT)
+FACE_COLUMNS = (
+    *("face_id", "x", "y", "width", "height", "score", "label", "confidence"),
+    *(*LABELS, "valence", "arousal", "agreement"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,14 @@ class FaceRecord:
     @classmethod
     def of(cls, face: FaceEmotion) -> FaceRecord:
         """Return the record of a face, rounded to its useful precision."""
-        x1, y1, x2, y2 = (float(v) for v in face.box)
-        x, y, width, height = (round(v, 1) for v in (x1, y1, x2 - x1, y2 - y1))
+        x1, y1, x2, y2 = face.box.tolist()
         return cls(
             face_id=face.face_id,
-            box=(x, y, width, height),
+            box=(round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1)),
             score=round(face.score, 4),
             label=face.label,
             confidence=round(face.confidence, 4),
-            probabilities=tuple(round(float(p), 4) for p in face.probabilities),
+            probabilities=tuple(round(p, 4) for p in face.probabilities.tolist()),
             valence=round(face.valence, 4),
             arousal=round(face.arousal, 4),
             agreement=round(face.agreement, 4),
@@ -57,8 +57,8 @@ class FaceRecord:
 
     def cells(self) -> List[Any]:
         """Return the values of FACE_COLUMNS."""
-        head = (self.face_id, *self.box, self.score, self.label, self.confidence)
-        return [*head, *self.probabilities, *(getattr(self, name) for name in _AFFECT)]
+        face_id, box, score, label, confidence, probabilities, *affect = vars(self).values()
+        return [face_id, *box, score, label, confidence, *probabilities, *affect]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ class CsvWriter:
     def write(self, frame: FrameRecord) -> None:
         """Write the rows of a frame."""
         head = [frame.source, frame.number, f"{frame.stamp_s:.6f}"]
-        no_face: List[Any] = [""] * len(FACE_COLUMNS)
-        for cells in [face.cells() for face in frame.faces] or [no_face]:
+        for cells in [face.cells() for face in frame.faces] or [[""] * len(FACE_COLUMNS)]:
             self._rows.writerow([*head, *cells])
 
 
@@ -111,19 +110,14 @@ def read_csv(path: Path) -> Iterator[FrameRecord]:
                     f"{path}: must begin with the columns that 'esr video --csv' writes: "
                     f"{','.join(IMAGE_COLUMNS + FACE_COLUMNS[:3])},…"
                 )
-            yield from _frames(path, rows)
+            for frame, rows_of_frame in groupby(rows, _parse_frame):
+                faces = (row[len(IMAGE_COLUMNS) :] for row in rows_of_frame)
+                yield FrameRecord(*frame, tuple(_parse_face(cells) for cells in faces if cells[0]))
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a CSV file ({error})") from error
-
-
-def _frames(path: Path, rows: Any) -> Iterator[FrameRecord]:
-    try:
-        for frame, faces in groupby(rows, _parse_frame):
-            face_id = len(IMAGE_COLUMNS)
-            yield FrameRecord(*frame, tuple(_parse_face(row) for row in faces if row[face_id]))
-    except UnicodeDecodeError:
+    except DataError:  # of the columns; is a ValueError too
         raise
     except ValueError as error:
         raise DataError(f"{path}, line {rows.line_num}: {error}") from error
@@ -132,23 +126,16 @@ def _frames(path: Path, rows: Any) -> Iterator[FrameRecord]:
 def _parse_frame(row: Sequence[str]) -> Tuple[str, int, float]:
     if len(row) != len(IMAGE_COLUMNS + FACE_COLUMNS):
         raise ValueError(f"{len(row)} columns")
-    source, number, stamp_s = row[: len(IMAGE_COLUMNS)]
+    source, number, stamp_s, *_ = row
     return source, int(number), float(stamp_s)
 
 
-def _parse_face(row: Sequence[str]) -> FaceRecord:
-    cells = dict(zip(FACE_COLUMNS, row[len(IMAGE_COLUMNS) :]))
-    face_id, label = int(cells.pop("face_id")), cells.pop("label")
+def _parse_face(cells: Sequence[str]) -> FaceRecord:
+    by_name = dict(zip(FACE_COLUMNS, cells))
+    face_id, label = int(by_name.pop("face_id")), by_name.pop("label")
     if label not in LABELS:
         raise ValueError(f"label must be one of {', '.join(LABELS)}, but is {label!r}")
-    values = {name: float(cell) for name, cell in cells.items()}
-    x, y, width, height = (values[name] for name in _BOX)
-    return FaceRecord(
-        face_id,
-        (x, y, width, height),
-        values["score"],
-        label,
-        values["confidence"],
-        tuple(values[name] for name in LABELS),
-        *(values[name] for name in _AFFECT),
-    )
+    x, y, width, height, score, confidence, *more = map(float, by_name.values())
+    probabilities, affect = tuple(more[: len(LABELS)]), more[len(LABELS) :]
+    box = (x, y, width, height)
+    return FaceRecord(face_id, box, score, label, confidence, probabilities, *affect)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Iterator, NamedTuple, Optional, Tuple
 
@@ -63,9 +63,13 @@ class VideoReader:
     def __iter__(self) -> Iterator[VideoFrame]:
         """Advance to the next frame, until the last readable one; :meth:`rgb` decodes it."""
         while self._capture.grab():
-            frame = VideoFrame(self._read, self._next_stamp_s())
-            self._read, self._stamp_s = self._read + 1, frame.stamp_s
-            yield frame
+            position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if position_s > self._stamp_s:
+                self._stamp_s, self._has_stamps = position_s, True
+            elif not self._has_stamps:
+                self._stamp_s = self._read / self.rate_hz
+            self._read += 1
+            yield VideoFrame(self._read - 1, self._stamp_s)
         self._ended = True
 
     def rgb(self) -> NDArray[np.uint8]:
@@ -88,13 +92,6 @@ class VideoReader:
             f"{self.path}: ends at {self._stamp_s:.2f} s, after {self._read} of {self.count} "
             "frames; the rest is missing or damaged"
         )
-
-    def _next_stamp_s(self) -> float:
-        position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        if position_s > self._stamp_s:
-            self._has_stamps = True
-            return float(position_s)
-        return self._stamp_s if self._has_stamps else self._read / self.rate_hz
 
 
 class VideoWriter:
@@ -125,11 +122,9 @@ class VideoWriter:
         self._writer.write(bgr)
         self.count += 1
 
-    def close(self) -> bool:
-        """Finish the file; return whether it holds all frames, since OpenCV reports no errors."""
+    def close(self) -> None:
+        """Finish the file."""
         self._writer.release()
-        written = open_capture(str(self._partial))
-        return written.isOpened() and written.get(cv2.CAP_PROP_FRAME_COUNT) == self.count
 
 
 @contextmanager
@@ -142,12 +137,10 @@ def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
-        writer = VideoWriter(partial.absolute(), rate_hz)
-        try:
+        with closing(VideoWriter(partial.absolute(), rate_hz)) as writer:
             yield writer
-        finally:
-            complete = writer.close()
-        if not complete:
+        written = open_capture(str(partial.absolute()))  # OpenCV's writer reports no errors
+        if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) != writer.count:
             raise VideoError(f"{path}: could not be written to its end; is the disk full?")
 
 

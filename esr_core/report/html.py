@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from esr_core.emotions import CIRCUMPLEX, COLOURS_RGB, LABELS
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.report.recording import Recording
-from esr_core.report.summary import POINTS, Change, FaceSummary, Summary, summarise
+from esr_core.report.summary import POINTS, Change, FaceSummary, Recording, Summary, summarise
 
 _ASSETS = Path(__file__).parent / "assets"
 #: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
@@ -64,10 +63,12 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     changes = sorted(summary.changes, key=lambda change: -change.face.confidence)[:_CHANGES]
     changes.sort(key=lambda change: change.at_s)
     pictures = _thumbnails(recording, shown, changes)
+    figures = summary.as_json()
+    feeds, faces = figures["feeds"], figures["faces"]
     return {
-        **summary.as_json(),
-        "feeds": [feed.as_json() for feed in summary.feeds[:_FEEDS]],
-        "more_feeds": len(summary.feeds[_FEEDS:]),
+        **figures,
+        "feeds": feeds[:_FEEDS],
+        "more_feeds": len(feeds[_FEEDS:]),
         "began": _date(summary.began_s),
         "labels": LABELS,
         "colours": ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in COLOURS_RGB],
@@ -75,11 +76,11 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
         "faces": [
-            {**_charts(face), "picture": pictures.get(_key(*face.best)), **face.as_json()}
-            for face in shown
+            {**_charts(face), "picture": pictures.get(_key(*face.best)), **figures_of_face}
+            for face, figures_of_face in zip(shown, faces)
         ],
-        "more_faces": [each.as_json() for each in summary.faces[len(shown) :][:_MORE_FACES]],
-        "faces_in_all": len(summary.faces),
+        "more_faces": faces[len(shown) :][:_MORE_FACES],
+        "faces_in_all": len(faces),
         "changes": [
             {**each.as_json(), "picture": pictures.get(_key(each.frame, each.face))}
             for each in changes

@@ -1,9 +1,10 @@
-"""The statistics of a recording."""
+"""A recording, the input of a report, and its statistics."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, DefaultDict, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,26 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.report.recording import Recording
-from esr_core.report.time_series import Segment, Series
 
 #: Maximum number of values per face; longer series become means over equal periods.
 POINTS = 2000
 _LEAST_GAP_S = 0.5
 _GAP_PERIODS = 3
 _Track = List[Tuple[FrameRecord, FaceRecord]]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The frames of a recording, with the statistics of its topics."""
+
+    title: str
+    frames: Sequence[FrameRecord]
+    offered: Optional[int] = None  # images on the topics, processed or not; None: unknown
+    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its result
+    #: Returns the picture of a face, RGB (h, w, 3), or None if its frame is not available; is
+    #: called in the order of time.
+    thumbnail: Optional[Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]] = None
+    notes: Sequence[str] = ()  # further remarks for the reader, in sentences
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,75 @@ class Share:
     share: float  # of the time that the face was visible, in [0, 1]
     time_s: float
     images: int
+
+
+class Segment(NamedTuple):
+    """A period in which a face was visible and kept its label."""
+
+    start_s: float
+    end_s: float
+    label: int  # an index into LABELS
+
+
+@dataclass(frozen=True)
+class Series:
+    """One face over time: n records, or means over equal periods."""
+
+    times_s: NDArray[np.float64]  # (n,) ascending, from the start of the recording
+    probabilities: NDArray[np.float64]  # (n, 8) in [0, 1]
+    affect: NDArray[np.float64]  # (n, 2) valence and arousal in [-1, 1]
+    labels: NDArray[np.int64]  # (n,) indices into LABELS
+    breaks: NDArray[np.int64]  # indices of the values that follow a gap
+
+    @classmethod
+    def of(
+        cls, times_s: NDArray[np.float64], records: Sequence[FaceRecord], gap_s: float
+    ) -> Series:
+        """Return the series of a face; records more than ``gap_s`` apart are separated by a gap."""
+        return cls(
+            times_s=times_s,
+            probabilities=np.array([each.probabilities for each in records], np.float64),
+            affect=np.array([(each.valence, each.arousal) for each in records], np.float64),
+            labels=np.array([LABELS.index(each.label) for each in records], np.int64),
+            breaks=np.flatnonzero(np.diff(times_s) > gap_s) + 1,
+        )
+
+    def durations_s(self, period_s: float) -> NDArray[np.float64]:
+        """Return the duration of each value (n,): until the next, or ``period_s`` at a gap."""
+        durations = np.diff(self.times_s, append=self.times_s[-1] + period_s)
+        durations[self.breaks - 1] = period_s
+        return durations
+
+    def segments(self, period_s: float) -> Tuple[Segment, ...]:
+        """Return the periods of constant label between gaps; each ends ``period_s`` after them."""
+        changes = np.flatnonzero(np.diff(self.labels)) + 1
+        starts = np.unique(np.concatenate([[0], changes, self.breaks]))
+        lasts = np.append(starts[1:], len(self.labels)) - 1
+        ends_s = (self.times_s + self.durations_s(period_s))[lasts]
+        columns = self.times_s[starts], ends_s, self.labels[starts]
+        return tuple(Segment(*values) for values in zip(*(column.tolist() for column in columns)))
+
+    def thinned(self, points: int) -> Series:
+        """Return at most ``points`` means over equal periods, or the series itself if it is short.
+
+        The label is the most frequent one. Gaps within a period are lost.
+        """
+        if len(self.times_s) <= points:
+            return self
+        span_s = self.times_s[-1] - self.times_s[0]
+        share = (self.times_s - self.times_s[0]) / (span_s or 1)
+        period = np.minimum((share * points).astype(np.int64), points - 1)
+        starts = np.flatnonzero(np.diff(period, prepend=-1))
+        counts = np.diff(starts, append=len(period))
+        votes = np.add.reduceat(np.eye(len(LABELS))[self.labels], starts)
+        after = np.searchsorted(starts, self.breaks)
+        return Series(
+            times_s=np.add.reduceat(self.times_s, starts) / counts,
+            probabilities=np.add.reduceat(self.probabilities, starts) / counts[:, None],
+            affect=np.add.reduceat(self.affect, starts) / counts[:, None],
+            labels=votes.argmax(axis=1),
+            breaks=after[starts[np.minimum(after, len(starts) - 1)] == self.breaks],
+        )
 
 
 @dataclass(frozen=True)
@@ -94,10 +176,6 @@ class SourceSummary:
     longest_s: Optional[float]  # interval
     longest_at_s: Optional[float]  # its start
 
-    def as_json(self) -> Dict[str, Any]:
-        """Return the statistics as JSON values."""
-        return _rounded(self)
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -123,9 +201,8 @@ class Summary:
         return {
             **vars(self),
             "duration_s": round(self.duration_s, 3),
-            "notes": list(self.notes),
             "gap_s": round(self.gap_s, 3),
-            "feeds": [feed.as_json() for feed in self.feeds],
+            "feeds": [_rounded(feed) for feed in self.feeds],
             "faces": [face.as_json() for face in self.faces],
             "shares": [_rounded(share) for share in self.shares],
             "changes": [change.as_json() for change in self.changes],
@@ -143,16 +220,23 @@ def summarise(recording: Recording) -> Summary:
         raise DataError(f"{recording.title}: contains no images")
     _check(recording.title, frames)
     began_s = frames[0].stamp_s
-    feeds: Dict[str, List[FrameRecord]] = {}
+    feeds: DefaultDict[str, List[FrameRecord]] = defaultdict(list)
+    tracks: DefaultDict[Tuple[str, int], _Track] = defaultdict(list)  # ids are of a source
     for frame in frames:
-        feeds.setdefault(frame.source, []).append(frame)
-    period_s = _period_s(feeds.values())
+        feeds[frame.source].append(frame)
+        for face in frame.faces:
+            tracks[frame.source, face.face_id].append((frame, face))
+    intervals_s = np.concatenate([_intervals_s(images) for images in feeds.values()])
+    intervals_s = intervals_s[intervals_s > 0]
+    period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
     gap_s = max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
-    faces = [_face(track, began_s, period_s, gap_s) for track in _tracks(frames)]
+    sources = sorted(feeds.values(), key=len, reverse=True)
+    faces = [_face(track, began_s, period_s, gap_s) for track in tracks.values()]
     faces.sort(key=lambda face: (-face.seen_s, face.first_s, face.source, face.face_id))
     changes = [change for face in faces for change in face.changes]
+    offered = recording.offered
     # More results than images: some of the images are not in the recording.
-    unanswered = None if recording.offered is None else recording.offered - len(frames)
+    unanswered = None if offered is None or offered < len(frames) else offered - len(frames)
     totals = np.array([[(each.time_s, each.images) for each in face.shares] for face in faces])
     return Summary(
         title=recording.title,
@@ -160,15 +244,12 @@ def summarise(recording: Recording) -> Summary:
         duration_s=frames[-1].stamp_s - began_s,
         images=len(frames),
         without_face=sum(not frame.faces for frame in frames),
-        offered=recording.offered,
-        unanswered=unanswered if unanswered is not None and unanswered >= 0 else None,
+        offered=offered,
+        unanswered=unanswered,
         latencies_s=_percentiles(recording.latencies_s),
         notes=recording.notes,
         gap_s=gap_s,
-        feeds=tuple(
-            _source(images, began_s, gap_s)
-            for images in sorted(feeds.values(), key=lambda images: -len(images))
-        ),
+        feeds=tuple(_source(images, began_s, gap_s) for images in sources),
         faces=tuple(faces),
         shares=_shares(*totals.reshape(-1, len(LABELS), 2).sum(axis=0).T),
         changes=tuple(sorted(changes, key=lambda change: change.at_s)),
@@ -192,22 +273,6 @@ def _check(title: str, frames: Sequence[FrameRecord]) -> None:
 
 def _intervals_s(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
     return np.diff([frame.stamp_s for frame in frames])
-
-
-def _period_s(feeds: Iterable[Sequence[FrameRecord]]) -> float:
-    """Return the median interval between images, 0 if there is none."""
-    intervals_s = np.concatenate([_intervals_s(frames) for frames in feeds])
-    intervals_s = intervals_s[intervals_s > 0]
-    return float(np.median(intervals_s)) if len(intervals_s) else 0.0
-
-
-def _tracks(frames: Sequence[FrameRecord]) -> Iterable[_Track]:
-    """Return the records of each face, in the order of time; each source has ids of its own."""
-    tracks: Dict[Tuple[str, int], _Track] = {}
-    for frame in frames:
-        for face in frame.faces:
-            tracks.setdefault((frame.source, face.face_id), []).append((frame, face))
-    return tracks.values()
 
 
 def _face(track: _Track, began_s: float, period_s: float, gap_s: float) -> FaceSummary:

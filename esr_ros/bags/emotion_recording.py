@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.report.recording import Recording
+from esr_core.report.summary import Recording
 from esr_ros.bags import cdr, message_definitions
 from esr_ros.bags.metadata import note
 from esr_ros.bags.reader import BagError, BagReader, chosen

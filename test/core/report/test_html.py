@@ -19,7 +19,7 @@ from recordings import PARTS, Part, made_up, showing, write
 from esr_core.emotions import LABELS
 from esr_core.media.records import FaceRecord, FrameRecord
 from esr_core.report.html import page
-from esr_core.report.recording import Recording
+from esr_core.report.summary import Recording
 
 HOSTILE = "</script><script>document.title='stolen'</script><!-- \"'&amp; ü 日本"
 BLIPS: dict[int, Part] = {

@@ -12,9 +12,7 @@ from recordings import made_up, showing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.media.records import FrameRecord
-from esr_core.report.recording import Recording
-from esr_core.report.summary import POINTS, Summary, summarise
-from esr_core.report.time_series import Series
+from esr_core.report.summary import POINTS, Recording, Series, Summary, summarise
 
 HAPPY, SAD = LABELS.index("happy"), LABELS.index("sad")
 
