@@ -75,9 +75,8 @@ class EvaluationReport:
 
 def rounded(values: Dict[str, Any]) -> Dict[str, Any]:
     """Return JSON values with their floats rounded to four digits."""
-    result: Dict[str, Any] = json.loads(
-        json.dumps(values), parse_float=lambda text: round(float(text), 4)
-    )
+    text = json.dumps(values)
+    result: Dict[str, Any] = json.loads(text, parse_float=lambda each: round(float(each), 4))
     return result
 
 
@@ -151,13 +150,12 @@ def measure(
     np.add.at(confusion, (target, predicted), 1)
     correct, actual = np.diag(confusion), confusion.sum(axis=1)
     f1 = 2 * correct / np.maximum(actual + confusion.sum(axis=0), 1)
-    recall = (correct / np.maximum(actual, 1)).tolist()
     return EvaluationReport(
         n=len(target),
         loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
         accuracy=float((predicted == target).mean()),
         accuracy_vote=float((majority(votes, probabilities) == target).mean()),
-        recall=dict(zip(LABELS, recall)),
+        recall=dict(zip(LABELS, (correct / np.maximum(actual, 1)).tolist())),
         confusion=confusion,
         macro_f1=float(f1[actual > 0].mean()),
         ece=calibration_error(probabilities.max(axis=1), predicted == target),

@@ -44,11 +44,11 @@ def write(
     card, picture = places(model)
     draw_confusion(picture, report.confusion, metadata.name)
     record, spec = metadata.record, metadata.input
-    recipe = record.get("recipe")
+    recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
     present = {
         **record,
         "minutes": "minutes" in record,
-        "recipe": isinstance(recipe, dict),
+        "recipe": recipe,
         "detail_px": spec.detail_px,
         "branches": report.branches,
         "exact": exact,
@@ -67,7 +67,8 @@ def write(
         colour="grey" if spec.grey else "colour",
         record=record,
         device=f" on {record['device']}" if "device" in record else "",
-        stages=" ".join(map(str, recipe["stages"])) if isinstance(recipe, dict) else "",
+        recipe=recipe,
+        stages=" ".join(map(str, recipe.get("stages", ()))),
         start=_START if record.get("start") else "",
         report=report,
         exact=exact,

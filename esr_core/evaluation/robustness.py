@@ -45,10 +45,6 @@ def _shift(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
     return _move(face, 0.0, math.cos(angle) / 10, math.sin(angle) / 10)
 
 
-def _mirror(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(face[:, ::-1])
-
-
 #: The disturbances by the name in reports.
 DISTURBANCES: Dict[str, Disturbance] = {
     "blurred": lambda face, _: blur(face, 1 / 32),  # 1.5 px at 48
@@ -102,7 +98,8 @@ def measure_robustness(
         correct = probabilities.argmax(axis=1) == target[rows]
         return float(correct.mean()) if len(correct) else 0.0
 
-    conversions = (*map(disturbed, (*DISTURBANCES.values(), _mirror)), detected)
+    mirrored = disturbed(lambda face, _: np.ascontiguousarray(face[:, ::-1]))
+    conversions = (*map(disturbed, DISTURBANCES.values()), mirrored, detected)
     *outputs, mirror, photographed = itertools.starmap(run, enumerate(conversions))
     return {
         "accuracy": accuracy(plain),
