@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
-from esr_core.evaluation.calibration import log_softmax, mean_probabilities
+from esr_core.evaluation.calibration import Labels, Logits, log_softmax, mean_probabilities
 from esr_core.perception.preprocessing import InputSpec, whole
 from esr_core.progress import counter
 
@@ -187,7 +187,7 @@ def measure_affect(estimates: NDArray[np.float32], targets: NDArray[np.float32])
 def _measure_branches(
     emotions: NDArray[np.float32],
     affect: NDArray[np.float32],
-    logits: NDArray[np.float32],
+    logits: Logits,
     estimates: NDArray[np.float32],
 ) -> BranchReport:
     target, votes = emotions.argmax(axis=1), logits.argmax(axis=2)
@@ -202,11 +202,8 @@ def _measure_branches(
     )
 
 
-def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> Tuple[float, ...]:
-    """Return the accuracy of the first 1, 2, … branches, by their mean probability.
-
-    logits: (n, branches, 8). target: (n,) labels.
-    """
+def nested_accuracy(logits: Logits, target: Labels) -> Tuple[float, ...]:
+    """Return the accuracy of the first 1, 2, … branches, by their mean probability."""
     summed = np.exp(log_softmax(logits)).cumsum(axis=1)
     correct = summed.argmax(axis=2) == target[:, None]
     return tuple(correct.mean(axis=0).tolist())

@@ -107,8 +107,7 @@ def draw_confusion(path: Path, confusion: NDArray[np.int64], name: str) -> None:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*confusion.shape):
         colour = "white" if shares[row, column] > 0.6 else "black"
-        count = str(confusion[row, column])
-        axes.text(column, row, count, ha="center", va="center", color=colour)
+        axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour)
     axes.set_xticks(range(len(LABELS)), LABELS, rotation=40, ha="right")
     axes.set_yticks(range(len(LABELS)), LABELS)
     axes.set(xlabel="predicted", ylabel="target (most votes)", title=f"{name}: validation faces")
