@@ -7,24 +7,33 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Tuple, Union
 
 from rich.table import Table
 
 from esr_core.cli import output_files
 from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
+from esr_core.data import ferplus
 from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
+from esr_core.evaluation.calibration import exit_early, fit_exit_margin, fit_temperature
+from esr_core.evaluation.metrics import (
+    Predictor,
+    at_temperature,
+    measure,
+    predict_split,
+    rounded,
+    torch_predictor,
+)
+from esr_core.evaluation.robustness import PASSES, measure_robustness
 from esr_core.inference.face_detector import open_detector
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import ADAPTIVE, load_model
-from esr_core.progress import bar
+from esr_core.progress import counter
 
 if TYPE_CHECKING:
     from esr_core.data.dataset import FaceDataset
-    from esr_core.evaluation.metrics import EvaluationReport, Predictor
-    from esr_core.evaluation.robustness import Robustness
 
 
 def add(commands: Any) -> None:
@@ -80,23 +89,16 @@ def add(commands: Any) -> None:
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     done = _Evaluation(_open_data(arguments.data), arguments.model, arguments.branches)
-    report, evaluated = done.report, done.evaluated
-    robustness = done.robustness() if arguments.robustness else None
+    report, metadata, branches = done.report, done.metadata, done.report.branches
+    robustness = rounded(done.robustness()) if arguments.robustness else {}
     if arguments.json:
-        more: Dict[str, Any] = {"branches_asked": round(evaluated, 2)} if arguments.branches else {}
+        figures = report.summary()
+        if arguments.branches:
+            figures["branches_asked"] = round(done.evaluated, 2)
         if robustness:
-            more["robustness"] = robustness.summary()
-        print(json.dumps({**report.summary(), **more}))
-    else:
-        _print_report(report, robustness, done.metadata, evaluated)
-
-
-def _print_report(
-    report: EvaluationReport,
-    robustness: Optional[Robustness],
-    metadata: ModelMetadata,
-    evaluated: float,
-) -> None:
+            figures["robustness"] = robustness
+        print(json.dumps(figures))
+        return
     table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
     for column in ("target", "recall", *LABELS):
         table.add_column(column, justify="right")
@@ -111,22 +113,20 @@ def _print_report(
             f"{name}: RMSE {affect.rmse:.3f}, CCC {affect.ccc:.3f}, Pearson {affect.pearson:.3f}, "
             f"same sign {affect.sign_agreement:.1%} (without targets of 0)"
         )
-    if evaluated < metadata.branches:
-        lines.append(f"{evaluated:.2f} of {metadata.branches} branches evaluated per face")
-    if report.branches:
-        accuracies = ", ".join(f"{accuracy:.2%}" for accuracy in report.branches.nested)
+    if done.evaluated < metadata.branches:
+        lines.append(f"{done.evaluated:.2f} of {metadata.branches} branches evaluated per face")
+    if branches:
+        accuracies = ", ".join(map("{:.2%}".format, branches.nested))
         lines.append(f"accuracy of the first 1, 2, … branches: {accuracies}")
-        lines.append(f"two branches disagree on {report.branches.disagreement:.1%} of the faces")
+        lines.append(f"two branches disagree on {branches.disagreement:.1%} of the faces")
     if robustness:
-        lines.append(", ".join(f"{name} {x:.2%}" for name, x in robustness.summary().items()))
+        lines.append(", ".join(f"{name} {x:.2%}" for name, x in robustness.items()))
     console = StdoutConsole()
     console.print(table)
     console.print("\n".join(lines), soft_wrap=True)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.calibration import exit_early, fit_exit_margin, fit_temperature
-    from esr_core.evaluation.metrics import at_temperature, measure, predict_split, torch_predictor
     from esr_core.network import checkpoint
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
@@ -155,7 +155,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
-    from esr_core.evaluation.model_card import Adaptive, places, write
+    from esr_core.evaluation.model_card import places, write
 
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
     output_files.check([Output("the card", each) for each in places(arguments.model)], read, True)
@@ -165,13 +165,11 @@ def _card(arguments: argparse.Namespace) -> None:
     adaptive = None
     if load_model(model).has_early_exit:
         early = _Evaluation(data, model, ADAPTIVE)
-        adaptive = Adaptive(early.metadata.lead, early.evaluated, early.report.accuracy)
-    metadata, report = done.metadata, done.report
-    files = write(arguments.model, metadata, report, done.robustness(), exact, adaptive)
-    if arguments.json:
-        print(json.dumps({"files": [str(file) for file in files]}))
-    else:
-        print("\n".join(map(str, files)))
+        adaptive = early.evaluated, early.report.accuracy
+    robustness = done.robustness()
+    paths = write(arguments.model, done.metadata, done.report, robustness, exact, adaptive)
+    files = [str(path) for path in paths]
+    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
 
 
 def _open_data(path: Path) -> FaceDataset:
@@ -179,8 +177,6 @@ def _open_data(path: Path) -> FaceDataset:
         from esr_core.data.dataset import open_split
 
         return open_split(path, "validation", "categorical")
-    from esr_core.data import ferplus
-
     return ferplus.read(path)
 
 
@@ -188,8 +184,6 @@ class _Evaluation:
     """The outputs of a network on a data set, and their report."""
 
     def __init__(self, data: FaceDataset, model: str, branches: Union[int, str] = 0) -> None:
-        from esr_core.evaluation.metrics import measure, predict_split
-
         self._data = data
         self._predict, self.metadata = _predictor(model, branches)
         self._outputs = predict_split(self._predict, data, self.metadata.input, "evaluating")
@@ -197,15 +191,10 @@ class _Evaluation:
         #: Branches evaluated per face, mean.
         self.evaluated = float((self._outputs[2] >= 0).sum(axis=1).mean())
 
-    def robustness(self) -> Robustness:
-        from esr_core.evaluation.robustness import PASSES, measure_robustness
-
-        spec, inputs = self.metadata.input, (self._predict, self._outputs[0], self._data)
-        with bar("faces") as progress:
-            task = progress.add_task("robustness", total=PASSES * len(self._data))
-            return measure_robustness(
-                *inputs, spec, open_detector(), lambda done: progress.update(task, completed=done)
-            )
+    def robustness(self) -> Dict[str, float]:
+        inputs = (self._predict, self._outputs[0], self._data, self.metadata.input)
+        with counter("faces", "robustness", PASSES * len(self._data)) as update:
+            return measure_robustness(*inputs, open_detector(), update)
 
 
 def _branches(text: str) -> Union[int, str]:
@@ -222,7 +211,6 @@ def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Mo
     if model and Path(model).is_dir():
         if branches:
             raise OptionError(f"--branches needs an .onnx file, but {model} is a folder of weights")
-        from esr_core.evaluation.metrics import torch_predictor
         from esr_core.network import checkpoint
 
         esr, metadata = checkpoint.load(Path(model))

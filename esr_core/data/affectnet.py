@@ -8,10 +8,11 @@ faces into small files with the labels in their names, which the data sets read.
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple
 
@@ -19,14 +20,14 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from torch.utils.data import Dataset
 
 from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
 from esr_core.media.image import read_image
-from esr_core.progress import bar
+from esr_core.perception.preprocessing import resize
+from esr_core.progress import counter
 from esr_core.validation import as_folder, as_number, as_path
 
 SIZE_PX = 96
@@ -79,57 +80,43 @@ def pre_process_affect_net(
     destination = as_folder("base_destination_path", base_destination_path) / output
     if not images.is_dir():
         raise DataError(f"{images}: no such folder, but it must hold the images")
-    total = _count_rows(annotations)
+    total = sum(1 for _ in _rows(annotations))
+    if not total:
+        raise DataError(f"{annotations}: has no rows")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    written, broken = 0, []
-    with ThreadPoolExecutor(cores, "crop") as threads, bar("faces") as progress:
-        task = progress.add_task(output, total=total)
-        jobs = (
-            threads.submit(_process, number, row, images, destination)
-            for number, row in enumerate(_rows(annotations))
-        )
-        for number, job in enumerate(_in_order(jobs, ahead=16 * (cores or 1))):
-            try:
-                written += job.result()
-            except (DataError, ImageError) as error:
-                broken.append(f"row {number}: {error}")
-            progress.advance(task)
+    written, broken, rows = 0, [], enumerate(_rows(annotations))
+    with ThreadPoolExecutor(cores, "crop") as threads, counter("faces", output, total) as update:
+        # A folder at a time, since a table may have a million rows.
+        while block := list(itertools.islice(rows, FILES_PER_FOLDER)):
+            jobs = [threads.submit(_process, *row, images, destination) for row in block]
+            for (number, _), job in zip(block, jobs):
+                try:
+                    written += job.result()
+                except (DataError, ImageError) as error:
+                    broken.append(f"row {number}: {error}")
+                update(number + 1)
     if broken:
         more = [f"and {len(broken) - 20} more"] if len(broken) > 20 else []
         lines = [f"{len(broken)} of {total} rows gave no face:", *broken[:20], *more]
-        console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-        console.print("\n  ".join(lines))
+        print("\n  ".join(lines), file=sys.stderr)
     return PreProcessed(written, total - written - len(broken), tuple(broken))
 
 
 def _rows(annotations: Path) -> Iterator[dict[str, Any]]:
-    with open(annotations, encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+    """Read a table row by row.
 
-
-def _count_rows(annotations: Path) -> int:
+    Raises:
+        DataError: the file is missing, not a table, or lacks a column.
+    """
     try:
         with open(annotations, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{annotations}: lacks the column {', '.join(missing)}")
-            count = sum(1 for _ in reader)
+            yield from reader
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{annotations}: not a readable table of annotations ({error})") from error
-    if not count:
-        raise DataError(f"{annotations}: has no rows")
-    return count
-
-
-def _in_order(jobs: Iterator[Future[bool]], ahead: int) -> Iterator[Future[bool]]:
-    """Yield jobs in order and submit at most ``ahead`` of a possible million in advance."""
-    waiting: deque[Future[bool]] = deque()
-    for job in jobs:
-        waiting.append(job)
-        if len(waiting) > ahead:
-            yield waiting.popleft()
-    yield from waiting
 
 
 def _process(number: int, row: dict[str, Any], images: Path, destination: Path) -> bool:
@@ -163,19 +150,12 @@ def _process(number: int, row: dict[str, Any], images: Path, destination: Path) 
             f"{source}: its box ({x}, {y}, {width}, {height}) holds nothing of the "
             f"{rgb.shape[1]}x{rgb.shape[0]} image"
         )
-    bgr = cv2.cvtColor(_resized(face), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(resize(face, SIZE_PX), cv2.COLOR_RGB2BGR)
     jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing(target) as partial:
         partial.write_bytes(jpeg.tobytes())
     return True
-
-
-def _resized(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    if face.shape[:2] == (SIZE_PX, SIZE_PX):
-        return face
-    method = cv2.INTER_AREA if min(face.shape[:2]) > SIZE_PX else cv2.INTER_LINEAR
-    return cv2.resize(face, (SIZE_PX, SIZE_PX), interpolation=method)  # type: ignore[return-value]
 
 
 def _scan(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
@@ -249,7 +229,12 @@ class _AffectNet(Dataset[Any]):
             raise OptionError(f"transforms must be a function or None, but got {transforms!r}")
         paths, labels = _scan(Path(base_path_to_affectnet or "./data/AffectNet") / _FOLDERS[index])
         quadrants = (labels[:, 1:] >= 0) @ np.array([2, 1])
-        rows = _draw(quadrants if self._dimensional else labels[:, 0], most, seed)
+        groups = quadrants if self._dimensional else labels[:, 0]
+        random = np.random.default_rng(seed)
+        drawn = (
+            random.permutation(np.flatnonzero(groups == each))[:most] for each in np.unique(groups)
+        )
+        rows = np.sort(np.concatenate([*drawn]))
         self.paths = [paths[i] for i in rows]
         self.emotions: NDArray[np.int64] = labels[rows, 0]
         self.affect: NDArray[np.float32] = (labels[rows, 1:] / 1000).astype(np.float32)
@@ -266,7 +251,7 @@ class _AffectNet(Dataset[Any]):
             DataError: the file is not an image.
         """
         try:
-            return _resized(read_image(Path(self.paths[i])))
+            return resize(read_image(Path(self.paths[i])), SIZE_PX)
         except ImageError as error:
             raise DataError(str(error)) from error
 
@@ -297,12 +282,3 @@ class AffectNetDimensional(_AffectNet):
     """Faces with valence and arousal, balanced over the quadrants of the plane."""
 
     _dimensional = True
-
-
-def _draw(groups: NDArray[np.int64], most: int, seed: int) -> list[int]:
-    """Draw up to ``most`` rows of each group, sorted."""
-    random = np.random.default_rng(seed)
-    chosen = [
-        random.permutation(np.flatnonzero(groups == each))[:most] for each in np.unique(groups)
-    ]
-    return sorted(np.concatenate(chosen).tolist())

@@ -96,13 +96,12 @@ def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such data folder")
-    votes = folder / FERPLUS_FILES[split]
     if any((folder / file).exists() for file in FERPLUS_FILES.values()):
-        return ferplus.read(votes, labels if split == "training" else "majority")
+        labels = labels if split == "training" else "majority"
+        return ferplus.read(folder / FERPLUS_FILES[split], labels)
     from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
 
-    index = 0 if split == "training" else 2
-    most = TRAINING_IMAGES_PER_LABEL if split == "training" else 100_000
+    index, most = (0, TRAINING_IMAGES_PER_LABEL) if split == "training" else (2, 100_000)
     chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
     data = chosen(index, most, base_path_to_affectnet=folder)
     return AffectNetFaces(data, np.arange(len(data.emotions)))

@@ -124,13 +124,9 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
-        raise DataError(f"{path}: images must be (n, h, w) uint8, but got {_describe(images)}")
+        got = f"{images.shape} {images.dtype}"
+        raise DataError(f"{path}: images must be (n, h, w) uint8, but got {got}")
     if votes.shape != (len(images), len(VOTE_COLUMNS)) or votes.dtype.kind not in "iuf":
-        raise DataError(
-            f"{path}: votes must be ({len(images)}, 10) numbers, but got {_describe(votes)}"
-        )
+        got = f"{votes.shape} {votes.dtype}"
+        raise DataError(f"{path}: votes must be ({len(images)}, 10) numbers, but got {got}")
     return images, votes
-
-
-def _describe(array: NDArray[np.generic]) -> str:
-    return f"{array.shape} {array.dtype}"

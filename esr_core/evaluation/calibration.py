@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from esr_core.inference.metadata import NO_EARLY_EXIT
 
+Logits = NDArray[np.float32]  # (n, branches, 8)
+Labels = NDArray[np.int64]  # (n,)
 #: Bounds of the temperature.
 LOWEST, HIGHEST = 0.1, 10.0
 #: Share of the faces that the early exit may get wrong in addition.
@@ -22,20 +24,10 @@ EXIT_COST = 0.001
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def mean_probabilities(
-    logits: NDArray[np.float32], temperature: float = 1.0
-) -> NDArray[np.float64]:
+def mean_probabilities(logits: Logits, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the mean over branches of their softmax: (n, branches, 8) → (n, 8)."""
     mean: NDArray[np.float64] = np.exp(log_softmax(logits, temperature)).mean(axis=1)
     return mean
-
-
-def summed_probabilities(
-    logits: NDArray[np.float32], temperature: float = 1.0
-) -> NDArray[np.float64]:
-    """Return the sums over the first 1, 2, … branches of their softmax, (n, branches, 8)."""
-    summed: NDArray[np.float64] = np.exp(log_softmax(logits, temperature)).cumsum(axis=1)
-    return summed
 
 
 def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
@@ -46,11 +38,10 @@ def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArra
     return result
 
 
-def fit_temperature(logits: NDArray[np.float32], target: NDArray[np.int64]) -> float:
+def fit_temperature(logits: Logits, target: Labels) -> float:
     """Return the temperature that maximizes the likelihood of the labels.
 
-    logits: (n, branches, 8). target: (n,) labels. A golden section search over the logarithm, to a
-    thousandth; the likelihood has one maximum there.
+    A golden section search over the logarithm, to a thousandth; the likelihood has one maximum.
     """
     rows = np.arange(len(target))
 
@@ -69,12 +60,12 @@ def fit_temperature(logits: NDArray[np.float32], target: NDArray[np.int64]) -> f
 
 
 def exit_early(
-    logits: NDArray[np.float32], margin: float, temperature: float = 1.0
+    logits: Logits, margin: float, temperature: float = 1.0
 ) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the outputs of an ensemble that evaluates all branches only if the first is unsure.
 
-    logits: (n, branches, 8). margin: by which the first branch's likeliest emotion must exceed the
-    next one. Returns probabilities (n, 8) and the number of evaluated branches (n,), as
+    margin: by which the first branch's likeliest emotion must exceed the next one. Returns
+    probabilities (n, 8) and the number of evaluated branches (n,), as
     :mod:`esr_core.network.onnx_export`.
     """
     first = mean_probabilities(logits[:, :1], temperature)
@@ -86,15 +77,11 @@ def exit_early(
 
 
 def fit_exit_margin(
-    logits: NDArray[np.float32],
-    target: NDArray[np.int64],
-    temperature: float = 1.0,
-    cost: float = EXIT_COST,
+    logits: Logits, target: Labels, temperature: float = 1.0, cost: float = EXIT_COST
 ) -> float:
     """Return the smallest margin, in hundredths, above which at most ``cost`` is lost.
 
-    logits: (n, branches, 8). target: (n,) labels. cost: loss of accuracy compared with all
-    branches, as a share of the faces.
+    cost: loss of accuracy compared with all branches, as a share of the faces.
     """
     least = (mean_probabilities(logits, temperature).argmax(axis=1) == target).mean() - cost
     fitted = NO_EARLY_EXIT

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Protocol, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError
-from esr_core.evaluation.calibration import log_softmax, mean_probabilities, summed_probabilities
+from esr_core.evaluation.calibration import Labels, Logits, log_softmax, mean_probabilities
 from esr_core.perception.preprocessing import InputSpec, whole
-from esr_core.progress import bar
+from esr_core.progress import counter
 
 if TYPE_CHECKING:
     from esr_core.data.dataset import FaceDataset
     from esr_core.network.esr import ESR
 
-#: Maps faces (n, 3, s, s) in [0, 1] to probabilities (n, 8), affect (n, 2), votes (n, branches; -1:
-#: not evaluated), and optionally the branches' logits (n, branches, 8) and affect (n, branches, 2).
-Predictor = Callable[[NDArray[np.float32]], Sequence[NDArray[Any]]]
-
-
-class ImageSplit(Protocol):
-    """The images of a data set, without labels."""
-
-    def __len__(self) -> int: ...
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return (k, h, w) grey or (k, h, w, 3) RGB images."""
+#: Probabilities (n, 8), affect (n, 2), votes (n, branches; -1: not evaluated), and optionally the
+#: branches' logits (n, branches, 8) and affect (n, branches, 2).
+Outputs = Sequence[NDArray[Any]]
+#: Maps faces (n, 3, s, s) in [0, 1] to the outputs of a network; n may be 0.
+Predictor = Callable[[NDArray[np.float32]], Outputs]
+#: Converts an image, (h, w) or (h, w, 3) uint8, and its row in the data set to faces (k, 3, s, s).
+Conversion = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -75,16 +70,14 @@ class EvaluationReport:
         values = {**asdict(self), "confusion": self.confusion.tolist()}
         branches = values.pop("branches") or {}
         values.update({name: branches[name] for name in ("nested", "disagreement") if branches})
-        rounded: Dict[str, Any] = _rounded(values)
-        return rounded
+        return rounded(values)
 
 
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(each) for each in value]
-    return round(value, 4) if isinstance(value, float) else value
+def rounded(values: Dict[str, Any]) -> Dict[str, Any]:
+    """Return JSON values with their floats rounded to four digits."""
+    text = json.dumps(values)
+    result: Dict[str, Any] = json.loads(text, parse_float=lambda each: round(float(each), 4))
+    return result
 
 
 def evaluate(
@@ -101,30 +94,33 @@ def evaluate(
 
 def predictions(
     predict: Predictor,
-    data: ImageSplit,
+    data: FaceDataset,
     spec: InputSpec,
     batch_size: int = 64,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Sequence[NDArray[Any]]:
-    """Run ``predict`` on all images of a data set, batch by batch."""
-    parts = []
+    conversion: Optional[Conversion] = None,
+) -> Outputs:
+    """Run ``predict`` on all images of a data set, batch by batch.
+
+    conversion: by default that of the network's input.
+    """
+    convert, parts = conversion or (lambda image, _: whole([image], spec)), []
     for start in range(0, len(data), batch_size):
         rows = range(start, min(start + batch_size, len(data)))
-        parts.append(predict(whole(data.load(rows), spec)))
+        parts.append(predict(np.concatenate([*map(convert, data.load(rows), rows)])))
         on_progress(rows.stop)
     return [np.concatenate(column) for column in zip(*parts)]
 
 
 def predict_split(
-    predict: Predictor, data: ImageSplit, spec: InputSpec, title: str, batch_size: int = 64
-) -> Sequence[NDArray[Any]]:
+    predict: Predictor, data: FaceDataset, spec: InputSpec, title: str, batch_size: int = 64
+) -> Outputs:
     """Run :func:`predictions` with a progress bar."""
-    with bar("faces") as progress:
-        update = partial(progress.update, progress.add_task(title, total=len(data)))
-        return predictions(predict, data, spec, batch_size, lambda done: update(completed=done))
+    with counter("faces", title, len(data)) as update:
+        return predictions(predict, data, spec, batch_size, update)
 
 
-def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDArray[Any]]:
+def first_branches(outputs: Outputs, count: int) -> Outputs:
     """Return the outputs of the ensemble of the first ``count`` branches."""
     _, _, votes, logits, affect = outputs
     logits, affect = logits[:, :count], affect[:, :count]
@@ -132,21 +128,21 @@ def first_branches(outputs: Sequence[NDArray[Any]], count: int) -> Sequence[NDAr
     return [probabilities, affect.mean(axis=1).clip(-1, 1), votes[:, :count], logits, affect]
 
 
-def at_temperature(outputs: Sequence[NDArray[Any]], temperature: float) -> Sequence[NDArray[Any]]:
+def at_temperature(outputs: Outputs, temperature: float) -> Outputs:
     """Return the outputs of the ensemble with its logits divided by ``temperature``."""
     _, affect, votes, logits, each = outputs
     return [mean_probabilities(logits, temperature), affect, votes, logits / temperature, each]
 
 
 def measure(
-    outputs: Sequence[NDArray[Any]], emotions: NDArray[np.float32], affect: NDArray[np.float32]
+    outputs: Outputs, emotions: NDArray[np.float32], affect: NDArray[np.float32]
 ) -> EvaluationReport:
     """Compare the outputs of a :data:`Predictor` with emotions (n, 8) and affect (n, 2).
 
     Raises:
         ModelError: the outputs are not finite.
     """
-    probabilities, estimates, votes = outputs[:3]
+    probabilities, estimates, votes, *each = outputs
     if not (np.isfinite(probabilities).all() and np.isfinite(estimates).all()):
         raise ModelError("the network's outputs are not finite")
     target, predicted = emotions.argmax(axis=1), probabilities.argmax(axis=1)
@@ -154,22 +150,18 @@ def measure(
     np.add.at(confusion, (target, predicted), 1)
     correct, actual = np.diag(confusion), confusion.sum(axis=1)
     f1 = 2 * correct / np.maximum(actual + confusion.sum(axis=0), 1)
-    recall = (correct / np.maximum(actual, 1)).tolist()
-    branches = None
-    if len(outputs) > 3:
-        branches = _measure_branches(outputs[3], outputs[4], emotions, affect)
     return EvaluationReport(
         n=len(target),
         loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
         accuracy=float((predicted == target).mean()),
         accuracy_vote=float((majority(votes, probabilities) == target).mean()),
-        recall=dict(zip(LABELS, recall)),
+        recall=dict(zip(LABELS, (correct / np.maximum(actual, 1)).tolist())),
         confusion=confusion,
         macro_f1=float(f1[actual > 0].mean()),
         ece=calibration_error(probabilities.max(axis=1), predicted == target),
         valence=measure_affect(estimates[:, 0], affect[:, 0]),
         arousal=measure_affect(estimates[:, 1], affect[:, 1]),
-        branches=branches,
+        branches=_measure_branches(emotions, affect, *each) if each else None,
     )
 
 
@@ -193,10 +185,10 @@ def measure_affect(estimates: NDArray[np.float32], targets: NDArray[np.float32])
 
 
 def _measure_branches(
-    logits: NDArray[np.float32],
-    estimates: NDArray[np.float32],
     emotions: NDArray[np.float32],
     affect: NDArray[np.float32],
+    logits: Logits,
+    estimates: NDArray[np.float32],
 ) -> BranchReport:
     target, votes = emotions.argmax(axis=1), logits.argmax(axis=2)
     loss = -(emotions[:, None] * log_softmax(logits)).sum(axis=2).mean(axis=0)
@@ -210,12 +202,10 @@ def _measure_branches(
     )
 
 
-def nested_accuracy(logits: NDArray[np.float32], target: NDArray[np.int64]) -> Tuple[float, ...]:
-    """Return the accuracy of the first 1, 2, … branches, by their mean probability.
-
-    logits: (n, branches, 8). target: (n,) labels.
-    """
-    correct = summed_probabilities(logits).argmax(axis=2) == target[:, None]
+def nested_accuracy(logits: Logits, target: Labels) -> Tuple[float, ...]:
+    """Return the accuracy of the first 1, 2, … branches, by their mean probability."""
+    summed = np.exp(log_softmax(logits)).cumsum(axis=1)
+    correct = summed.argmax(axis=2) == target[:, None]
     return tuple(correct.mean(axis=0).tolist())
 
 
@@ -263,7 +253,7 @@ def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
     ensemble = Ensemble(esr, temperature)
     device = next(esr.parameters()).device
 
-    def predict(batch: NDArray[np.float32]) -> Sequence[NDArray[Any]]:
+    def predict(batch: NDArray[np.float32]) -> Outputs:
         with torch.inference_mode():
             return [part.cpu().numpy() for part in ensemble(torch.from_numpy(batch).to(device))]
 

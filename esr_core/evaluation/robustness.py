@@ -5,19 +5,18 @@ All disturbances are deterministic and scale with the image, so results are comp
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.data.corruptions import blur, compress
-from esr_core.evaluation.metrics import ImageSplit, Predictor, predictions
+from esr_core.evaluation.metrics import Conversion, Predictor, predictions
 from esr_core.perception.detection import Detector, find_faces
-from esr_core.perception.preprocessing import InputSpec, crop
+from esr_core.perception.preprocessing import InputSpec, crop, whole
 from esr_core.pipeline import PipelineOptions
 
 if TYPE_CHECKING:
@@ -58,39 +57,6 @@ DISTURBANCES: Dict[str, Disturbance] = {
 PASSES = len(DISTURBANCES) + 2
 
 
-@dataclass(frozen=True)
-class Disturbed:
-    """Images that are disturbed when they are loaded."""
-
-    images: ImageSplit
-    disturbance: Disturbance
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return disturbed images of the original shape."""
-        images = self.images.load(rows)
-        return np.stack([self.disturbance(image, row) for image, row in zip(images, rows)])
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """Accuracies of a network on one data set, by the mean of its branches."""
-
-    accuracy: float  # of the original faces
-    disturbed: Dict[str, float]  # by the names in DISTURBANCES
-    found: float  # share of the faces that the detector finds in a photograph
-    photographed: float  # accuracy of those, cropped by the detector's boxes
-    mirrored_too: float  # of the mean over each face and its mirror image, at twice the time
-
-    def summary(self) -> Dict[str, Any]:
-        """Return the metrics as JSON values."""
-        values = {"accuracy": self.accuracy, **self.disturbed, **vars(self)}
-        del values["disturbed"]
-        return {name: round(value, 4) for name, value in values.items()}
-
-
 def measure_robustness(
     predict: Predictor,
     plain: NDArray[np.float32],
@@ -98,61 +64,50 @@ def measure_robustness(
     spec: InputSpec,
     detector: Detector,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> Robustness:
+) -> Dict[str, float]:
     """Evaluate a network on a data set with every disturbance.
 
     plain: (n, 8) probabilities of the original faces. ``on_progress`` counts up to
     PASSES * len(data).
+
+    Returns accuracies by the mean of the branches: ``accuracy`` of the original faces; those of
+    DISTURBANCES; ``photographed`` of the faces that the detector finds in a photograph, cropped by
+    its boxes, whose share is ``found``; and ``mirrored_too`` of the mean over each face and its
+    mirror image, at twice the time.
     """
     target = data.emotions.argmax(axis=1)
+    found: List[int] = []
 
-    def accuracy(probabilities: NDArray[np.float32]) -> float:
-        return float((probabilities.argmax(axis=1) == target).mean())
+    def detected(face: NDArray[np.uint8], number: int) -> NDArray[np.float32]:
+        rgb = photograph(face, number)
+        faces = find_faces(detector, rgb, PHOTOGRAPH_PX)
+        boxes = faces.boxes[:1][faces.scores[:1] >= PipelineOptions.min_score]
+        found.extend([number] * len(boxes))
+        return crop(rgb, boxes, spec)
 
-    def progress(passes: int) -> Callable[[int], None]:
-        return lambda done: on_progress(passes * len(data) + done)
+    def disturbed(disturbance: Disturbance) -> Conversion:
+        return lambda face, number: whole([disturbance(face, number)], spec)
 
-    def flip(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(face[:, ::-1])
+    def run(passes: int, conversion: Conversion) -> NDArray[np.float32]:
+        def progress(done: int) -> None:
+            on_progress(passes * len(data) + done)
 
-    splits = map(partial(Disturbed, data), (*DISTURBANCES.values(), flip))
-    *disturbed, mirror = (
-        predictions(predict, split, spec, _BATCH, progress(i))[0] for i, split in enumerate(splits)
-    )
-    rows, detected = _photographed(predict, data, spec, detector, progress(PASSES - 1))
-    correct = detected.argmax(axis=1) == target[rows]
-    return Robustness(
-        accuracy(plain),
-        dict(zip(DISTURBANCES, map(accuracy, disturbed))),
-        found=len(rows) / len(data),
-        photographed=float(correct.mean()) if len(rows) else 0.0,
-        mirrored_too=accuracy(plain + mirror),
-    )
+        return predictions(predict, data, spec, _BATCH, progress, conversion)[0]
 
+    def accuracy(probabilities: NDArray[np.float32], rows: Any = slice(None)) -> float:
+        correct = probabilities.argmax(axis=1) == target[rows]
+        return float(correct.mean()) if len(correct) else 0.0
 
-def _photographed(
-    predict: Predictor,
-    data: FaceDataset,
-    spec: InputSpec,
-    detector: Detector,
-    on_progress: Callable[[int], None],
-) -> Tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Return the rows of the faces detected in a photograph, and their probabilities."""
-    rows: List[int] = []
-    outputs: List[NDArray[Any]] = [np.zeros((0, 8), np.float32)]
-    for start in range(0, len(data), _BATCH):
-        crops: List[NDArray[Any]] = []
-        block = range(start, min(start + _BATCH, len(data)))
-        for number, face in zip(block, data.load(block)):
-            rgb = photograph(face, number)
-            detections = find_faces(detector, rgb, PHOTOGRAPH_PX)
-            if len(detections) and detections.scores[0] >= PipelineOptions.min_score:
-                rows.append(number)
-                crops.append(crop(rgb, detections.boxes[:1], spec))
-        if crops:
-            outputs.append(predict(np.concatenate(crops))[0])
-        on_progress(block.stop)
-    return np.array(rows, np.intp), np.concatenate(outputs)
+    mirrored = disturbed(lambda face, _: np.ascontiguousarray(face[:, ::-1]))
+    conversions = (*map(disturbed, DISTURBANCES.values()), mirrored, detected)
+    *outputs, mirror, photographed = itertools.starmap(run, enumerate(conversions))
+    return {
+        "accuracy": accuracy(plain),
+        **dict(zip(DISTURBANCES, map(accuracy, outputs))),
+        "found": len(found) / len(data),
+        "photographed": accuracy(photographed, found),
+        "mirrored_too": accuracy(plain + mirror),
+    }
 
 
 def photograph(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:

@@ -95,11 +95,12 @@ def _reduced(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     elif not spec.grey and face.ndim == 2:
         face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
     if spec.detail_px:
-        face = _resize(face, spec.detail_px)
-    return _resize(face, spec.size_px)
+        face = resize(face, spec.detail_px)
+    return resize(face, spec.size_px)
 
 
-def _resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+    """Resize (h, w) or (h, w, 3) to a square."""
     if face.shape[:2] == (size_px, size_px):
         return face
     # Area averaging avoids aliasing when a face shrinks, but is blocky when it is enlarged.
