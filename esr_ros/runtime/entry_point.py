@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Callable, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
+from esr_ros.runtime import fast_dds
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 #: Time after which a clean-up of ROS that hangs is left to the system.
@@ -106,11 +107,15 @@ def call(program: str, main: Callable[[], Optional[int]]) -> int:
 
 
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Initialise ROS, and parse the other arguments; OptionError if something is wrong."""
+    """Initialise ROS, and parse the other arguments; OptionError if something is wrong.
+
+    What large images need of Fast DDS is set for this process, unless the environment has it.
+    """
     import rclpy
     from rclpy.utilities import remove_ros_args
 
     check_domain()
+    os.environ.update(fast_dds.environment())
     try:
         rclpy.init()
     except RuntimeError as error:

@@ -83,7 +83,7 @@ def test_arguments_reach_the_node(
     me = robot(image_topic="/eyes/left", emotion_topic="/head/emotion")
     me.meet(to_image(photograph))
     assert len(me.ask(to_image(photograph)).emotions) == 1
-    assert "subscribed to /eyes/left (Image, reliable, depth 1)" in log.read_text()
+    assert "subscribed to /eyes/left (Image, reliable, depth 10)" in log.read_text()
 
 
 @pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
