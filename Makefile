@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-fast check bench bench-bags weights clean
+.PHONY: help setup setup-test demo test test-fast test-pythons check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
@@ -46,6 +46,9 @@ test: setup-test ## Run all tests
 
 test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
 	@source env.sh && pytest -n 2 test/core -m "not slow"
+
+test-pythons: ## Install the wheel in Python 3.8 to 3.13, as far as they are here, and run it
+	@tools/test_pythons.sh
 
 check: setup-test ## Check style, types and the layers of imports
 	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \

@@ -1,5 +1,6 @@
 # The node for a Jetson TX2 with JetPack 4.6. NOT BUILT OR RUN ON THE HARDWARE; see docs/jetson.md.
 #
+#   docker pull ros:humble-ros-base-jammy    # an image from before June 2025 has an expired key
 #   docker build -f docker/jetson_tx2.Dockerfile -t esr_ros:tx2 .
 #   docker run --rm --network host --ipc host esr_ros:tx2
 #

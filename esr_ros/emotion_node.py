@@ -257,6 +257,8 @@ def _start() -> EmotionNode:
 
 
 def _run(node: EmotionNode) -> int:
+    # EventsExecutor (rclpy 7.1 and 9.1) would save 6 % of the processor time, with the same
+    # latency, but fails at callbacks that take the information about a message.
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

@@ -13,7 +13,7 @@ from launch_ros.actions import Node
 from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
-PLATFORMS = ["default", "jetson_tx2", "jetson_xavier"]
+PLATFORMS = ["default", "jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"]
 #: Name, default, choices and description of each argument.
 ARGUMENTS = [
     ("image_topic", "image_raw", None, "Image topic; CompressedImage if it ends in /compressed."),

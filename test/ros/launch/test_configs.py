@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 CONFIG = Path(get_package_share_directory("esr_ros")) / "config"
 
 
-@pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
+@pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"])
 def test_platform_answers(
     start: Any, robot: Any, photograph: NDArray[np.uint8], to_image: Any, platform: str
 ) -> None:

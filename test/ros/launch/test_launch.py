@@ -86,14 +86,19 @@ def test_arguments_reach_the_node(
     assert "subscribed to /eyes/left (Image, reliable, depth 10)" in log.read_text()
 
 
-@pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier"])
+@pytest.mark.parametrize("platform", ["jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"])
 def test_thin_files_choose_their_platform(launched: Any, robot: Any, platform: str) -> None:
     log = launched(f"{platform}.launch.py")
     me = robot()
     assert me.spin_until(lambda: "subscribed to" in log.read_text())
-    request = GetParameters.Request(names=["detect_every"])
+    request = GetParameters.Request(names=["detect_every", "provider", "reliability"])
     values = me.call(GetParameters, "/emotion_node/get_parameters", request).values
-    assert values[0].integer_value == {"jetson_tx2": 3, "jetson_xavier": 2}[platform]
+    assert (values[0].integer_value, values[1].string_value, values[2].string_value) == {
+        "jetson_tx2": (3, "auto", "reliable"),
+        "jetson_xavier": (2, "cpu", "reliable"),
+        "jetson_orin": (1, "cpu", "reliable"),
+        "jetson_thor": (1, "cpu", "best_effort"),
+    }[platform]
 
 
 @pytest.mark.parametrize("transports", ["", "LARGE_DATA"])
