@@ -3,6 +3,10 @@
 import os
 import signal
 
+# Each worker of `pytest -n 2` has one core: PyTorch's threads of both would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Before rclpy is imported, and inherited by every process that a test starts: two runs on one
 # network must not hear each other.
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
