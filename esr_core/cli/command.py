@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import textwrap
 from typing import Any
 
 from rich.console import Console
+
+from esr_core.errors import OptionError
 
 
 def command(
@@ -30,6 +33,21 @@ def command(
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``2 faces``."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def ros_module(name: str) -> Any:
+    """Import a module of esr_ros, by name: esr_core can be imported without ROS.
+
+    Raises:
+        OptionError: ROS is not installed; with the remedy.
+    """
+    for needed in ("rclpy", "rosbags", "esr_ros"):
+        if importlib.util.find_spec(needed) is None:
+            raise OptionError(
+                f"{needed} is not installed; run 'source env.sh' in a clone, or source ROS 2 and "
+                "this package's workspace, and 'pip install rosbags mcap'"
+            )
+    return importlib.import_module(f"esr_ros.{name}")
 
 
 class StdoutConsole(Console):
