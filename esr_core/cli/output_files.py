@@ -27,13 +27,11 @@ class Output(NamedTuple):
 
 def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
     """Add --json, --csv and --overwrite; ``item`` is the noun of one image of the input."""
-    parser.add_argument(
-        "--json", action="store_true", help=f"print one JSON object per {item}, one per line"
-    )
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help=f"write a CSV file, one row per face and {item}"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
+    flag = parser.add_argument
+    flag("--json", action="store_true", help=f"print one JSON object per {item}, one per line")
+    csv_help = f"write a CSV file, one row per face and {item}"
+    flag("--csv", type=Path, metavar="FILE", help=csv_help)
+    flag("--overwrite", action="store_true", help="replace existing output files")
 
 
 def print_path(path: Path, arguments: argparse.Namespace) -> None:
