@@ -188,7 +188,8 @@ def _process(
         drawn = cv2.cvtColor(draw_faces(rgb, faces), cv2.COLOR_RGB2BGR)
         with replacing(target) as unfinished:
             unfinished.write_bytes(cv2.imencode(".png", drawn)[1].tobytes())
-        output_files.print_path(target, arguments)
+        if not arguments.json:
+            print(target)
 
 
 def _print(record: FrameRecord, results: Sequence[Dict[str, Any]]) -> None:

@@ -34,12 +34,6 @@ def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
     flag("--overwrite", action="store_true", help="replace existing output files")
 
 
-def print_path(path: Path, arguments: argparse.Namespace) -> None:
-    """Print the path of a written file, unless JSON is printed."""
-    if not arguments.json:
-        print(path)
-
-
 def print_json(kind: str, frame: FrameRecord) -> None:
     """Print a frame as a JSON line; ``kind`` is the key of its source, such as ``video``."""
     faces = [face.as_json() for face in frame.faces]
@@ -60,7 +54,8 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
         file = partial if number is None else os.dup(number)
         with open(file, "w", newline="", encoding="utf-8") as stream:
             yield CsvWriter(stream).write
-    print_path(path, arguments)
+    if not arguments.json:
+        print(path)
 
 
 def process_all(

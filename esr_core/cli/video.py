@@ -116,8 +116,8 @@ def _process(
         print(f"esr video: {video.missing()}", file=sys.stderr)
     if not arguments.json:
         _print(path, frames, records)
-    if target:
-        output_files.print_path(target, arguments)
+        if target:
+            print(target)
 
 
 def _frames(video: VideoReader, arguments: argparse.Namespace) -> Iterator[VideoFrame]:
