@@ -37,15 +37,12 @@ from esr_core.inference.onnx_model import Model, load_model
 from esr_core.media.image import Image, as_batch
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
-from esr_core.perception.preprocessing import InputSpec, crop
+from esr_core.perception.preprocessing import crop
 from esr_core.training.config import ResizeStage, TrainingConfig
 from esr_core.training.distributed import leads
 from esr_core.training.progress import training_bar
 from esr_core.training.trainer import train
 from esr_core.validation import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
-
-#: The downloads of the published learner.
-_MODES = ("data", "pretrained", "demo_image", "demo_video")
 
 
 @dataclass(frozen=True)
@@ -132,8 +129,7 @@ class FacialEmotionLearner:
             torch.manual_seed(self.seed)
             esr = ESR(num_branches, self.diversify)
         metadata = ModelMetadata(esr.name, num_branches, self.diversify, PUBLISHED_INPUT)
-        self._set(esr, None, metadata)
-        self._trained = False
+        self._set(esr, None, metadata, trained=False)
 
     def fit(self, verbose: bool = True) -> dict[str, Any]:
         """Train as the constructor's arguments select; an interrupted fit is resumed.
@@ -157,23 +153,19 @@ class FacialEmotionLearner:
             raise OptionError(
                 "nothing to fit: categorical_train and dimensional_finetune are both False"
             )
-        experiment = self.base_path_experiment / self.name_experiment
         figures: dict[str, Any] = {}
         if self.categorical_train:
-            config = self._config("branch_by_branch", self.ensemble_size)
-            figures = self._train("categorical", config, None, experiment, verbose)
+            figures = self._train("categorical", None, verbose)
         if self.dimensional_finetune:
             if not self._trained:
-                folder = experiment / "trained_models"
+                folder = self.base_path_experiment / self.name_experiment / "trained_models"
                 if not (folder / f"{self.name_experiment}.json").is_file():
                     raise OptionError(
                         f"dimensional_finetune needs trained weights, but {folder} has none: "
                         "load() some, or train them with categorical_train=True"
                     )
                 self.load(self.ensemble_size, folder)
-            start, _ = self._network()
-            config = self._config("affect", start.get_ensemble_size())
-            figures = self._train("dimensional", config, start, experiment, verbose)
+            figures = self._train("dimensional", self._network()[0], verbose)
         return figures
 
     def eval(
@@ -223,7 +215,14 @@ class FacialEmotionLearner:
         if boxes is None:
             batch = as_batch(input_batch, metadata.input)
         else:
-            batch = _crops(input_batch, boxes, metadata.input)
+            image = input_batch if isinstance(input_batch, Image) else Image(input_batch)
+            rgb, array = image.rgb(), np.asarray(boxes, np.float32)
+            if rgb.dtype != np.uint8 or (array.size and (array.ndim != 2 or array.shape[1] != 4)):
+                raise ImageError(
+                    "boxes must be (n, 4) x1, y1, x2, y2 and the image uint8, "
+                    f"but got {array.shape} and {rgb.dtype}"
+                )
+            batch = crop(rgb, array.reshape(-1, 4), metadata.input)
         if len(batch) == 0:
             return [], np.zeros((0, 2), np.float32)
         probabilities, _, _, _, affect = predict(batch)
@@ -302,8 +301,7 @@ class FacialEmotionLearner:
         folder = as_path("path_to_saved_network", path_to_saved_network)
         description = checkpoint.find_description(folder, self.name_experiment)
         path = folder
-        esr: ESR | None = None
-        session: Model | None = None
+        esr = session = None
         if checkpoint.read_description(description)["optimized"]:
             path = description.with_suffix(".onnx")
             session = load_model(path, self.device.split(":")[0])
@@ -319,9 +317,8 @@ class FacialEmotionLearner:
             )
         if metadata.branches != ensemble_size:
             raise ModelError(f"{path}: has {metadata.branches} branches, not {ensemble_size}")
-        self._set(esr, session, metadata)
+        self._set(esr, session, metadata, trained=True)
         self.fix_backbone = fix_backbone
-        self._trained = True
 
     def optimize(self, do_constant_folding: bool = False) -> None:
         """Write ``<temp_path>/<name_experiment>.onnx``, and use it in infer and eval from now on.
@@ -352,13 +349,15 @@ class FacialEmotionLearner:
         Raises:
             DownloadError: the server is unreachable, or the archive is damaged or unsafe.
         """
-        as_choice("mode", mode, _MODES)
+        as_choice("mode", mode, tuple(CATALOGUE))
         root = self.temp_path if path is None else as_folder("path", path)
         return str(get(CATALOGUE[mode], root, url))
 
-    def _set(self, esr: ESR | None, session: Model | None, metadata: ModelMetadata) -> None:
+    def _set(
+        self, esr: ESR | None, session: Model | None, metadata: ModelMetadata, trained: bool
+    ) -> None:
         self.model = esr.to(self.device) if esr else None
-        self.ort_session, self.metadata = session, metadata
+        self.ort_session, self.metadata, self._trained = session, metadata, trained
 
     def _network(self) -> tuple[ESR, ModelMetadata]:
         if self.model is None or self.metadata is None:
@@ -375,10 +374,12 @@ class FacialEmotionLearner:
         esr, metadata = self._network()
         return torch_predictor(esr.eval(), metadata.temperature), metadata
 
-    def _config(self, method: str, branches: int) -> TrainingConfig:
-        return TrainingConfig(
-            method=method,
-            branches=branches,
+    def _train(self, kind: str, start: ESR | None, verbose: bool) -> dict[str, Any]:
+        """Train one stage, ``categorical`` or ``dimensional``, from ``start`` or from scratch."""
+        experiment = self.base_path_experiment / self.name_experiment
+        config = TrainingConfig(
+            method="affect" if kind == "dimensional" else "branch_by_branch",
+            branches=start.get_ensemble_size() if start else self.ensemble_size,
             diversified=self.diversify,
             stages=(ResizeStage(PUBLISHED_INPUT.size_px, self.max_training_epoch),),
             tuning_epochs=self.max_tuning_epoch,
@@ -391,15 +392,11 @@ class FacialEmotionLearner:
             reduction="sum",
             labels=self.labels,
             diversity_weight=1.0,
-            heads_only=method == "affect" and self.fix_backbone,
+            heads_only=kind == "dimensional" and self.fix_backbone,
             precision="bf16" if self.device.startswith("cuda") else "fp32",
             validation_interval=self.validation_interval,
             seed=self.seed,
         )
-
-    def _train(
-        self, kind: str, config: TrainingConfig, start: ESR | None, experiment: Path, verbose: bool
-    ) -> dict[str, Any]:
         training = open_split(self.base_path_to_dataset, "training", kind, self.labels)
         validation = open_split(self.base_path_to_dataset, "validation", kind)
         with training_bar(config.batch_size, verbose and leads()) as show:
@@ -410,8 +407,7 @@ class FacialEmotionLearner:
                 print(f"fit: starts from the beginning, because {error}", file=sys.stderr)
                 report = train(*arguments, name=self.name_experiment, fresh=True)
         esr, metadata = checkpoint.load(experiment / kind, self.name_experiment)
-        self._set(esr, None, metadata)
-        self._trained = True
+        self._set(esr, None, metadata, trained=True)
         if leads():
             checkpoint.save(experiment / "trained_models", esr, metadata, self.name_experiment)
         return report.summary()
@@ -441,18 +437,6 @@ def _published_figures(
         "running_emotion_loss": loss,
         "running_emotion_corrects": correct,
     }
-
-
-def _crops(image: Any, boxes: Any, spec: InputSpec) -> NDArray[np.float32]:
-    """Return the faces of one image as the network's input, (n, 3, size, size)."""
-    rgb = (image if isinstance(image, Image) else Image(image)).rgb()
-    array = np.asarray(boxes, np.float32)
-    if rgb.dtype != np.uint8 or (array.size and (array.ndim != 2 or array.shape[1] != 4)):
-        raise ImageError(
-            "boxes must be (n, 4) x1, y1, x2, y2 and the image uint8, "
-            f"but got {array.shape} and {rgb.dtype}"
-        )
-    return crop(rgb, array.reshape(-1, 4), spec)
 
 
 def _checked_device(device: Any, indices: Any) -> tuple[str, list[int]]:

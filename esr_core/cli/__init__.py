@@ -23,8 +23,6 @@ from esr_core.cli import (
 )
 from esr_core.errors import INSTALL_TRAINING, EsrError
 
-_COMMANDS = (image, video, camera, annotate, report, evaluate, bench, train, export, download)
-
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; return 0, or 2 after one line on stderr that names the fault."""
@@ -63,8 +61,8 @@ def parser() -> argparse.ArgumentParser:
         "'esr COMMAND --help' has the flags and examples of a command.",
     )
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        module.add(commands)
+    for each in (image, video, camera, annotate, report, evaluate, bench, train, export, download):
+        each.add(commands)
     return overall
 
 

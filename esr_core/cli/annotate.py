@@ -12,8 +12,8 @@ from typing import IO, Any, List
 
 from rich.console import Console
 
-from esr_core.cli import pipeline_flags, ros_modules
-from esr_core.cli.command import command
+from esr_core.cli import pipeline_flags
+from esr_core.cli.command import command, ros_module
 from esr_core.errors import OptionError
 from esr_core.pipeline import PipelineOptions
 from esr_core.progress import bar
@@ -37,19 +37,10 @@ def add(commands: Any) -> None:
     )
     flag = annotate.add_argument
     flag("bags", nargs="+", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3")
-    flag(
-        *("-o", "--output"),
-        type=Path,
-        metavar="OUT",
-        help=f"the new bag, or the folder of several (default: BAG{SUFFIX} beside it)",
-    )
-    flag(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="image topic to process, if there are several; may be repeated",
-    )
+    output_help = f"the new bag, or the folder of several (default: BAG{SUFFIX} beside it)"
+    flag("-o", "--output", type=Path, metavar="OUT", help=output_help)
+    topic_help = "image topic to process, if there are several; may be repeated"
+    flag("--topic", action="append", default=[], metavar="TOPIC", help=topic_help)
     flag("--emotion-topic", default="", metavar="TOPIC", help="in place of the node's, /emotion")
     flag("--image", default="", choices=("raw", "compressed"), help="write annotated images too")
     only = "write only the results"
@@ -68,7 +59,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Annotate the bags, and print each outcome as soon as it is known."""
-    batch = ros_modules.module("annotation.batch")
+    batch = ros_module("annotation.batch")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
     parameters = batch.pipeline_parameters(file) if file else {}
@@ -99,11 +90,9 @@ def _outputs(arguments: argparse.Namespace) -> List[Path]:
     bags, output = arguments.bags, arguments.output
     read = [*bags, *pipeline_flags.files(arguments), *filter(None, [arguments.params_file])]
     kept = {place for each in map(Path.resolve, read) for place in (each, *each.parents)}
-    outputs = [
-        (_named(bag).parent if output is None else output) / (_stem(bag) + SUFFIX) for bag in bags
-    ]
-    if output is not None and len(bags) == 1:
-        outputs = [output]
+    outputs = [output]
+    if output is None or len(bags) > 1:
+        outputs = [(output or _named(bag).parent) / (_stem(bag) + SUFFIX) for bag in bags]
     places = [each.resolve() for each in outputs]
     for bag, place in zip(bags, places):
         if places.count(place) > 1:
@@ -123,12 +112,11 @@ def _stem(bag: Path) -> str:
 
 
 def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> None:
-    if as_json:
-        print(json.dumps(asdict(report)), file=stdout, flush=True)
-    elif not (console.is_terminal and stdout.isatty()):
-        print(_line(report), file=stdout, flush=True)
+    line = json.dumps(asdict(report)) if as_json else _line(report)
+    if as_json or not (console.is_terminal and stdout.isatty()):
+        print(line, file=stdout, flush=True)
     else:  # above the bar
-        console.print(_line(report), highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     notes = [*(f"damaged: {each}" for each in report.damage), *report.left_out]
     if report.undecodable:
         count = f"{report.undecodable} of {report.images} images"

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
-from esr_core.cli.face_table import face_table
+from esr_core.cli.tables import face_table
 from esr_core.errors import VideoError
 from esr_core.media.camera import Camera
 from esr_core.media.records import FrameRecord
@@ -70,12 +69,14 @@ def run(arguments: argparse.Namespace) -> None:
     disconnected = False
     csv = output_files.csv_file(arguments)  # is kept after Ctrl-C, and if a camera ends
     with csv as write, suppress(KeyboardInterrupt), ExitStack() as stack:
-        show = _display(stack, arguments)
+        show = None if arguments.json else _display(stack, arguments)
         for image in stack.enter_context(camera):
             faces = pipeline.step(image.rgb, image.stamp_s)
             frame = FrameRecord.of(camera.device, image.number, image.stamp_s, faces)
             write(frame)
-            if not show(image.rgb, faces, frame):
+            if show is None:
+                output_files.print_json("camera", frame)
+            elif not show(image.rgb, faces, frame):
                 return
         disconnected = camera.live
     if disconnected:
@@ -84,26 +85,23 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     """Open the requested display; it closes with ``stack``."""
-    if arguments.json:
-        return _print
     if not arguments.no_window and _open_window(arguments.device):
         stack.callback(cv2.destroyAllWindows)
         return lambda rgb, faces, frame: _show_in_window(arguments.device, rgb, faces)
     pressed_keys = stack.enter_context(_key_reader())
     live = stack.enter_context(Live(console=StdoutConsole(), refresh_per_second=10))
-    stamps: Deque[float] = deque(maxlen=30)
+    stamps: Deque[float] = deque(maxlen=30)  # the last ones give the rate
 
     def show(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: FrameRecord) -> bool:
         stamps.append(frame.stamp_s)
-        live.update(_table(frame, stamps))
+        span_s = stamps[-1] - stamps[0]
+        rate = f", {(len(stamps) - 1) / span_s:.1f} frames/s" if span_s > 0 else ""
+        count = count_of(len(frame.faces), "face")
+        title = f"{escape(frame.source)}: {frame.stamp_s:.1f} s, {count}{rate} (q ends)"
+        live.update(face_table(title, frame.faces, _COLUMNS, min_width=8))
         return "q" not in pressed_keys()
 
     return show
-
-
-def _print(rgb: NDArray[np.uint8], faces: List[FaceEmotion], frame: FrameRecord) -> bool:
-    output_files.print_json("camera", frame)
-    return True
 
 
 def _open_window(title: str) -> bool:
@@ -148,12 +146,3 @@ def _key_reader() -> Iterator[Callable[[], str]]:
         yield pressed
     finally:
         termios.tcsetattr(stdin, termios.TCSADRAIN, before)
-
-
-def _table(frame: FrameRecord, stamps: Deque[float]) -> Table:
-    """Return the current faces as a table; the last ``stamps`` give the rate."""
-    span_s = stamps[-1] - stamps[0]
-    rate = f", {(len(stamps) - 1) / span_s:.1f} frames/s" if span_s > 0 else ""
-    faces = count_of(len(frame.faces), "face")
-    title = f"{escape(frame.source)}: {frame.stamp_s:.1f} s, {faces}{rate} (q ends)"
-    return face_table(title, frame.faces, _COLUMNS, min_width=8)

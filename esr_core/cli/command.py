@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import sys
 import textwrap
 from typing import Any
 
 from rich.console import Console
+
+from esr_core.errors import OptionError
 
 
 def command(
@@ -30,6 +34,28 @@ def command(
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``2 faces``."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def check_bags() -> None:
+    """Raise OptionError in a Python for which rosbags 0.11 does not exist, as JetPack 5 has it."""
+    if sys.version_info < (3, 10):
+        raise OptionError("bags need Python 3.10 or newer; process them on another machine")
+
+
+def ros_module(name: str) -> Any:
+    """Import a module of esr_ros, by name: esr_core can be imported without ROS.
+
+    Raises:
+        OptionError: ROS is not installed, or Python is too old for bags; with the remedy.
+    """
+    check_bags()
+    for needed in ("rclpy", "rosbags", "esr_ros"):
+        if importlib.util.find_spec(needed) is None:
+            raise OptionError(
+                f"{needed} is not installed; run 'source env.sh' in a clone, or source ROS 2 and "
+                "this package's workspace, and 'pip install rosbags mcap'"
+            )
+    return importlib.import_module(f"esr_ros.{name}")
 
 
 class StdoutConsole(Console):

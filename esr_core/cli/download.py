@@ -22,12 +22,11 @@ def add(commands: Any) -> None:
         run,
     )
     items = "; ".join(f"{name}: {item.description}" for name, item in CATALOGUE.items())
-    download.add_argument("what", choices=list(CATALOGUE), metavar="WHAT", help=items)
-    download.add_argument(
-        "--to", type=Path, default=Path(), metavar="FOLDER", help="(default: the current folder)"
-    )
-    download.add_argument("--url", help="a mirror with the same folders")
-    download.add_argument("--json", action="store_true")
+    flag = download.add_argument
+    flag("what", choices=list(CATALOGUE), metavar="WHAT", help=items)
+    flag("--to", type=Path, default=Path(), metavar="FOLDER", help="(default: the current folder)")
+    flag("--url", help="a mirror with the same folders")
+    flag("--json", action="store_true")
 
 
 def run(arguments: argparse.Namespace) -> None:

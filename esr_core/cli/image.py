@@ -7,25 +7,22 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from rich.markup import escape
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
-from esr_core.cli.face_table import face_table, table
 from esr_core.cli.output_files import Output, WriteFrame
+from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
-from esr_core.inference.onnx_model import BranchPrediction
 from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
-from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
 from esr_core.pipeline import EmotionPipeline
 
@@ -57,17 +54,10 @@ def add(commands: Any) -> None:
     flag = image.add_argument
     flag("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
     output_files.add_flags(image, "picture")
-    flag(
-        "--save",
-        type=Path,
-        metavar="FOLDER",
-        help="write annotated pictures (boxes, labels, bars) as PNG into this folder",
-    )
-    flag(
-        "--show-branches",
-        action="store_true",
-        help="print the vote of each branch; evaluates all branches, regardless of --branches",
-    )
+    save_help = "write annotated pictures (boxes, labels, bars) as PNG into this folder"
+    flag("--save", type=Path, metavar="FOLDER", help=save_help)
+    votes_help = "print the vote of each branch; evaluates all branches, regardless of --branches"
+    flag("--show-branches", action="store_true", help=votes_help)
     flag = image.add_argument_group("saliency maps (need PyTorch)").add_argument
     flag(
         "--saliency",
@@ -83,12 +73,8 @@ def add(commands: Any) -> None:
         help="use the features that the branches share (LayerCAM): smaller regions, more faithful "
         "to the prediction",
     )
-    flag(
-        "--weights",
-        type=Path,
-        metavar="FOLDER",
-        help="weights of --model (default: those of the shipped network)",
-    )
+    weights_help = "weights of --model (default: those of the shipped network)"
+    flag("--weights", type=Path, metavar="FOLDER", help=weights_help)
     pipeline_flags.add(image, _OPTIONS, {"detection_size_px": 960})
 
 
@@ -170,13 +156,25 @@ def _process(
     faces = [replace(face, face_id=face_id) for face_id, face in tracked]
     record = FrameRecord.of(path, number, 0.0, faces)
     results = [face.as_json() for face in record.faces]
+    boxes = np.array([face.box for face in faces])
     if faces and arguments.show_branches:
-        batch = crop(rgb, np.stack([face.box for face in faces]), pipeline.model.metadata.input)
-        for result, branches in zip(results, _votes(pipeline.model.predict_branches(batch))):
-            result["branches"] = branches
+        outputs = pipeline.model.predict_branches(crop(rgb, boxes, pipeline.model.metadata.input))
+        logits = outputs.branch_emotions  # (n, branches, 8)
+        confidences = 1 / np.exp(logits - logits.max(axis=2, keepdims=True)).sum(axis=2)
+        for result, *of_face in zip(results, outputs.votes, confidences.tolist()):
+            result["branches"] = [
+                {"label": LABELS[vote], "confidence": round(p, 4)} for vote, p in zip(*of_face)
+            ]
     if faces and explainer:
-        for result, target in zip(results, _explain(explainer, arguments, path, rgb, faces)):
-            result["saliency"] = str(target)
+        from esr_core.network.saliency import draw
+
+        emotions = [LABELS.index(arguments.explain or face.label) for face in faces]
+        arguments.saliency.mkdir(parents=True, exist_ok=True)
+        for i, explanation in enumerate(explainer.explain(rgb, boxes, emotions), start=1):
+            target = _saliency_map(arguments, path, i)
+            label = LABELS[explanation.emotion]
+            draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")
+            results[i - 1]["saliency"] = str(target)
     write(record)
     if arguments.json:
         for result in results:
@@ -190,36 +188,8 @@ def _process(
         drawn = cv2.cvtColor(draw_faces(rgb, faces), cv2.COLOR_RGB2BGR)
         with replacing(target) as unfinished:
             unfinished.write_bytes(cv2.imencode(".png", drawn)[1].tobytes())
-        output_files.print_path(target, arguments)
-
-
-def _votes(outputs: BranchPrediction) -> Iterator[List[Dict[str, Any]]]:
-    """Yield the votes of the branches, with their probabilities, for each face."""
-    logits = outputs.branch_emotions  # (n, branches, 8)
-    confidences = 1 / np.exp(logits - logits.max(axis=2, keepdims=True)).sum(axis=2)
-    for votes, confidence in zip(outputs.votes, confidences.tolist()):
-        pairs = zip(votes, confidence)
-        yield [{"label": LABELS[vote], "confidence": round(p, 4)} for vote, p in pairs]
-
-
-def _explain(
-    explainer: Explainer,
-    arguments: argparse.Namespace,
-    path: Path,
-    rgb: NDArray[np.uint8],
-    faces: Sequence[FaceEmotion],
-) -> Iterator[Path]:
-    """Write the saliency maps of each face, and yield their paths."""
-    from esr_core.network.saliency import draw
-
-    emotions = [LABELS.index(arguments.explain or face.label) for face in faces]
-    arguments.saliency.mkdir(parents=True, exist_ok=True)
-    explanations = explainer.explain(rgb, np.stack([face.box for face in faces]), emotions)
-    for i, explanation in enumerate(explanations, start=1):
-        target = _saliency_map(arguments, path, i)
-        label = LABELS[explanation.emotion]
-        draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")
-        yield target
+        if not arguments.json:
+            print(target)
 
 
 def _print(record: FrameRecord, results: Sequence[Dict[str, Any]]) -> None:

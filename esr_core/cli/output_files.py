@@ -27,19 +27,11 @@ class Output(NamedTuple):
 
 def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
     """Add --json, --csv and --overwrite; ``item`` is the noun of one image of the input."""
-    parser.add_argument(
-        "--json", action="store_true", help=f"print one JSON object per {item}, one per line"
-    )
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help=f"write a CSV file, one row per face and {item}"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace existing output files")
-
-
-def print_path(path: Path, arguments: argparse.Namespace) -> None:
-    """Print the path of a written file, unless JSON is printed."""
-    if not arguments.json:
-        print(path)
+    flag = parser.add_argument
+    flag("--json", action="store_true", help=f"print one JSON object per {item}, one per line")
+    csv_help = f"write a CSV file, one row per face and {item}"
+    flag("--csv", type=Path, metavar="FILE", help=csv_help)
+    flag("--overwrite", action="store_true", help="replace existing output files")
 
 
 def print_json(kind: str, frame: FrameRecord) -> None:
@@ -62,7 +54,8 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
         file = partial if number is None else os.dup(number)
         with open(file, "w", newline="", encoding="utf-8") as stream:
             yield CsvWriter(stream).write
-    print_path(path, arguments)
+    if not arguments.json:
+        print(path)
 
 
 def process_all(

@@ -11,9 +11,6 @@ from esr_core.inference.onnx_model import default_model
 from esr_core.options import Option
 from esr_core.pipeline import PipelineOptions
 
-#: The attribute of the parsed arguments that holds the added options and their defaults.
-_DEFAULTS = "pipeline_defaults"
-
 
 def add(
     parser: argparse.ArgumentParser,
@@ -22,7 +19,8 @@ def add(
 ) -> None:
     """Add a flag for each option of the pipeline: ``--min-score`` for ``min_score``.
 
-    names: restricts the options. defaults: replace defaults of the pipeline.
+    names: restricts the options. defaults: replace defaults of the pipeline. The parsed arguments
+    hold the added options and their defaults in ``pipeline_defaults``.
     """
     group = parser.add_argument_group("detection, tracking and inference")
     added = {}
@@ -40,13 +38,13 @@ def add(
             metavar=None if choices else _metavar(option),
             help=option.description.replace("%", "%%") + shown_default,
         )
-    parser.set_defaults(**{_DEFAULTS: added})
+    parser.set_defaults(pipeline_defaults=added)
 
 
 def given(arguments: argparse.Namespace) -> Dict[str, Any]:
     """Return the options that were given on the command line."""
-    names = getattr(arguments, _DEFAULTS)
-    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    parsed = vars(arguments)
+    return {name: parsed[name] for name in arguments.pipeline_defaults if name in parsed}
 
 
 def files(arguments: argparse.Namespace) -> List[Path]:
@@ -66,7 +64,7 @@ def chosen(arguments: argparse.Namespace, **changes: Any) -> PipelineOptions:
     Raises:
         OptionError: a value is out of its bounds.
     """
-    return PipelineOptions(**{**getattr(arguments, _DEFAULTS), **given(arguments), **changes})
+    return PipelineOptions(**{**arguments.pipeline_defaults, **given(arguments), **changes})
 
 
 def _metavar(option: Option) -> str:

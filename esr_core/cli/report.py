@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from esr_core.atomic_write import replacing
-from esr_core.cli import output_files, ros_modules
-from esr_core.cli.command import command, count_of
+from esr_core.cli import output_files
+from esr_core.cli.command import command, count_of, ros_module
 from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
 from esr_core.media.records import read_csv
@@ -44,20 +44,10 @@ def add(commands: Any) -> None:
         help="a CSV file of 'esr video --csv', or a bag with emotions: recorded from the node, or "
         "made by 'esr annotate'",
     )
-    flag(
-        *("-o", "--output"),
-        type=Path,
-        default=Path("report.html"),
-        metavar="FILE.html",
-        help="the page (default: %(default)s)",
-    )
-    flag(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="topic of the emotions, for bags with several; may be repeated",
-    )
+    page_help, default = "the page (default: %(default)s)", Path("report.html")
+    flag("-o", "--output", type=Path, default=default, metavar="FILE.html", help=page_help)
+    topic_help = "topic of the emotions, for bags with several; may be repeated"
+    flag("--topic", action="append", default=[], metavar="TOPIC", help=topic_help)
     flag("--title", help="heading of the page (default: the input's name)")
     flag("--overwrite", action="store_true", help="replace an existing page")
     flag("--json", action="store_true", help="print the figures of the page as a JSON object")
@@ -65,14 +55,20 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the page, and print a summary."""
-    target = arguments.output
-    _check(arguments)
+    source, target = arguments.input, arguments.output
+    if target.suffix.lower() not in _PAGES or not target.parent.is_dir() or target.is_dir():
+        raise OptionError(f"--output must be a .html in an existing folder, but got {target}")
+    if source.is_dir():  # which may hold an earlier page
+        inputs = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
+    else:
+        inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
+    output_files.check([Output("--output", target)], inputs, arguments.overwrite)
     recording, damage = _read(arguments)
     reported = len(damage)
-    _warn(arguments.input, damage)  # before an error that the damage may cause
+    _warn(source, damage)  # before an error that the damage may cause
     summary = summarise(recording)
     text = page(recording, summary)  # reads a bag's images, and may find more damage
-    _warn(arguments.input, damage[reported:])
+    _warn(source, damage[reported:])
     with replacing(target) as partial:
         partial.write_text(text, encoding="ascii")
     if arguments.json:
@@ -87,24 +83,12 @@ def _warn(path: Path, damage: Sequence[str]) -> None:
         print(f"esr report: {path}: damaged: {fault}", file=sys.stderr)
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuse a path that the page cannot have, before any work is done."""
-    target, source = arguments.output, arguments.input
-    if target.suffix.lower() not in _PAGES or not target.parent.is_dir() or target.is_dir():
-        raise OptionError(f"--output must be a .html in an existing folder, but got {target}")
-    if source.is_dir():  # which may hold an earlier page
-        inputs = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
-    else:
-        inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
-    output_files.check([Output("--output", target)], inputs, arguments.overwrite)
-
-
 def _read(arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:
     """Read the recording; return also descriptions of its unreadable parts."""
     path, suffix = arguments.input, arguments.input.suffix.lower()
     title = path.resolve().name if arguments.title is None else arguments.title
     if suffix in _BAGS or path.is_dir():
-        emotion_recording = ros_modules.module("bags.emotion_recording")
+        emotion_recording = ros_module("bags.emotion_recording")
         with counter("messages", "reading") as update:
             recording, damage = emotion_recording.read(path, arguments.topic, title, update)
         return recording, damage

@@ -14,8 +14,8 @@ from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
-from esr_core.cli.face_table import table
 from esr_core.cli.output_files import Output, WriteFrame
+from esr_core.cli.tables import table
 from esr_core.errors import OptionError, VideoError
 from esr_core.media.records import FrameRecord
 from esr_core.media.video import VideoFrame, VideoReader, open_writer
@@ -40,12 +40,8 @@ def add(commands: Any) -> None:
     flag = video.add_argument
     flag("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
     output_files.add_flags(video, "frame")
-    flag(
-        "--save",
-        type=Path,
-        metavar="FOLDER|FILE.mp4",
-        help="write annotated videos of the same size and rate, without sound",
-    )
+    save_help = "write annotated videos of the same size and rate, without sound"
+    flag("--save", type=Path, metavar="FOLDER|FILE.mp4", help=save_help)
     flag(
         "--every",
         type=int,
@@ -54,10 +50,9 @@ def add(commands: Any) -> None:
         help="process every N-th frame; annotated videos show its faces until the next "
         "(default: %(default)s)",
     )
-    flag("--from", dest="start_s", type=float, default=0.0, metavar="S", help="start, in seconds")
-    flag(
-        "--to", dest="end_s", type=float, default=float("inf"), metavar="S", help="end, in seconds"
-    )
+    time = partial(flag, type=float, metavar="S")
+    time("--from", dest="start_s", default=0.0, help="start, in seconds")
+    time("--to", dest="end_s", default=float("inf"), help="end, in seconds")
     pipeline_flags.add(video)
 
 
@@ -121,8 +116,8 @@ def _process(
         print(f"esr video: {video.missing()}", file=sys.stderr)
     if not arguments.json:
         _print(path, frames, records)
-    if target:
-        output_files.print_path(target, arguments)
+        if target:
+            print(target)
 
 
 def _frames(video: VideoReader, arguments: argparse.Namespace) -> Iterator[VideoFrame]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import NoReturn
 
 import rclpy
 
-from esr_core.cli.ros_modules import TOO_OLD
+from esr_core.cli.command import check_bags
 from esr_core.errors import OptionError
 from esr_core.progress import bar
 from esr_ros.runtime.entry_point import begin, call
@@ -64,8 +63,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
     if not 0 <= arguments.wait <= 86400:
         raise OptionError(f"--wait must be from 0 to 86400 seconds, but got {arguments.wait}")
-    if sys.version_info < (3, 10):
-        raise OptionError(TOO_OLD)
+    check_bags()
     if importlib.util.find_spec("rosbags") is None:
         raise OptionError("rosbags is not installed; run 'pip install rosbags mcap'")
 
