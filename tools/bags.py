@@ -81,19 +81,6 @@ def lost_s(folder: Path) -> float:
     return max(worked_s - int(resumed) * float(image_s), 0.0)
 
 
-def row(kind: str, runs: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Return the row of the table for the runs of one kind of workers."""
-    seconds = [run["elapsed_s"] for run in runs]
-    return {
-        "workers": kind or "threads",
-        "seconds": median(seconds),
-        "range": f"{min(seconds):.1f} to {max(seconds):.1f}",
-        "speed": SCENE.seconds / median(seconds),
-        "start_s": median(run["wall_s"] - run["elapsed_s"] for run in runs),
-        "mb": max(run["mb"] for run in runs),
-    }
-
-
 def main() -> int:
     """Print the table; return 1 if a target is missed."""
     runs: Dict[str, List[Dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -104,7 +91,18 @@ def main() -> int:
             for kind in KINDS:
                 runs[kind].append(annotate(folder, "-o", "out", "--overwrite", *kind.split()))
         lost = lost_s(folder)
-    rows = [row(kind, each) for kind, each in runs.items()]
+    rows = []
+    for kind, own in runs.items():
+        seconds = [run["elapsed_s"] for run in own]
+        row = {
+            "workers": kind or "threads",
+            "seconds": median(seconds),
+            "range": f"{min(seconds):.1f} to {max(seconds):.1f}",
+            "speed": SCENE.seconds / median(seconds),
+            "start_s": median(run["wall_s"] - run["elapsed_s"] for run in own),
+            "mb": max(run["mb"] for run in own),
+        }
+        rows.append(row)
     print_table(f"A minute of one face, {SCENE.frames} raw images", COLUMNS, rows)
     return print_targets(
         [

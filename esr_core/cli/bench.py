@@ -93,11 +93,8 @@ def add(commands: Any) -> None:
     node = bench.add_argument_group(
         "the node", "--model, --provider and --threads are passed on to it if they are given"
     )
-    node.add_argument(
-        "--node",
-        action="store_true",
-        help="start a camera and emotion_node, and measure from image stamp to answer; needs ROS",
-    )
+    node_help = "start a camera and emotion_node, and measure from image stamp to answer; needs ROS"
+    node.add_argument("--node", action="store_true", help=node_help)
     node.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
     node.add_argument("--only", metavar="TEXT", help="cameras with this text in their name")
     node.add_argument("--params-file", type=Path, metavar="YAML", help="parameters of the node")
