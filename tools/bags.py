@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, List
@@ -37,17 +38,13 @@ def resident_mb(parent: int) -> float:
     """Return the memory of a process and its descendants; shared pages count once."""
     parents, total_kb, family = {}, 0, [parent]
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # it has just ended
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has just ended
-            continue
     for pid in family:
         family += [child for child, its_parent in parents.items() if its_parent == pid]
-        try:
+        with suppress(OSError):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total_kb / 1e3
 
 

@@ -91,14 +91,16 @@ def _cases(
     if not (HAS_TORCH or arguments.model) and arguments.networks not in (None, [SHIPPED]):
         raise OptionError(NO_TORCH)
     base = Case("", "onnx", provider=arguments.provider, threads=arguments.threads)
-    architecture, faces = (about.branches, about.diversified, about.input.size_px), ""
+    architecture = (about.branches, about.diversified, about.input.size_px)
+    name = about.name if arguments.model else SHIPS
+    trained = replace(base, network=name, architecture=architecture)
     if arguments.data:
         from esr_core.data import ferplus
 
-        faces = str(folder / "faces.npy")
-        np.save(faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input))
-    name = about.name if arguments.model else SHIPS
-    trained = replace(base, network=name, architecture=architecture, faces=faces)
+        trained = replace(trained, faces=str(folder / "faces.npy"))
+        np.save(
+            trained.faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input)
+        )
     if arguments.model:
         files = {"this file": model.path}
         return _variants(trained, files, model.has_early_exit, HAS_TORCH, counts)
