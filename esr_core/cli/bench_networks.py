@@ -91,16 +91,15 @@ def _cases(
     if not (HAS_TORCH or arguments.model) and arguments.networks not in (None, [SHIPPED]):
         raise OptionError(NO_TORCH)
     base = Case("", "onnx", provider=arguments.provider, threads=arguments.threads)
-    architecture = (about.branches, about.diversified, about.input.size_px)
     name = about.name if arguments.model else SHIPS
+    architecture = (about.branches, about.diversified, about.input.size_px)
     trained = replace(base, network=name, architecture=architecture)
     if arguments.data:
         from esr_core.data import ferplus
 
         trained = replace(trained, faces=str(folder / "faces.npy"))
-        np.save(
-            trained.faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input)
-        )
+        images = ferplus.read(arguments.data).subset(FACES).images
+        np.save(trained.faces, whole(images, about.input))
     if arguments.model:
         files = {"this file": model.path}
         return _variants(trained, files, model.has_early_exit, HAS_TORCH, counts)
