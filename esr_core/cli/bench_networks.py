@@ -168,7 +168,8 @@ def _curve(
     target = data.emotions.argmax(axis=1)
     predict = partial(model.predict, branches=ADAPTIVE)
     tracked = progress.track(timings, description="accuracy of exit margins")
-    for timing, model.lead in zip(tracked, EXIT_MARGINS):
+    for timing, margin in zip(tracked, EXIT_MARGINS):
+        model.lead = margin
         probabilities, _, votes = predictions(predict, data, model.metadata.input)
         points.append(
             {
