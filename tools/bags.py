@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, List
@@ -37,17 +38,13 @@ def resident_mb(parent: int) -> float:
     """Return the memory of a process and its descendants; shared pages count once."""
     parents, total_kb, family = {}, 0, [parent]
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # it has just ended
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has just ended
-            continue
     for pid in family:
         family += [child for child, its_parent in parents.items() if its_parent == pid]
-        try:
+        with suppress(OSError):
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            continue
-        total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+            total_kb += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total_kb / 1e3
 
 
@@ -81,19 +78,6 @@ def lost_s(folder: Path) -> float:
     return max(worked_s - int(resumed) * float(image_s), 0.0)
 
 
-def row(kind: str, runs: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """Return the row of the table for the runs of one kind of workers."""
-    seconds = [run["elapsed_s"] for run in runs]
-    return {
-        "workers": kind or "threads",
-        "seconds": median(seconds),
-        "range": f"{min(seconds):.1f} to {max(seconds):.1f}",
-        "speed": SCENE.seconds / median(seconds),
-        "start_s": median(run["wall_s"] - run["elapsed_s"] for run in runs),
-        "mb": max(run["mb"] for run in runs),
-    }
-
-
 def main() -> int:
     """Print the table; return 1 if a target is missed."""
     runs: Dict[str, List[Dict[str, Any]]] = {kind: [] for kind in KINDS}
@@ -104,7 +88,18 @@ def main() -> int:
             for kind in KINDS:
                 runs[kind].append(annotate(folder, "-o", "out", "--overwrite", *kind.split()))
         lost = lost_s(folder)
-    rows = [row(kind, each) for kind, each in runs.items()]
+    rows = []
+    for kind, own in runs.items():
+        seconds = [run["elapsed_s"] for run in own]
+        row = {
+            "workers": kind or "threads",
+            "seconds": median(seconds),
+            "range": f"{min(seconds):.1f} to {max(seconds):.1f}",
+            "speed": SCENE.seconds / median(seconds),
+            "start_s": median(run["wall_s"] - run["elapsed_s"] for run in own),
+            "mb": max(run["mb"] for run in own),
+        }
+        rows.append(row)
     print_table(f"A minute of one face, {SCENE.frames} raw images", COLUMNS, rows)
     return print_targets(
         [

@@ -44,8 +44,7 @@ def _draw_times(axes: Axes, results: dict[str, Any]) -> None:
         tail = np.array([row["p99_ms"] for row in own]) - p50
         bars = axes.bar(x, p50, width, label=engine, color=_COLOURS.get(engine), zorder=2)
         axes.errorbar(x, p50, [0 * p50, tail], fmt="none", ecolor="0.3", lw=0.8, zorder=3)
-        labels = [f"{value:.3g}" for value in p50]
-        axes.bar_label(bars, labels, padding=-11, fontsize=7, color="white")
+        axes.bar_label(bars, fmt="%.3g", padding=-11, fontsize=7, color="white")
     axes.set_yscale("log")
     axes.set_xticks(range(len(networks)), networks)
     axes.set(ylabel="ms, median; line: to the 99th percentile")

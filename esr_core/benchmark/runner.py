@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -180,10 +180,10 @@ def measure(
             return timings
         idle_j, idle_s = _energy(meters, time.sleep, 1.0)
         for row, timing in enumerate(timings):
-            count = max(int(1.0 / float(np.median(timing.times_s))), 1)
-            gross_j, elapsed_s = _energy(meters, run, timing.case, count)
-            per_call = np.array([gross_j, gross_j - idle_j * elapsed_s / idle_s]) / (count + 1)
-            timings[row] = Timing(timing.case, timing.times_s, timing.peak_mb, *per_call.tolist())
+            count = max(int(1.0 / float(np.median(timing.times_s))), 1) + 1  # one is not timed
+            gross_j, elapsed_s = _energy(meters, run, timing.case, count - 1)
+            net_j = gross_j - idle_j * elapsed_s / idle_s
+            timings[row] = replace(timing, gross_j=gross_j / count, net_j=net_j / count)
         return timings
 
 

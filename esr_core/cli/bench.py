@@ -1,30 +1,24 @@
-"""``esr bench``."""
+"""``esr bench``: its options, and tables of the figures beside the published ones."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import platform
 import tempfile
 from contextlib import suppress
-from functools import partial
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List
 
-import numpy as np
-from rich.progress import Progress
-
-from esr_core.benchmark.cases import Case
-from esr_core.benchmark.energy import find_meters, unreadable
-from esr_core.benchmark.runner import Timing, measure
-from esr_core.cli import bench_networks, bench_node, bench_tables, output_files
+from esr_core.benchmark.energy import unreadable
+from esr_core.benchmark.reference_figures import DEVICES
+from esr_core.cli import bench_networks, bench_node, output_files
 from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
+from esr_core.cli.tables import print_table
 from esr_core.errors import OptionError
-from esr_core.inference.execution_providers import PROVIDERS, chosen, device
-from esr_core.inference.onnx_model import default_model, load_model
+from esr_core.inference.execution_providers import PROVIDERS
+from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
 from esr_core.progress import bar
 
@@ -33,6 +27,35 @@ _NETWORKS = {"networks": None, "data": None, "faces": [1], "rounds": 10, "calls"
 _NODE = {"seconds": 10.0, "only": "", "set": [], "params_file": None}
 _SHARED = {"model": "", "provider": "cpu", "threads": 0}
 _RANGES = {"rounds": (1, 10_000), "calls": (1, 10_000), "threads": (0, 256), "seconds": (1, 86_400)}
+_TIMES = {
+    "network": "{network}",
+    "engine": "{name}",
+    "n": "{n}",
+    "faces/s": "{evaluations_per_s}",
+    "p50": "{p50_ms}",
+    "p99": "{p99_ms}",
+    "MB": "{peak_mb}",
+    "J a call": "{joules}",
+    "times PyTorch": "{speed_up:.1f} {speed_up_spread[0]:.1f}-{speed_up_spread[1]:.1f}",
+    "peak": "{share_of_peak:.0%}",
+}
+_SIZES = {
+    "network": "{network}",
+    "accuracy": "{accuracy:.2%}",
+    "published %": "{published[accuracy_percent]}",
+    "M weights": "{parameters_m}",
+    "published M": "{published[parameters_m]}",
+    "MB": "{peak_mb}",
+    "published MB": "{published[memory_mb]}",
+}
+_RATES = {
+    "network": "{network}",
+    "here": "{evaluations_per_s}",
+    **{device: f"{{published[evaluations_per_s][{device}]}}" for device in DEVICES},
+    "here J": "{joules_per_face:.3g}",
+    "TX2 J": "{published[joules][TX2]}",
+    "Xavier J": "{published[joules][Xavier]}",
+}
 
 
 def add(commands: Any) -> None:
@@ -67,7 +90,16 @@ def add(commands: Any) -> None:
     plot_help = "plot the times; with --data also accuracy over time"
     bench.add_argument("--plot", type=Path, metavar="FILE.png", help=plot_help)
     bench.add_argument("--json", action="store_true", help="print all figures as JSON")
-    bench_node.add(bench)
+    node = bench.add_argument_group(
+        "the node", "--model, --provider and --threads are passed on to it if they are given"
+    )
+    node_help = "start a camera and emotion_node, and measure from image stamp to answer; needs ROS"
+    node.add_argument("--node", action="store_true", help=node_help)
+    node.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
+    node.add_argument("--only", metavar="TEXT", help="cameras with this text in their name")
+    node.add_argument("--params-file", type=Path, metavar="YAML", help="parameters of the node")
+    set_help = "a parameter of the node, repeatable; overrides the file"
+    node.add_argument("--set", action="append", metavar="NAME:=VALUE", help=set_help)
 
 
 def _methods(text: str) -> List[str]:
@@ -114,11 +146,11 @@ def run(arguments: argparse.Namespace) -> None:
 
         _check_plot(arguments)
     with tempfile.TemporaryDirectory() as folder, bar("steps") as progress:
-        results = _measure(arguments, Path(folder), progress)
+        results = bench_networks.results(arguments, Path(folder), progress)
     if arguments.json:
         print(json.dumps(results))
     else:
-        bench_tables.show(results)
+        show_tables(results)
         for line in _notes(arguments, results):
             StdoutConsole().print(line, highlight=False, markup=False)
     if arguments.plot:
@@ -135,50 +167,48 @@ def _check_plot(arguments: argparse.Namespace) -> None:
     output_files.check([Output("--plot", arguments.plot)], read, True)
 
 
-def _measure(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
-    """Return all figures as JSON values; the networks are written to ``folder``."""
-    model = load_model(arguments.model or None, arguments.provider)
-    arguments.provider = chosen(model.provider)  # the one that auto takes
-    cases = bench_networks.cases(arguments, model, folder, progress)
-    curve = bench_networks.curve_cases(cases, model.path) if arguments.plot else []
-    # PyTorch and onnx are installed together.
-    has_peak = bench_networks.HAS_TORCH and arguments.provider == "cpu"
-    kinds = ("int8", "fp32") if has_peak else ()
-    matmuls = [Case(f"peak {kind}", "matmul", kind, threads=arguments.threads) for kind in kinds]
-    task = progress.add_task("timing", total=arguments.rounds)
-    turns, on_round = (arguments.rounds, arguments.calls), partial(progress.advance, task)
-    timings = iter(measure([*matmuls, *cases, *curve], *turns, find_meters(), on_round))
-    peaks = {kind: next(timings) for kind in kinds}
-    rows = [next(timings) for _ in cases]
-    return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
-        "provider": arguments.provider,
-        "threads": arguments.threads,
-        "networks": bench_networks.describe(cases, model),
-        "peak_gmac_per_s": {k: round(np.median(v.macs_per_s) / 1e9) for k, v in peaks.items()},
-        "rows": _rows(rows, peaks),
-        "curve": curve and bench_networks.curve([*timings], model, arguments.data, progress),
-    }
+def show_tables(results: Dict[str, Any]) -> None:
+    """Print all tables."""
+    rows, before, several = [], "", any(row["faces"] > 1 for row in results["rows"])
+    for row in results["rows"]:
+        network = "" if row["network"] == before else row["network"]
+        rows.append({**row, "network": network, "n": row["faces"] if several else None})
+        before = row["network"]
+    print_table(
+        f"On {results['machine']}, provider {results['provider']}; ms, n faces a call",
+        _TIMES,
+        rows,
+        "times PyTorch: median of the rounds, 10th to 90th percentile; peak: of the machine"
+        if any("share_of_peak" in row for row in rows)
+        else None,
+    )
+    networks = [each for each in results["networks"] if each["published"]]
+    if not networks:
+        return
+    compared = [_compared(each, results["rows"]) for each in networks]
+    print_table(
+        "Accuracy, size and memory, beside the published figures",
+        _SIZES,
+        compared,
+        "accuracy: on FER+'s validation faces; published: on other data. MB: resident, of the "
+        "fastest engine's process; published: on a GPU",
+    )
+    engines = ", ".join(dict.fromkeys(row["name"] for row in compared))
+    print_table(
+        "Faces per second, and joules (J) per face, beside the published figures",
+        _RATES,
+        compared,
+        f"here: {engines}. Published: PyTorch; CPU: Xeon Gold 6230R, Xavier: AGX, 2080 Ti: RTX",
+    )
 
 
-def _rows(timings: Sequence[Timing], peaks: Dict[str, Timing]) -> List[Dict[str, Any]]:
-    """Return the figures; the baseline is PyTorch with the same architecture and batch size."""
-    key = attrgetter("case.architecture", "case.batch")
-    baselines = {key(timing): timing for timing in timings if timing.case.name == "PyTorch"}
-    kinds = {"PyTorch": "fp32", "fp32": "fp32", "INT8": "int8"}
-    return [
-        timing.figures(baselines.get(key(timing)), peaks.get(kinds.get(timing.case.name, "")))
-        for timing in timings
-    ]
-
-
-def _processor() -> str:
-    """Return the name of the processor in Linux, or else its architecture."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.machine()
+def _compared(network: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """Return a network with its fastest row, of those with all branches and the smallest batch."""
+    own = [r for r in rows if r["network"] == network["network"] and r["name"] != "adaptive"]
+    faces = min(row["faces"] for row in own)
+    best = max((r for r in own if r["faces"] == faces), key=lambda row: row["evaluations_per_s"])
+    joules = None if best["joules"] is None else best["joules"] / faces
+    return {**best, **network, "joules_per_face": joules}
 
 
 def _notes(arguments: argparse.Namespace, results: Dict[str, Any]) -> List[str]:

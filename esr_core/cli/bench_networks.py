@@ -1,12 +1,15 @@
-"""Cases of ``esr bench``: networks on engines, and the accuracy of their early exit."""
+"""The networks of ``esr bench``: their cases on engines, and the measured figures."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
+import platform
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -14,10 +17,12 @@ import numpy as np
 from rich.progress import Progress
 
 from esr_core.benchmark.cases import FORMS, ON_GPU, Case
+from esr_core.benchmark.energy import find_meters
 from esr_core.benchmark.reference_figures import PUBLISHED
-from esr_core.benchmark.runner import Timing
+from esr_core.benchmark.runner import Timing, measure
 from esr_core.errors import INSTALL_TRAINING, OptionError
-from esr_core.inference.onnx_model import ADAPTIVE, Model
+from esr_core.inference.execution_providers import chosen, device
+from esr_core.inference.onnx_model import ADAPTIVE, Model, load_model
 from esr_core.network.complexity import METHODS, cost
 from esr_core.perception.preprocessing import whole
 
@@ -29,6 +34,8 @@ FACES = 200
 EXIT_MARGINS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
 #: The files for a provider; the last is the fastest.
 _EXPORTS = {"cuda": ("fp32", "fp16"), "tensorrt": ("fp16", "symmetric")}
+#: The product of matrices that is the peak for an engine.
+_PEAKS = {"PyTorch": "fp32", "fp32": "fp32", "INT8": "int8"}
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 NO_TORCH = (
     "PyTorch is not installed. Without it there is no comparison, and only the shipped network, or "
@@ -36,31 +43,63 @@ NO_TORCH = (
 )
 
 
-def cases(
-    arguments: argparse.Namespace, model: Model, folder: Path, progress: Progress
-) -> List[Case]:
-    """Return the requested cases; untrained networks and faces are written to ``folder``.
-
-    model: that of ``--model``, or the shipped one.
+def results(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Dict[str, Any]:
+    """Return all figures as JSON values; untrained networks and faces are written to ``folder``.
 
     Raises:
         OptionError: the request needs PyTorch, or a trained network.
         DataError: the file of faces is missing or damaged.
     """
+    model = load_model(arguments.model or None, arguments.provider)
+    arguments.provider = chosen(model.provider)  # the one that auto takes
+    cases = _cases(arguments, model, folder, progress)
+    # PyTorch and onnx are installed together.
+    kinds = ("int8", "fp32") if HAS_TORCH and arguments.provider == "cpu" else ()
+    peaks = [Case(f"peak {kind}", "matmul", kind, threads=arguments.threads) for kind in kinds]
+    own = str(model.path.absolute())
+    adaptive = [case for case in cases if case.evaluated == ADAPTIVE and case.model == own][:1]
+    margins = EXIT_MARGINS if arguments.plot else ()
+    curve = [replace(case, batch=1, margin=each) for case in adaptive for each in margins]
+    task = progress.add_task("timing", total=arguments.rounds)
+    turns, on_round = (arguments.rounds, arguments.calls), partial(progress.advance, task)
+    timings = iter(measure([*peaks, *cases, *curve], *turns, find_meters(), on_round))
+    peak = {kind: next(timings) for kind in kinds}
+    rows = [next(timings) for _ in cases]
+    # The baseline is PyTorch with the same architecture and batch size.
+    key = attrgetter("case.architecture", "case.batch")
+    baselines = {key(row): row for row in rows if row.case.name == "PyTorch"}
+    return {
+        "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
+        "provider": arguments.provider,
+        "threads": arguments.threads,
+        "networks": _networks(cases, model),
+        "peak_gmac_per_s": {k: round(np.median(v.macs_per_s) / 1e9) for k, v in peak.items()},
+        "rows": [
+            row.figures(baselines.get(key(row)), peak.get(_PEAKS.get(row.case.name, "")))
+            for row in rows
+        ],
+        "curve": curve and _curve([*timings], model, arguments.data, progress),
+    }
+
+
+def _cases(
+    arguments: argparse.Namespace, model: Model, folder: Path, progress: Progress
+) -> List[Case]:
     methods, counts, about = arguments.networks or METHODS, arguments.faces, model.metadata
     if arguments.data and not arguments.model and SHIPPED not in methods:
         raise OptionError(f"--data is for a trained network: --networks {SHIPPED}, or --model")
     if not (HAS_TORCH or arguments.model) and arguments.networks not in (None, [SHIPPED]):
         raise OptionError(NO_TORCH)
     base = Case("", "onnx", provider=arguments.provider, threads=arguments.threads)
-    architecture, faces = (about.branches, about.diversified, about.input.size_px), ""
+    name = about.name if arguments.model else SHIPS
+    architecture = (about.branches, about.diversified, about.input.size_px)
+    trained = replace(base, network=name, architecture=architecture)
     if arguments.data:
         from esr_core.data import ferplus
 
-        faces = str(folder / "faces.npy")
-        np.save(faces, whole(ferplus.read(arguments.data).subset(FACES).images, about.input))
-    name = about.name if arguments.model else SHIPS
-    trained = replace(base, network=name, architecture=architecture, faces=faces)
+        trained = replace(trained, faces=str(folder / "faces.npy"))
+        images = ferplus.read(arguments.data).subset(FACES).images
+        np.save(trained.faces, whole(images, about.input))
     if arguments.model:
         files = {"this file": model.path}
         return _variants(trained, files, model.has_early_exit, HAS_TORCH, counts)
@@ -98,28 +137,27 @@ def _variants(
     return [replace(case, batch=count) for count in counts for case in variants]
 
 
-def describe(cases: Sequence[Case], model: Model) -> List[Dict[str, Any]]:
+def _networks(cases: Sequence[Case], model: Model) -> List[Dict[str, Any]]:
     """Return the properties of the networks as JSON values; untrained ones have no accuracy."""
     networks = []
     for name, case in {case.network: case for case in cases}.items():
         size, accuracy = cost(*case.architecture), None
-        published = PUBLISHED.get(SHIPPED if name == SHIPS else name)
         if case.model == str(model.path.absolute()):
             with suppress(KeyError, TypeError, ValueError):  # the record has no fixed format
                 accuracy = float(model.metadata.record["validation"]["accuracy"])
-        sizes = {"parameters_m": round(size.parameters / 1e6, 2), "gmac": round(size.macs / 1e9, 2)}
-        figures = {"accuracy": accuracy, **sizes, "published": published and published._asdict()}
-        networks.append({"network": name, **figures})
+        networks.append(
+            {
+                "network": name,
+                "accuracy": accuracy,
+                "parameters_m": round(size.parameters / 1e6, 2),
+                "gmac": round(size.macs / 1e9, 2),
+                "published": PUBLISHED.get(SHIPPED if name == SHIPS else name),
+            }
+        )
     return networks
 
 
-def curve_cases(cases: Sequence[Case], path: Path) -> List[Case]:
-    """Return the trained network of a file with several exit margins, one face per call."""
-    adaptive = [c for c in cases if c.evaluated == ADAPTIVE and c.model == str(path.absolute())]
-    return [replace(case, batch=1, margin=each) for case in adaptive[:1] for each in EXIT_MARGINS]
-
-
-def curve(
+def _curve(
     timings: Sequence[Timing], model: Model, path: Path, progress: Progress
 ) -> List[Dict[str, Any]]:
     """Return the time of each exit margin, and its accuracy over all faces of a file."""
@@ -129,9 +167,9 @@ def curve(
     data, points = ferplus.read(path), []
     target = data.emotions.argmax(axis=1)
     predict = partial(model.predict, branches=ADAPTIVE)
-    for timing in progress.track(timings, description="accuracy of exit margins"):
-        assert timing.case.margin is not None
-        model.lead = timing.case.margin
+    tracked = progress.track(timings, description="accuracy of exit margins")
+    for timing, margin in zip(tracked, EXIT_MARGINS):
+        model.lead = margin
         probabilities, _, votes = predictions(predict, data, model.metadata.input)
         points.append(
             {
@@ -143,3 +181,12 @@ def curve(
             }
         )
     return points
+
+
+def _processor() -> str:
+    """Return the name of the processor in Linux, or else its architecture."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()

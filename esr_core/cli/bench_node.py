@@ -8,7 +8,6 @@ import json
 import os
 import re
 from dataclasses import asdict
-from pathlib import Path
 from typing import Dict, List, Tuple
 
 from esr_core.benchmark.cases import NODE_CASES
@@ -32,27 +31,6 @@ _TABLES: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
         ("shown", "missed", "made_up", "off"),
     ),
 }
-
-
-def add(bench: argparse.ArgumentParser) -> None:
-    """Declare the options of the node's benchmark."""
-    group = bench.add_argument_group(
-        "the node", "--model, --provider and --threads are passed on to it if they are given"
-    )
-    group.add_argument(
-        "--node",
-        action="store_true",
-        help="start a camera and emotion_node, and measure from image stamp to answer; needs ROS",
-    )
-    group.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
-    group.add_argument("--only", metavar="TEXT", help="cameras with this text in their name")
-    group.add_argument("--params-file", type=Path, metavar="YAML", help="parameters of the node")
-    group.add_argument(
-        "--set",
-        action="append",
-        metavar="NAME:=VALUE",
-        help="a parameter of the node, repeatable; overrides the file",
-    )
 
 
 def run(arguments: argparse.Namespace) -> None:

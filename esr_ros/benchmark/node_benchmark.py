@@ -47,12 +47,12 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
             resident_mb.append(memory_mb(pid))
             progress.advance(task, TICK_S)
 
-        dropped, began_cpu_s, began_s = rig.listener.dropped(), cpu_s(pid), time.monotonic()
+        dropped, began_cpu_s, began_s = rig.dropped(), cpu_s(pid), time.monotonic()
         sent = rig.run(on_tick, TICK_S)
         cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
-        reported = rig.listener.dropped() - dropped
-    answered = [stamp for stamp, _ in sent if stamp in rig.listener.answers]
-    latency_ms = np.array([rig.listener.latency_s[stamp] for stamp in answered]) * 1e3
+        reported = rig.dropped() - dropped
+    answered = [stamp for stamp, _ in sent if stamp in rig.answers]
+    latency_ms = np.array([rig.latency_s[stamp] for stamp in answered]) * 1e3
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
     # n images have n - 1 periods; one more, to the end of the last image's.
     elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9 * len(sent) / (len(sent) - 1)
@@ -96,11 +96,10 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
     """Return the numbers of missed and made-up faces, and the offset of the others' boxes."""
     shown = found = missed = 0
     offsets: List[NDArray[np.float32]] = []
-    answers = rig.listener.answers
     for frame, (stamp, _) in enumerate(sent):
-        if stamp not in answers:
+        if stamp not in rig.answers:
             continue
-        places, rois = rig.scene.places(frame), [e.roi for e in answers[stamp].emotions]
+        places, rois = rig.scene.places(frame), [e.roi for e in rig.answers[stamp].emotions]
         centres = np.array([(r.x_offset + r.width / 2, r.y_offset + r.height / 2) for r in rois])
         shown, found = shown + len(places), found + len(rois)
         for x, y, width in places:

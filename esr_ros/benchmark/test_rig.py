@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence
 
@@ -33,24 +33,29 @@ START_S, PATIENCE_S, EXIT_S = 60.0, 2.0, 10.0
 Sent = List[int]
 
 
-class Listener:
-    """A subscriber that stores each answer, and its latency, by the stamp of its image.
+class NodeTestRig:
+    """Camera, node, and a subscriber that stores each answer by the stamp of its image in ns.
 
     The time of arrival is that of DDS, so that the load of this process has no effect; in Humble,
     which does not pass it, that of the callback.
     """
 
-    def __init__(self) -> None:
-        self.node = rclpy.create_node("listener")
+    def __init__(self, camera: Worker, scene: Scene, log: Path, command: Sequence[str]) -> None:
+        """Start the node; made by :func:`node_test_rig`."""
+        self.scene = scene
         self.answers: Dict[int, EmotionArray] = {}
         self.latency_s: Dict[int, float] = {}
+        self._camera, self._log = camera, log
         self._diagnostics: Dict[str, str] = {}
-        self.node.create_subscription(
-            EmotionArray, "emotion", with_message_info(self._on_answer), 30
-        )
-        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        listener = rclpy.create_node("listener")
+        on_answer = with_message_info(self._on_answer)
+        listener.create_subscription(EmotionArray, "emotion", on_answer, 30)
+        listener.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
+        self._executor.add_node(listener)
+        self._began_s = time.monotonic()
+        with open(log, "wb") as output:
+            self.node = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
     def _on_answer(self, message: EmotionArray, info: Dict[str, int]) -> None:
         stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
@@ -61,31 +66,23 @@ class Listener:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._diagnostics = {pair.key: pair.value for pair in message.status[0].values}
 
-    def spin_until(self, is_done: Callable[[], object], timeout_s: float) -> bool:
-        """Process messages until a condition holds; return False after the timeout."""
+    def _spin_until(self, is_done: Callable[[], object], timeout_s: float) -> None:
         end_s = time.monotonic() + timeout_s
         while not is_done() and (left_s := end_s - time.monotonic()) > 0:
             self._executor.spin_once(timeout_sec=left_s)
-        return bool(is_done())
+
+    def _check(self, problem: str, has_failed: bool = False) -> None:
+        self._camera.check()
+        if has_failed or self.node.poll() is not None:
+            output = self._log.read_text(encoding="utf-8").strip() or "nothing"
+            raise BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
 
     def dropped(self) -> int:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
         self._diagnostics = {}
-        self.spin_until(lambda: self._diagnostics, PATIENCE_S)
+        self._spin_until(lambda: self._diagnostics, PATIENCE_S)
         reasons = ("stale", "missed", "unpaired", "undecodable")
         return sum(int(self._diagnostics.get(reason, 0)) for reason in reasons)
-
-
-@dataclass
-class NodeTestRig:
-    """The running rig; made by :func:`node_test_rig`."""
-
-    node: subprocess.Popen[bytes]
-    camera: Worker
-    listener: Listener
-    scene: Scene
-    log: Path
-    began_s: float
 
     def wait_for_first_answer(self) -> float:
         """Return the time from the start of the node to its first answer, in s.
@@ -93,10 +90,12 @@ class NodeTestRig:
         Raises:
             BenchmarkError: there is none, or a process ended.
         """
-        while not self.listener.spin_until(lambda: self.listener.answers, 0.1):
-            is_late = time.monotonic() > self.began_s + START_S
-            self._check("did not answer", is_late)
-        return time.monotonic() - self.began_s
+        while True:
+            self._spin_until(lambda: self.answers, 0.1)
+            elapsed_s = time.monotonic() - self._began_s
+            if self.answers:
+                return elapsed_s
+            self._check("did not answer", elapsed_s > START_S)
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
         """Publish the scene; return [stamp_ns, faces] of all images that the camera published.
@@ -106,25 +105,30 @@ class NodeTestRig:
         Raises:
             BenchmarkError: a process ended, or no image was answered.
         """
-        self.listener.answers.clear()
-        self.listener.latency_s.clear()
-        self.camera.send("go")
+        self.answers.clear()
+        self.latency_s.clear()
+        self._camera.send("go")
         end_s = time.monotonic() + self.scene.seconds
         while (left_s := end_s - time.monotonic()) > 0:
-            self.listener.spin_until(lambda: False, min(tick_s, left_s))
+            self._spin_until(lambda: False, min(tick_s, left_s))
             self._check("ended")
             on_tick()
-        sent: List[Sent] = self.camera.receive()
-        self.listener.spin_until(lambda: sent[-1][0] in self.listener.answers, PATIENCE_S)
-        if not self.listener.answers:
+        sent: List[Sent] = self._camera.receive()
+        self._spin_until(lambda: sent[-1][0] in self.answers, PATIENCE_S)
+        if not self.answers:
             raise BenchmarkError(f"none of {len(sent)} images was answered")
         return sent
 
-    def _check(self, problem: str, has_failed: bool = False) -> None:
-        self.camera.check()
-        if has_failed or self.node.poll() is not None:
-            output = self.log.read_text(encoding="utf-8").strip() or "nothing"
-            raise BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
+    def close(self) -> None:
+        """End node and subscriber."""
+        self.node.send_signal(signal.SIGINT)
+        try:
+            self.node.wait(EXIT_S)
+        except subprocess.TimeoutExpired:
+            self.node.kill()
+            self.node.wait()
+        for listener in self._executor.get_nodes():
+            listener.destroy_node()
 
 
 @contextmanager
@@ -153,24 +157,11 @@ def node_test_rig(scene: Scene, log: Path, arguments: Sequence[str] = ()) -> Ite
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         raise BenchmarkError(f"ROS does not start: {str(error).splitlines()[0]}") from error
-    with ExitStack() as stack:
-        stack.callback(rclpy.try_shutdown)
-        listener = Listener()
-        stack.callback(listener.node.destroy_node)
-        camera = Worker("the camera", "esr_ros.demo.photo_camera", json.dumps(asdict(scene)))
-        stack.enter_context(camera).receive()  # it has drawn its images
-        began_s = time.monotonic()
-        with open(log, "wb") as output:
-            command = [sys.executable, str(executable), "--ros-args", *arguments]
-            node = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        stack.callback(_end, node)
-        yield NodeTestRig(node, camera, listener, scene, log, began_s)
-
-
-def _end(node: subprocess.Popen[bytes]) -> None:
-    node.send_signal(signal.SIGINT)
+    command = [sys.executable, str(executable), "--ros-args", *arguments]
     try:
-        node.wait(EXIT_S)
-    except subprocess.TimeoutExpired:
-        node.kill()
-        node.wait()
+        with Worker("the camera", "esr_ros.demo.photo_camera", json.dumps(asdict(scene))) as camera:
+            camera.receive()  # it has drawn its images
+            with closing(NodeTestRig(camera, scene, log, command)) as rig:
+                yield rig
+    finally:
+        rclpy.try_shutdown()

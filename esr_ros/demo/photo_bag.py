@@ -17,8 +17,8 @@ BEGIN_S = 1_700_000_000
 QUALITY = 90
 
 
-def record(path: Path, scene: Scene, compressed: bool = False, storage: str = "mcap") -> None:
-    """Write a scene into a new bag: on ``/image_raw``, or ``/image_raw/compressed`` as JPEG.
+def record(path: Path, scene: Scene, compressed: bool = False, storage: str = "mcap") -> str:
+    """Write a scene into a new bag; return the topic of its images, raw or compressed as JPEG.
 
     Raises:
         SceneError: the photograph is not installed.
@@ -36,3 +36,4 @@ def record(path: Path, scene: Scene, compressed: bool = False, storage: str = "m
             rgb = renderer.draw(frame)
             message = jpeg(header, rgb, QUALITY) if compressed else image(header, rgb)
             writer.put(images, time_ns, cdr.write(message, kind))
+    return topic

@@ -1,7 +1,4 @@
-"""A simulated camera: publishes a moving photograph, or writes a bag of it.
-
-The photograph is scikit-image's ``astronaut`` (Eileen Collins, NASA, public domain).
-"""
+"""A simulated camera: publishes a moving photograph, or writes a bag of it."""
 
 from __future__ import annotations
 
@@ -73,11 +70,10 @@ def _write(arguments: argparse.Namespace, others: List[str]) -> None:
     try:
         # In another place until it is complete.
         with tempfile.TemporaryDirectory(prefix=".photo_", dir=bag.absolute().parent) as folder:
-            record(Path(folder) / bag.name, scene, arguments.compressed)
+            topic = record(Path(folder) / bag.name, scene, arguments.compressed)
             os.rename(Path(folder) / bag.name, bag)
     except OSError as error:
         raise OptionError(f"{bag}: {error.strerror}") from error
-    topic = "/image_raw/compressed" if arguments.compressed else "/image_raw"
     print(f"{bag}: {scene.frames} images of {scene.seconds:.1f} s on {topic}")
 
 
@@ -164,10 +160,8 @@ def _rendered(renderer: SceneRenderer) -> List[Image]:
     Rendering while they are published would take the cores from the node that is measured.
     """
     scene = renderer.scene
-    keys = [
-        (scene.faces_at(frame), frame % round(PERIOD_S * scene.rate_hz))
-        for frame in range(scene.frames)
-    ]
+    period = round(PERIOD_S * scene.rate_hz)
+    keys = [(scene.faces_at(frame), frame % period) for frame in range(scene.frames)]
     frames = {key: frame for frame, key in enumerate(keys)}
     messages = {
         key: image(Header(frame_id="camera"), renderer.draw(frame)) for key, frame in frames.items()

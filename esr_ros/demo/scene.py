@@ -38,7 +38,7 @@ class Scene:
     rate_hz: float = 30.0
     width_px: int = 640
     height_px: int = 480
-    defocus_px: float = 0.0  # largest blur, once in FOCUS_S
+    defocus_px: float = 0.0  # largest standard deviation of the blur, once in FOCUS_S
 
     @property
     def frames(self) -> int:
@@ -58,11 +58,6 @@ class Scene:
             if frame < round(end_s * self.rate_hz):
                 return faces
         return 0
-
-    def blur_px(self, frame: int) -> float:
-        """Return the standard deviation of the blur, px; the second half of FOCUS_S is sharp."""
-        turn = 2 * math.pi * frame / self.rate_hz / FOCUS_S
-        return self.defocus_px * max(math.sin(turn), 0.0) ** 2
 
     def places(self, frame: int) -> NDArray[np.float32]:
         """Return the faces of a frame, (n, 3): centre x and y, and width, in pixels."""
@@ -113,7 +108,8 @@ class SceneRenderer:
             size = self.scene.width_px, self.scene.height_px
             border = cv2.BORDER_TRANSPARENT
             cv2.warpAffine(self._photograph, matrix, size, dst=rgb, borderMode=border)
-        blur_px = self.scene.blur_px(frame)
+        turn = 2 * math.pi * frame / self.scene.rate_hz / FOCUS_S
+        blur_px = self.scene.defocus_px * max(math.sin(turn), 0.0) ** 2  # the second half is sharp
         if blur_px >= 0.5:
             cv2.GaussianBlur(rgb, (0, 0), blur_px, dst=rgb)
         return rgb

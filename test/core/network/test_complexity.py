@@ -47,5 +47,5 @@ def test_esr_9_takes_2_84_billion_multiplications() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_published_networks_are_of_this_size(method: str) -> None:
     assert cost(*METHODS[method]).parameters / 1e6 == pytest.approx(
-        PUBLISHED[method].parameters_m, rel=0.03
+        PUBLISHED[method]["parameters_m"], rel=0.03
     )
