@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from esr_core.cli.face_table import face_table
+from esr_core.cli.tables import face_table
 from esr_core.errors import EsrError
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
