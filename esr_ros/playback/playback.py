@@ -66,12 +66,10 @@ class Playback:
         first = connections[0]
         profiles = [qos for each in connections for qos in _ext(each).offered_qos_profiles]
         try:
-            kind = _installed(first)
-            made = self._node.create_publisher(kind, first.topic, offered(profiles))
+            made = self._node.create_publisher(_installed(first), first.topic, offered(profiles))
             self._publishers[_key(first)] = made
-        except PlaybackError as error:
-            self.left_out.append(f"{first.topic}: {error}")
-        except (RuntimeError, ValueError) as error:  # the topic has another type
+        except (PlaybackError, RuntimeError, ValueError) as error:
+            # A topic of another type is a RuntimeError, and so is a call after a signal.
             if not rclpy.ok():
                 raise ExternalShutdownException from error
             self.left_out.append(f"{first.topic}: {' '.join(str(error).split())}")
@@ -129,10 +127,8 @@ class Playback:
                 # A reliable writer gives up after 100 ms when a busy machine reads too slowly.
                 _sleep(WAKE_S)
                 if time.monotonic() > end_s:
-                    reason = " ".join(str(error).split())
-                    raise PlaybackError(
-                        f"{publisher.topic_name}: not published: {reason}"
-                    ) from error
+                    why = f"not published: {' '.join(str(error).split())}"
+                    raise PlaybackError(f"{publisher.topic_name}: {why}") from error
 
     def finish(self) -> bool:
         """Wait for the acknowledgements of reliable subscribers; returns False after PATIENCE_S.
