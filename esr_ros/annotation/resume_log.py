@@ -53,10 +53,6 @@ class ResumeLog:
             if not content:
                 self._stream.truncate(0)
                 self._append(json.dumps(description).encode())
-            elif not isinstance(before, dict):
-                raise ResumeLogError(
-                    f"{path}: is not of this command; give --overwrite to start over"
-                )
             elif before != description:
                 raise ResumeLogError(
                     f"{path.parent}: was started with another {difference(before, description)}; "

@@ -51,7 +51,12 @@ class Playback:
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
         self._publishers: Dict[Tuple[str, str], Any] = {}
         self.left_out: List[str] = []
-        wanted = _chosen(bag, topics)
+        named = {f"/{topic.lstrip('/')}" for topic in topics}
+        there = {each.topic for each in bag.connections}
+        if named - there:
+            missing, known = (", ".join(sorted(each)) for each in (named - there, there))
+            raise BagError(f"{bag.path}: nothing on {missing}, only on {known}")
+        wanted = [each for each in bag.connections if not named or each.topic in named]
         if with_clock:  # there must be one clock
             wanted = [each for each in wanted if each.topic != CLOCK]
         for topic, kind in dict.fromkeys(map(_key, wanted)):
@@ -175,15 +180,6 @@ def _key(connection: Connection) -> Tuple[str, str]:
 def _ext(connection: Connection) -> ConnectionExtRosbag2:
     assert isinstance(connection.ext, ConnectionExtRosbag2)
     return connection.ext
-
-
-def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
-    wanted = {f"/{topic.lstrip('/')}" for topic in topics}
-    there = {each.topic for each in bag.connections}
-    if wanted - there:
-        missing = ", ".join(sorted(wanted - there))
-        raise BagError(f"{bag.path}: nothing on {missing}, only on {', '.join(sorted(there))}")
-    return [each for each in bag.connections if not wanted or each.topic in wanted]
 
 
 def _installed(connection: Connection) -> Any:
