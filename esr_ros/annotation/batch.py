@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from esr_core.errors import OptionError
-from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.pipeline import PipelineOptions
 from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
 from esr_ros.parameters import NodeOptions
@@ -56,7 +56,7 @@ def annotate_all(
             f"detect_every is {job.options.detect_every}, so each image of a bag depends on the "
             f"one before: leave out {flag}"
         )
-    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
+    pipeline = executors.open_pipeline(job.options)
     if uses_ray:
         opened = executors.ray_executor(job.options, ray_address)
     elif jobs:
@@ -86,7 +86,7 @@ def _by_cluster(
 
 
 def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
-    pipeline = EmotionPipeline(job.options, model=executors.open_model(job.options))
+    pipeline = executors.open_pipeline(job.options)
     with executors.thread_executor(job.options, pipeline.model, workers=1) as executor:
         return annotate(path, output, job, pipeline, executor)
 

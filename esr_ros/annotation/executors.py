@@ -125,51 +125,42 @@ def thread_executor(options: PipelineOptions, model: Model, workers: int = 0) ->
 @contextmanager
 def process_executor(options: PipelineOptions, workers: int) -> Iterator[Executor]:
     """Run processes of this machine; one that dies is replaced, and its batch is repeated."""
-    processes = _Processes(options, workers)
-    try:
-        yield Executor(workers, processes.submit)
-    finally:
-        processes.pool.shutdown(cancel_futures=True)
+    # Not forked: the threads of ONNX Runtime and OpenCV would be missing in the copy.
+    start = partial(ProcessPoolExecutor, workers, get_context("spawn"), _begin_worker)
+    pool = start()
 
-
-class _Processes:
-    def __init__(self, options: PipelineOptions, workers: int) -> None:
-        self._options, self._workers = options, workers
-        self.pool = self._start()
-
-    def _start(self) -> ProcessPoolExecutor:
-        # Not forked: the threads of ONNX Runtime and OpenCV would be missing in the copy.
-        return ProcessPoolExecutor(self._workers, get_context("spawn"), _begin_worker)
-
-    def submit(self, images: Images) -> Callable[[], Records]:
-        return partial(self._result, images, self.pool, self._submit(images))
-
-    def _submit(self, images: Images) -> Optional[Future[Records]]:
+    def begin(images: Images) -> Optional[Future[Records]]:
         """Submit a batch; None if the pool is broken."""
         # Inherited by workers that are started here: Ctrl-C in a terminal is for the parent.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
-            return self.pool.submit(analyze_batch, self._options, images)
+            return pool.submit(analyze_batch, options, images)
         except (BrokenProcessPool, OSError):  # OSError: of its pipes, as its workers died
             return None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
-    def _result(
-        self, images: Images, pool: ProcessPoolExecutor, future: Optional[Future[Records]]
+    def result(
+        images: Images, own: ProcessPoolExecutor, future: Optional[Future[Records]]
     ) -> Records:
+        nonlocal pool
         for _ in range(MOST_DEATHS):
             with suppress(BrokenProcessPool, CancelledError):
                 if future is not None:
                     return future.result()
-            if pool is self.pool:  # not replaced for another batch
+            if own is pool:  # not replaced for another batch
                 _end(pool)
-                self.pool = self._start()
-            pool, future = self.pool, self._submit(images)
+                pool = start()
+            own, future = pool, begin(images)
         raise ExecutorError(
             f"{MOST_DEATHS} workers died over the same {len(images)} images; is there too little "
             "memory? With fewer --jobs it needs less"
         )
+
+    try:
+        yield Executor(workers, lambda images: partial(result, images, pool, begin(images)))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _end(broken: ProcessPoolExecutor) -> None:
@@ -193,11 +184,8 @@ def ray_executor(options: PipelineOptions, address: str) -> Iterator[Executor]:
     """Use a Ray cluster (https://docs.ray.io) whose workers have this package installed."""
     with ray_cluster(address) as ray:
         task = ray.remote(num_cpus=1, max_retries=MOST_DEATHS)(analyze_batch)
-
-        def submit(images: Images) -> Callable[[], Records]:
-            return partial(ray_result, ray, task.remote(options, images))
-
-        yield Executor(max(int(ray.cluster_resources().get("CPU", 1)), 1), submit)
+        workers = max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        yield Executor(workers, lambda batch: partial(ray_result, ray, task.remote(options, batch)))
 
 
 @contextmanager
@@ -240,20 +228,19 @@ def _last_line(error: BaseException) -> str:
     return str(error).strip().rpartition("\n")[2].strip() or type(error).__name__
 
 
-def open_model(options: PipelineOptions) -> Model:
-    """Load the network of the options for workers that share the cores."""
+def open_pipeline(options: PipelineOptions) -> EmotionPipeline:
+    """Load the networks of the options for workers that share the cores."""
     threads = options.threads or (0 if options.detect_every > 1 else 1)
-    return load_model(options.model or None, options.provider, threads)
+    model = load_model(options.model or None, options.provider, threads)
+    return EmotionPipeline(options, model)
+
+
+_kept_pipeline = lru_cache(maxsize=1)(open_pipeline)
 
 
 def analyze_batch(options: PipelineOptions, images: Images) -> Records:
     """Analyze images in a worker process, which keeps its network."""
-    return analyze(_pipeline(options), images)
-
-
-@lru_cache(maxsize=1)
-def _pipeline(options: PipelineOptions) -> EmotionPipeline:
-    return EmotionPipeline(options, model=open_model(options))
+    return analyze(_kept_pipeline(options), images)
 
 
 def _begin_worker() -> None:

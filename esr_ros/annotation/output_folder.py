@@ -95,7 +95,7 @@ class OutputFolder:
             log = ResumeLog(self._staging / _LOG, self._description, restart)
         except OSError as error:
             if not was_there:
-                self._remove()
+                shutil.rmtree(self._staging, ignore_errors=True)
             raise BagWriteError(f"{self.output}: cannot be written ({error})") from error
         try:
             shutil.rmtree(self.bag, ignore_errors=True)  # of a killed run
@@ -103,7 +103,7 @@ class OutputFolder:
         except BaseException as error:
             shutil.rmtree(self.bag, ignore_errors=True)
             if log.is_empty:
-                self._remove()
+                shutil.rmtree(self._staging, ignore_errors=True)
             if isinstance(error, (OSError, BagWriteError)):
                 hint = "" if log.is_empty else "; the same command with --resume continues"
                 raise BagWriteError(f"{self.output}: cannot be written ({error}){hint}") from error
@@ -118,9 +118,6 @@ class OutputFolder:
                 raise OptionError(f"{self.output} was made meanwhile; name another --output")
             os.rename(self.output, self._staging / _OLD)  # removed below
         os.rename(self.bag, self.output)
-        self._remove()
-
-    def _remove(self) -> None:
         shutil.rmtree(self._staging, ignore_errors=True)
 
 

@@ -53,10 +53,6 @@ class ResumeLog:
             if not content:
                 self._stream.truncate(0)
                 self._append(json.dumps(description).encode())
-            elif not isinstance(before, dict):
-                raise ResumeLogError(
-                    f"{path}: is not of this command; give --overwrite to start over"
-                )
             elif before != description:
                 raise ResumeLogError(
                     f"{path.parent}: was started with another {difference(before, description)}; "
@@ -102,8 +98,7 @@ def is_resume_log(path: Path) -> bool:
 
 def difference(before: Dict[str, Any], now: Dict[str, Any]) -> str:
     """Return the entries in which two descriptions differ, separated by commas."""
-    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-    return ", ".join(names)
+    return ", ".join(name for name in {**before, **now} if before.get(name) != now.get(name))
 
 
 def _next_piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
@@ -119,10 +114,10 @@ def _next_piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
 
 def _packed(records: Sequence[AnalysisRecord]) -> bytes:
     analyses = [record.analysis for record in records if record.analysis is not None]
-    columns: Dict[str, NDArray[Any]] = {}
-    if analyses:
-        parts = zip(*((f.boxes, f.scores, f.landmarks, *prediction) for f, prediction in analyses))
-        columns = {name: np.concatenate(part) for name, part in zip(_ARRAYS, parts)}
+    parts = zip(*((f.boxes, f.scores, f.landmarks, *prediction) for f, prediction in analyses))
+    columns: Dict[str, NDArray[Any]] = {
+        name: np.concatenate(part) for name, part in zip(_ARRAYS, parts)
+    }
     texts = [
         (*r.header, *r.shape, r.error, r.detected, len(r.analysis.faces) if r.analysis else -1)
         for r in records

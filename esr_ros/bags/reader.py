@@ -66,23 +66,19 @@ class BagReader:
             self._damage.append(text)
 
     def _files(self, noted: Optional[BagMetadata]) -> List[Path]:
-        found = _storage_files(self.path)
-        names = [file.name for file in found]
-        if noted is None:
-            if len(found) > 1:
-                together = ", ".join(names)
-                self.note_damage(
-                    f"without metadata.yaml; taken for parts of one recording: {together}"
-                )
-            return found
-        for name in noted.files:
-            if name not in names:
+        found = {file.name: file for file in _storage_files(self.path)}
+        if noted is None and len(found) > 1:
+            names = ", ".join(found)
+            self.note_damage(f"without metadata.yaml; taken for parts of one recording: {names}")
+        listed = list(dict.fromkeys(noted.files)) if noted else []
+        for name in listed:
+            if name not in found:
                 self.note_damage(f"{name} is not there")
-        listed = [name for name in dict.fromkeys(noted.files) if name in names]
-        for name in names if listed else ():
-            if name not in listed:
+        used = [name for name in listed if name in found] or list(found)
+        for name in found:
+            if name not in used:
                 self.note_damage(f"{name} is not in metadata.yaml, and left out")
-        return [found[names.index(name)] for name in listed or names]
+        return [found[name] for name in used]
 
     def _unpacked(self, file: Path, stack: ExitStack) -> Path:
         """Return a file, or the decompressed copy of one that was compressed as a whole."""

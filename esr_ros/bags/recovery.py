@@ -51,14 +51,12 @@ def scan(path: Path, found: Found, note: Note) -> Iterator[Item]:
 def _connection(
     number: int, topic: str, kind: str, encoding: str, text: str, serialization: str, qos: Any
 ) -> Connection:
-    profiles = []
+    ext = ConnectionExtRosbag2(serialization, [])
     with suppress(*UNREADABLE, ReaderError):  # messages are readable without their QoS
-        profiles = parse_qos(qos)
-    ext = ConnectionExtRosbag2(serialization, profiles)
+        ext = ConnectionExtRosbag2(serialization, parse_qos(qos))
     form = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
-    return Connection(
-        number, topic, kind, interfaces.MessageDefinition(form, text), "", 0, ext, None
-    )
+    definition = interfaces.MessageDefinition(form, text)
+    return Connection(number, topic, kind, definition, "", 0, ext, None)
 
 
 def _mcap_messages(path: Path, found: Found, note: Note) -> Iterator[Item]:
@@ -154,16 +152,16 @@ def _read_topics(database: sqlite3.Connection, found: Found) -> None:
     database.row_factory = sqlite3.Row
     definitions = {}
     with suppress(sqlite3.Error):  # up to Humble there is no such table
-        for row in map(dict, database.execute("SELECT * FROM message_definitions")):
-            definition = row["encoding"], row["encoded_message_definition"]
-            definitions[row["topic_type"]] = definition
+        columns = "topic_type, encoding, encoded_message_definition"
+        for kind, *definition in database.execute(f"SELECT {columns} FROM message_definitions"):
+            definitions[kind] = definition
     for row in map(dict, database.execute("SELECT * FROM topics")):
-        number, name, kind, form = (
-            row[key] for key in ("id", "name", "type", "serialization_format")
+        number, name, kind, form = map(
+            row.__getitem__, ("id", "name", "type", "serialization_format")
         )
-        if all(isinstance(text, str) for text in (name, kind, form)):
-            definition = definitions.get(kind, ("", ""))
+        if all(isinstance(each, str) for each in (name, kind, form)):
+            encoding, text = definitions.get(kind, ("", ""))
             qos = row.get("offered_qos_profiles", "")
-            connection = _connection(number, name, kind, *definition, form, qos)
+            connection = _connection(number, name, kind, encoding, text, form, qos)
             found[number] = connection._replace(digest=row.get("type_description_hash", ""))
     database.row_factory = None

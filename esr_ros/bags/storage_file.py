@@ -58,17 +58,14 @@ class StorageFile:
     def _index(self) -> Iterator[Optional[Reader]]:
         """Open the indexed reader; None if the index is damaged or incomplete."""
         reader = Reader(self.path)
-        is_open = False
         if not (self.path.suffix == ".db3" and is_odd(self.path)):
             with suppress(*_DAMAGED):
                 reader.open()
-                is_open = True
         try:
-            yield reader if is_open and _is_complete(reader) else None
+            yield reader if reader.is_open and _is_complete(reader) else None
         finally:
-            if is_open:
-                with suppress(*_DAMAGED):
-                    reader.close()
+            with suppress(*_DAMAGED):  # among them: that it is not open
+                reader.close()
 
     def _scanned(self) -> List[Connection]:
         counts = Counter(number for number, _, _ in scan(self.path, self._found, self._note))
@@ -84,7 +81,16 @@ class StorageFile:
         By time where there is an index. Damaged messages are left out and noted.
         """
         counts: Counter[int] = Counter()  # by number of the connection
-        at_last: Counter[int] = Counter()  # those at the time of the last one
+        for item in self._readable(numbers):
+            counts[item[0]] += 1
+            yield item
+        for each in self.connections:
+            missing = each.msgcount - counts[each.id]
+            if each.id in numbers and missing > 0:
+                self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
+
+    def _readable(self, numbers: Collection[int]) -> Iterator[Item]:
+        at_last: Counter[int] = Counter()  # messages at the time of the last one, by connection
         last_ns = -(2**63) - 1  # before all times
         if self._has_index:
             with self._index() as reader, suppress(*_DAMAGED):
@@ -96,26 +102,15 @@ class StorageFile:
                         last_ns = time_ns
                         at_last.clear()
                     at_last[connection.id] += 1
-                    counts[connection.id] += 1
                     yield connection.id, time_ns, data
-                self._note_missing(numbers, counts)
                 return
         # In the order of the file, without those that the index yielded before it failed.
         for number, time_ns, data in scan(self.path, self._found, self._note):
-            is_new = time_ns > last_ns
             if time_ns == last_ns:
                 at_last[number] -= 1
-                is_new = at_last[number] < 0
+            is_new = time_ns > last_ns or (time_ns == last_ns and at_last[number] < 0)
             if is_new and number in numbers:
-                counts[number] += 1
                 yield number, time_ns, data
-        self._note_missing(numbers, counts)
-
-    def _note_missing(self, numbers: Collection[int], counts: Counter[int]) -> None:
-        for each in self.connections:
-            missing = each.msgcount - counts[each.id]
-            if each.id in numbers and missing > 0:
-                self._note(f"{missing} of {each.msgcount} messages on {each.topic} are missing")
 
 
 def _is_complete(reader: Reader) -> bool:

@@ -59,20 +59,17 @@ def vision_info(header: Header, method: str) -> Any:
 
 def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
     """Return the Detection2DArray of an image, with a hypothesis for each emotion."""
-    return vision.Detection2DArray(
-        header=header, detections=[_detection(header, face, shape) for face in faces]
-    )
-
-
-def _detection(header: Header, face: FaceEmotion, shape: Tuple[int, ...]) -> Any:
-    place = region(face, shape)
-    detection = vision.Detection2D(header=header, id=str(face.face_id))
-    detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
-    centre = detection.bbox.center.position
-    centre.x, centre.y = place.x_offset + place.width / 2, place.y_offset + place.height / 2
-    # The label of the face first, then the other emotions by probability.
-    order = sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -face.probabilities[i]))
-    for i in order:
-        hypothesis = vision.ObjectHypothesis(class_id=LABELS[i], score=float(face.probabilities[i]))
-        detection.results.append(vision.ObjectHypothesisWithPose(hypothesis=hypothesis))
-    return detection
+    detections = []
+    for face in faces:
+        place = region(face, shape)
+        detection = vision.Detection2D(header=header, id=str(face.face_id))
+        detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
+        centre = detection.bbox.center.position
+        centre.x, centre.y = place.x_offset + place.width / 2, place.y_offset + place.height / 2
+        # The label of the face first, then the other emotions by probability.
+        scores = face.probabilities
+        for i in sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -scores[i])):
+            hypothesis = vision.ObjectHypothesis(class_id=LABELS[i], score=float(scores[i]))
+            detection.results.append(vision.ObjectHypothesisWithPose(hypothesis=hypothesis))
+        detections.append(detection)
+    return vision.Detection2DArray(header=header, detections=detections)

@@ -51,7 +51,12 @@ class Playback:
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
         self._publishers: Dict[Tuple[str, str], Any] = {}
         self.left_out: List[str] = []
-        wanted = _chosen(bag, topics)
+        named = {f"/{topic.lstrip('/')}" for topic in topics}
+        there = {each.topic for each in bag.connections}
+        if named - there:
+            missing, known = (", ".join(sorted(each)) for each in (named - there, there))
+            raise BagError(f"{bag.path}: nothing on {missing}, only on {known}")
+        wanted = [each for each in bag.connections if not named or each.topic in named]
         if with_clock:  # there must be one clock
             wanted = [each for each in wanted if each.topic != CLOCK]
         for topic, kind in dict.fromkeys(map(_key, wanted)):
@@ -66,8 +71,7 @@ class Playback:
         first = connections[0]
         profiles = [qos for each in connections for qos in _ext(each).offered_qos_profiles]
         try:
-            kind = _installed(first)
-            made = self._node.create_publisher(kind, first.topic, offered(profiles))
+            made = self._node.create_publisher(_installed(first), first.topic, offered(profiles))
             self._publishers[_key(first)] = made
         except PlaybackError as error:
             self.left_out.append(f"{first.topic}: {error}")
@@ -129,10 +133,8 @@ class Playback:
                 # A reliable writer gives up after 100 ms when a busy machine reads too slowly.
                 _sleep(WAKE_S)
                 if time.monotonic() > end_s:
-                    reason = " ".join(str(error).split())
-                    raise PlaybackError(
-                        f"{publisher.topic_name}: not published: {reason}"
-                    ) from error
+                    why = f"not published: {' '.join(str(error).split())}"
+                    raise PlaybackError(f"{publisher.topic_name}: {why}") from error
 
     def finish(self) -> bool:
         """Wait for the acknowledgements of reliable subscribers; returns False after PATIENCE_S.
@@ -179,15 +181,6 @@ def _key(connection: Connection) -> Tuple[str, str]:
 def _ext(connection: Connection) -> ConnectionExtRosbag2:
     assert isinstance(connection.ext, ConnectionExtRosbag2)
     return connection.ext
-
-
-def _chosen(bag: BagReader, topics: Sequence[str]) -> List[Connection]:
-    wanted = {f"/{topic.lstrip('/')}" for topic in topics}
-    there = {each.topic for each in bag.connections}
-    if wanted - there:
-        missing = ", ".join(sorted(wanted - there))
-        raise BagError(f"{bag.path}: nothing on {missing}, only on {', '.join(sorted(there))}")
-    return [each for each in bag.connections if not wanted or each.topic in wanted]
 
 
 def _installed(connection: Connection) -> Any:
