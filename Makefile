@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-fast test-pythons check bench bench-bags weights clean
+.PHONY: help setup setup-test demo test test-ros test-fast test-pythons check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
@@ -43,6 +43,9 @@ demo: setup ## Publish a photograph for 10 s, answer it, show what came out
 
 test: setup-test ## Run all tests
 	@source env.sh && pytest -n 2 --dist loadfile
+
+test-ros: setup-test ## Run the ROS tests; with ROS=kilted in a new clone on Kilted
+	@source env.sh && pytest -n 2 --dist loadfile test/ros
 
 test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
 	@source env.sh && pytest -n 2 test/core -m "not slow"
