@@ -71,7 +71,7 @@ class YuNet:
         cells = np.flatnonzero(scores >= SCORE_FLOOR)
         if not len(cells):
             return Detections.none()
-        stride, corners = _grid(width, height)[cells, :1], _grid(width, height)[cells, 1:]
+        stride, corners = np.split(_grid(width, height)[cells], [1], axis=1)
         centres = corners + boxes[cells, :2] * stride
         sizes = np.exp(boxes[cells, 2:]) * stride
         landmarks = corners[:, None] + points[cells].reshape(-1, 5, 2) * stride[:, None]
