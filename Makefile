@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-ros test-fast test-pythons check bench bench-bags weights clean
+.PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
@@ -13,7 +13,7 @@ SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install what the node needs and build the package
 	@tools/setup.sh node
@@ -51,7 +51,10 @@ test-fast: setup-test ## Run the tests of the core without training and without 
 	@source env.sh && pytest -n 2 test/core -m "not slow"
 
 test-pythons: ## Install the wheel in Python 3.8 to 3.13, as far as they are here, and run it
-	@tools/test_pythons.sh
+	@test/platforms/pythons.sh
+
+test-arm64: setup-test ## Compare the answers of an emulated 64-bit Arm with this machine's; needs root
+	@source env.sh && test/platforms/arm64.sh $(wildcard $(DATA)/valid.npz.xz)
 
 check: setup-test ## Check style, types and the layers of imports
 	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \

@@ -13,8 +13,10 @@ fail() { echo "setup: $1" >&2; exit 2; }
 
 check_machine() {
   command -v python3 >/dev/null || fail "python3 is missing; install it (Debian, Ubuntu: apt install python3 python3-venv)"
-  python3 -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' ||
-    fail "Python 3.10 to 3.13 is needed, but python3 is $(python3 --version 2>&1 | cut -d' ' -f2); put another one first on the PATH"
+  local newest=13 # that ROS 2 on PyPI has wheels for
+  if has_ros; then newest=14; fi
+  python3 -c "import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, $newest))" ||
+    fail "Python 3.10 to 3.$newest is needed, but python3 is $(python3 --version 2>&1 | cut -d' ' -f2); put another one first on the PATH"
   python3 -c 'import ensurepip, venv' 2>/dev/null ||
     fail "Python's venv is missing; install it (Debian, Ubuntu: apt install python3-venv)"
   command -v c++ >/dev/null || command -v g++ >/dev/null || command -v clang++ >/dev/null ||
@@ -91,8 +93,10 @@ node_list() {
 import pathlib, numpy
 last = {"numpy": "1.26.4", "opencv-python-headless": "4.11.0.86"}  # for NumPy 1.x
 for line in pathlib.Path("requirements/node.txt").read_text().splitlines():
-    name = line.split("==")[0]
-    print(f"{name}=={last[name]}" if name in last and numpy.__version__ < "2" else line)
+    name, _, rest = line.partition("==")
+    if name in last and numpy.__version__ < "2":
+        line = line.replace(rest.split(";")[0], last[name])
+    print(line)
 PYTHON
     echo .venv/node.txt
   else

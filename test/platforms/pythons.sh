@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs the wheel of esr_core into a new environment of every Python from 3.8 to 3.13 that is
-# here (on the PATH or of pyenv), and runs it on a picture:  tools/test_pythons.sh
+# here (on the PATH or of pyenv), and runs it on a picture:  test/platforms/pythons.sh
 #
 # The oldest Python also gets the oldest dependencies that setup.py allows.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
