@@ -69,7 +69,9 @@ def answer(folder, target):
     batch = whole(list(np.load(folder / "faces.npy")), pipeline.model.metadata.input)
     for name, branches in (("adaptive", "adaptive"), ("all branches", 0)):
         count = FACES if branches else FACES // 4
-        found[f"faces, {name}, probabilities"] = pipeline.model.predict(batch[:count], branches).probabilities
+        found[f"faces, {name}, probabilities"] = pipeline.model.predict(
+            batch[:count], branches
+        ).probabilities
     found["faces as prepared, SHA-256"] = _digest(batch.tobytes())
 
     def look(name, bgr):
