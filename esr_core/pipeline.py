@@ -105,8 +105,9 @@ class View(NamedTuple):
 
     stream: StreamState
     rgb: NDArray[np.uint8]  # (h, w, 3)
-    stamp_s: float
+    stamp_s: Optional[float]  # None: the image has no stamp
     faces: Optional[Detections] = None  # of an external detector; None: run the detector
+    arrival_s: Optional[float] = None  # of a clock that never goes back
 
 
 class FrameAnalysis(NamedTuple):
@@ -215,14 +216,24 @@ class EmotionPipeline(FrameAnalyzer):
             ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
         """
         analyses = self.analyze(views)
-        return [self.update(view.stream, view.stamp_s, a) for view, a in zip(views, analyses)]
+        return [
+            self.update(view.stream, a, view.stamp_s, view.arrival_s)
+            for view, a in zip(views, analyses)
+        ]
 
-    def update(self, stream: StreamState, stamp_s: float, analysis: FrameAnalysis) -> FrameResult:
-        """Update a stream with the analysis of its next image; call it in the order of stamps."""
+    def update(
+        self,
+        stream: StreamState,
+        analysis: FrameAnalysis,
+        stamp_s: Optional[float],
+        arrival_s: Optional[float] = None,
+    ) -> FrameResult:
+        """Update a stream with the analysis of its next image."""
         return stream.update(
             analysis.faces,
             *analysis.prediction,
             stamp_s,
+            arrival_s,
             track_timeout_s=self.options.track_timeout_s,
             smoothing_s=self.options.smoothing_s,
             hysteresis=self.options.hysteresis,

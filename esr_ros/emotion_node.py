@@ -206,7 +206,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             if problem:
                 camera.warn("no images", problem)
             if camera.state == "silent":
-                self._worker.withdraw(camera)
+                self._worker.reset([camera])
         self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
@@ -216,8 +216,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         statuses = []
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
-            topic, counters, state = camera.topic, camera.counters, camera.state
-            statuses.append(status(title, topic, counters, state, self.options, details))
+            camera_is = camera.topic, camera.counters, camera.state, camera.stream.clock.problem
+            statuses.append(status(title, *camera_is, self.options, details))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -117,7 +117,7 @@ def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> Non
         print(line, file=stdout, flush=True)
     else:  # above the bar
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    notes = [*(f"damaged: {each}" for each in report.damage), *report.left_out]
+    notes = [*(f"damaged: {each}" for each in report.damage), *report.left_out, *report.assumed]
     if report.undecodable:
         count = f"{report.undecodable} of {report.images} images"
         notes.append(f"{count} cannot be decoded; the first: {report.first_error}")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class EmaFilter:
     """Exponential moving average with a time constant, independent of the frame rate.
 
-    ``value += (1 - exp(-dt / time_constant)) * (new - value)``; dt is the time between the stamps
-    of two detections of a face.
+    ``value += (1 - exp(-dt / time_constant)) * (new - value)``; dt is the time between two
+    detections of a face.
     """
 
     def __init__(self) -> None:
@@ -21,16 +21,16 @@ class EmaFilter:
         self._labels: Dict[int, int] = {}
 
     def update(
-        self, face_id: int, values: NDArray[np.float32], stamp_s: float, time_constant_s: float
+        self, face_id: int, values: NDArray[np.float32], time_s: float, time_constant_s: float
     ) -> NDArray[np.float32]:
         """Return the smoothed values (k,) of a face, read-only; the first pass unchanged."""
         values = values.copy()
         if time_constant_s > 0 and face_id in self._state:
             last_s, last = self._state[face_id]
-            weight = 1 - math.exp(-max(stamp_s - last_s, 0.0) / time_constant_s)
+            weight = 1 - math.exp(-(time_s - last_s) / time_constant_s)
             values = last + np.float32(weight) * (values - last)
         values.flags.writeable = False
-        self._state[face_id] = (stamp_s, values)
+        self._state[face_id] = (time_s, values)
         return values
 
     def label(self, face_id: int, probabilities: NDArray[np.float32], hysteresis: float) -> int:

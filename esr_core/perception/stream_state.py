@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, List, NamedTuple
+from math import inf
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from esr_core.perception.events import Event, EventDetector
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.optical_flow import OpticalFlowTracker
 from esr_core.perception.smoothing import EmaFilter
+from esr_core.perception.stream_clock import StreamClock
 from esr_core.perception.tracking import Tracker
 
 
@@ -24,9 +26,14 @@ class FrameResult(NamedTuple):
 
 
 class StreamState:
-    """Tracks, smoothed predictions and last emotions of one camera's faces."""
+    """Tracks, smoothed predictions and last emotions of one camera's faces.
 
-    def __init__(self) -> None:
+    max_pause_s: faces end at a longer pause between the arrivals of two images.
+    """
+
+    def __init__(self, max_pause_s: float = inf) -> None:
+        self._max_pause_s = max_pause_s
+        self.clock = StreamClock(max_pause_s)
         self.flow_tracker = OpticalFlowTracker()
         self.tracker = Tracker()
         self.ema_filter = EmaFilter()
@@ -34,6 +41,7 @@ class StreamState:
 
     def reset(self) -> List[Event]:
         """Remove all faces and return their events; their ids are not used again."""
+        self.clock = StreamClock(self._max_pause_s)
         self.flow_tracker = OpticalFlowTracker()
         self.tracker.reset()
         self.ema_filter = EmaFilter()
@@ -45,7 +53,8 @@ class StreamState:
         probabilities: NDArray[np.float32],
         affect: NDArray[np.float32],
         votes: NDArray[np.int64],
-        stamp_s: float,
+        stamp_s: Optional[float],
+        arrival_s: Optional[float] = None,
         *,
         track_timeout_s: float,
         smoothing_s: float,
@@ -53,10 +62,15 @@ class StreamState:
     ) -> FrameResult:
         """Assign ids, smooth the predictions of the next image and detect events.
 
-        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). The arrays of
-        the result are read-only, because the state refers to them.
+        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). stamp_s and
+        arrival_s: see :class:`~esr_core.perception.stream_clock.StreamClock`. The arrays of the
+        result are read-only, because the state refers to them.
         """
-        ids = self.tracker.update(detections.boxes, stamp_s, track_timeout_s)
+        time_s, is_restart = self.clock.update(stamp_s, arrival_s)
+        if is_restart:
+            self.tracker.reset()
+            self.ema_filter = EmaFilter()
+        ids = self.tracker.update(detections.boxes, time_s, track_timeout_s)
         tracked = [track.face_id for track in self.tracker.tracks]
         self.ema_filter.keep(tracked)
         predicted = np.concatenate([probabilities, affect], axis=1)
@@ -64,7 +78,7 @@ class StreamState:
         boxes, landmarks, votes = (_read_only(each) for each in arrays)
         faces = []
         for i, face_id in enumerate(ids.tolist()):
-            smooth = self.ema_filter.update(face_id, predicted[i], stamp_s, smoothing_s)
+            smooth = self.ema_filter.update(face_id, predicted[i], time_s, smoothing_s)
             smooth_probabilities = smooth[: len(LABELS)]
             faces.append(
                 FaceEmotion(

@@ -18,15 +18,14 @@ class Track:
 
     face_id: int
     box: NDArray[np.float32]  # (4,) x1, y1, x2, y2
-    stamp_s: float
+    time_s: float
 
 
 class Tracker:
     """Assigns detections to tracks by position and size; an id is never used for two tracks.
 
-    Time is that of the image stamps, so the same recording gives the same ids. A track ends
-    ``timeout_s`` after its last detection. Stamps that go back (a bag that starts over) end all
-    tracks.
+    A face that is not detected keeps its track for ``timeout_s`` after its last detection. A pause
+    between two images does not end the track of a face that is in both.
     """
 
     def __init__(self) -> None:
@@ -36,22 +35,21 @@ class Tracker:
     def reset(self) -> None:
         """End all tracks."""
         self.tracks: List[Track] = []
-        self._stamp_s = float("-inf")
 
     def update(
-        self, boxes: NDArray[np.float32], stamp_s: float, timeout_s: float
+        self, boxes: NDArray[np.float32], time_s: float, timeout_s: float
     ) -> NDArray[np.int64]:
-        """Return an id for each box (n, 4); call it for images without faces too."""
-        if stamp_s < self._stamp_s:
-            self.reset()
-        self._stamp_s = stamp_s
-        self.tracks = [track for track in self.tracks if stamp_s - track.stamp_s <= timeout_s]
+        """Return an id for each box (n, 4); call it for images without faces too.
+
+        time_s: must not decrease.
+        """
         ids = np.zeros(len(boxes), np.int64)
         for row, track in self._matches(boxes):
-            track.box, track.stamp_s = boxes[row].copy(), stamp_s
+            track.box, track.time_s = boxes[row].copy(), time_s
             ids[row] = track.face_id
+        self.tracks = [track for track in self.tracks if time_s - track.time_s <= timeout_s]
         for row in np.flatnonzero(ids == 0):
-            self.tracks.append(Track(self._next_id, boxes[row].copy(), stamp_s))
+            self.tracks.append(Track(self._next_id, boxes[row].copy(), time_s))
             ids[row] = self._next_id
             self._next_id += 1
         return ids

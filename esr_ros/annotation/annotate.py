@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.hashing import digest, digest_of_ends
+from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
 from esr_ros.annotation.executors import AnalysisRecord, Executor, RecordedImage
@@ -63,6 +64,7 @@ class AnnotationReport:
     elapsed_s: float = 0.0
     damage: List[str] = field(default_factory=list)  # parts of the bag that cannot be read
     left_out: List[str] = field(default_factory=list)  # topics, with the reason
+    assumed: List[str] = field(default_factory=list)  # what was not known for certain
 
 
 @dataclass
@@ -173,6 +175,11 @@ class _Annotation:
         report.answered = report.images - report.undecodable
         report.faces = sum(each.faces for each in writers.values())
         report.with_faces = sum(each.with_faces for each in writers.values())
+        report.assumed = [
+            f"{topic}: {each.stamp_problem}; times of the recording are used instead"
+            for topic, each in writers.items()
+            if each.stamp_problem
+        ]
         report.recorded_s = (end_ns - begin_ns) * 1e-9
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
@@ -250,20 +257,25 @@ class AnswerWriter:
         self.faces = 0  # ids assigned
         self.with_faces = 0  # images
         self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
-        self._stream = StreamState()
+        self._stream = StreamState(SILENCE_S)
         self._topics = [
             (each, writer.offer(base + each.suffix, each.type_name, each.depth, each.is_latched))
             for each in emotion_topics(image)
         ]
         self._topics.sort(key=lambda each: not each[0].is_latched)  # these come first, once
 
+    @property
+    def stamp_problem(self) -> str:
+        """Return what is wrong with the stamps of the images, or an empty string."""
+        return self._stream.clock.problem
+
     def write(self, time_ns: int, image: RecordedImage, record: AnalysisRecord) -> None:
         """Write the messages of a valid image; time_ns: of its recording."""
         assert record.analysis is not None
         sec, nanosec, frame_id = record.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
-        stamp_s = cdr.stamp_s(sec, nanosec, time_ns)
-        result = self._pipeline.update(self._stream, stamp_s, record.analysis)
+        stamp_s = sec + nanosec * 1e-9 or None
+        result = self._pipeline.update(self._stream, record.analysis, stamp_s, time_ns * 1e-9)
         self.faces = max([self.faces, *(face.face_id for face in result.faces)])
         self.with_faces += bool(result.faces)
         # Decoded again: records, of which many wait and the log is made, have no pixels.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.media.records import FaceRecord, FrameRecord
+from esr_core.perception.stream_clock import StreamClock
 from esr_core.report.summary import Recording
 from esr_ros.bags import cdr, message_definitions
 from esr_ros.bags.metadata import note
@@ -39,6 +40,7 @@ class _Entry(NamedTuple):
     """The message of one image."""
 
     frame: FrameRecord
+    stamp_s: float  # of the image; the time of the recording if it has none
     time_ns: int  # of the recording
     latency_s: float  # nan: the image had no stamp
 
@@ -65,7 +67,7 @@ def read(
     """
     with BagReader(path) as bag:
         topics = _emotion_topics(bag, topics)
-        entries = _entries(bag, topics, on_progress)
+        entries, problems = _entries(bag, topics, on_progress)
         made_from = note(path if path.is_dir() else path.parent)
         cameras = {each: _camera(bag, each, topics, made_from) for each in topics}
         images = [each.msgcount for each in bag.connections if each.topic in cameras.values()]
@@ -78,7 +80,7 @@ def read(
         offered=None if None in cameras.values() else sum(images),
         latencies_s=None if unknown else latencies_s,
         thumbnail=_thumbnails(path, cameras, entries, damage),
-        notes=[*unknown, *(f"Damaged: {each}." for each in damage)],
+        notes=[*unknown, *problems, *(f"Damaged: {each}." for each in damage)],
     )
     return recording, damage
 
@@ -92,21 +94,27 @@ def _emotion_topics(bag: BagReader, requested: Sequence[str]) -> List[str]:
     return chosen(bag.path, "emotion", found, requested)
 
 
-def _entries(bag: BagReader, topics: Sequence[str], on_progress: OnProgress) -> List[_Entry]:
-    """Return the entries of all valid messages; invalid ones are noted as damage."""
+def _entries(
+    bag: BagReader, topics: Sequence[str], on_progress: OnProgress
+) -> Tuple[List[_Entry], List[str]]:
+    """Return the entries of all valid messages, and what is wrong with their stamps.
+
+    Invalid messages are noted as damage.
+    """
     connections = [
         each for each in bag.connections if each.msgtype == EMOTIONS and each.topic in topics
     ]
     total = sum(each.msgcount for each in connections)
     numbers: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
+    clocks = {topic: StreamClock() for topic in topics}
     entries: List[_Entry] = []
     for connection, time_ns, data in bag.messages(connections):
         topic = connection.topic
         try:
             definition = message_definitions.of(connection)  # the bag's own
             message = cdr.read(data, EMOTIONS, definition[0] if definition else None)
-            entries.append(_entry(topic, numbers[topic], time_ns, message))
+            entries.append(_entry(topic, numbers[topic], time_ns, message, clocks[topic]))
         except (cdr.MessageError, ValueError):
             invalid[topic] += 1
         except (AttributeError, cdr.DefinitionError) as error:
@@ -117,15 +125,21 @@ def _entries(bag: BagReader, topics: Sequence[str], on_progress: OnProgress) -> 
         on_progress(len(entries), total)
     for topic, count in invalid.items():
         bag.note_damage(f"{count} of the messages on {topic} cannot be read")
-    return entries
+    problems = [
+        f"On {topic} {clock.problem}; the page has the times of the recording instead."
+        for topic, clock in clocks.items()
+        if clock.problem
+    ]
+    return entries, problems
 
 
-def _entry(topic: str, number: int, time_ns: int, message: Any) -> _Entry:
+def _entry(topic: str, number: int, time_ns: int, message: Any, clock: StreamClock) -> _Entry:
     sec, nanosec = int(message.header.stamp.sec), int(message.header.stamp.nanosec)
     faces = tuple(_face(each) for each in message.emotions)
-    frame = FrameRecord(topic, number, cdr.stamp_s(sec, nanosec, time_ns), faces)
+    time_s = clock.update(sec + nanosec * 1e-9 or None, time_ns * 1e-9).time_s
+    frame = FrameRecord(topic, number, time_s, faces)
     latency_s = (time_ns - sec * 10**9 - nanosec) * 1e-9 if sec or nanosec else float("nan")
-    return _Entry(frame, time_ns, latency_s)
+    return _Entry(frame, cdr.stamp_s(sec, nanosec, time_ns), time_ns, latency_s)
 
 
 def _face(emotion: Any) -> FaceRecord:
@@ -171,17 +185,18 @@ def _thumbnails(
     path: Path, cameras: Dict[str, Optional[str]], entries: Sequence[_Entry], damage: List[str]
 ) -> Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]:
     """Return a function that crops faces out of images, in one forward pass over each topic."""
-    times_ns = {(each.frame.source, each.frame.number): each.time_ns for each in entries}
+    by_frame = {(each.frame.source, each.frame.number): each for each in entries}
     images = {topic: _images(path, cam, damage) for topic, cam in cameras.items() if cam}
     current = {topic: next(each, None) for topic, each in images.items()}
 
     def thumbnail(frame: FrameRecord, face: FaceRecord) -> Optional[NDArray[np.uint8]]:
         topic = frame.source
-        last_ns = times_ns[topic, frame.number] + SLACK_NS
-        image = current.get(topic)
-        while image and image.stamp_s != frame.stamp_s and image.time_ns <= last_ns:
+        entry, image = by_frame[topic, frame.number], current.get(topic)
+        while (
+            image and image.stamp_s != entry.stamp_s and image.time_ns <= entry.time_ns + SLACK_NS
+        ):
             image = current[topic] = next(images[topic], None)
-        if image and image.stamp_s == frame.stamp_s:
+        if image and image.stamp_s == entry.stamp_s:
             with suppress(ImageError, cdr.MessageError):
                 return _crop(decode(cdr.read(image.data, image.type)), face.box)
         return None

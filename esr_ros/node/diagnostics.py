@@ -12,10 +12,9 @@ from typing import Deque, Dict, Tuple
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from esr_core.perception.stream_clock import SILENCE_S
 from esr_ros.parameters import NodeOptions
 
-#: Time without an image after which a camera is silent.
-SILENCE_S = 5.0
 #: Consecutive undecodable images that are an error.
 UNDECODABLE_IS_ERROR = 3
 TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces")
@@ -75,12 +74,13 @@ def status(
     topic: str,
     counters: FrameCounters,
     state: str,
+    stamps: str,
     options: NodeOptions,
     details: Dict[str, str],
 ) -> DiagnosticStatus:
     """Return the status of one camera for /diagnostics.
 
-    state: ``receiving``, ``silent`` or ``disabled``.
+    state: ``receiving``, ``silent`` or ``disabled``. stamps: what is wrong with the stamps, or "".
     """
     input_hz, output_hz, dropped = counters.rates()
     p50_s, p99_s = counters.latency_s()
@@ -94,6 +94,7 @@ def status(
         (counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR, error, "images cannot be decoded"),
         (p50_s > options.latency_error_s, error, slow),
         (dropped > options.dropped_error, error, dropping),
+        (bool(stamps), warn, stamps),
         (p50_s > options.latency_warn_s, warn, slow),
         (dropped > options.dropped_warn, warn, dropping),
         (True, ok, "processing images"),

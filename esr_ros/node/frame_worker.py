@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Deque, Dict, Generic, Hashable, List, Optional, TypeVar
 
 import rclpy
 from rclpy.node import Node
-from std_msgs.msg import Header
 
 from esr_core.errors import ImageError
 from esr_core.pipeline import EmotionPipeline, FrameResult, View
@@ -99,19 +99,14 @@ class FrameWorker:
         with self._processing:
             for camera in cameras:
                 camera.reset()
-                self.withdraw(camera)
+                if self._humans:
+                    self._humans.withdraw_all(camera.number)
 
     def discard(self, cameras: List[ImageSubscription]) -> None:
         """Drop the queued images of cameras that have unsubscribed, and remove their faces."""
         for camera in cameras:
             camera.counters.add(stale=self._mailbox.drop(camera))
         self.reset(cameras)
-
-    def withdraw(self, camera: ImageSubscription) -> None:
-        """Remove the ROS4HRI faces of a silent camera."""
-        with self._processing:
-            if self._humans:
-                self._humans.withdraw_all(camera.number)
 
     def stop(self) -> None:
         """Finish the current images and end the thread."""
@@ -130,7 +125,7 @@ class FrameWorker:
 
     def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
         views = {}
-        for camera, (image, detections) in images.items():
+        for camera, (image, arrival_s, detections) in images.items():
             try:
                 rgb = decode(image)
             except ImageError as error:
@@ -138,20 +133,21 @@ class FrameWorker:
                 camera.warn("image", f"ignored an image on {camera.topic}: {error}")
                 continue
             stamp = image.header.stamp
-            stamp_s = stamp.sec + stamp.nanosec * 1e-9 or self._now_s()  # some cameras set none
+            stamp_s = stamp.sec + stamp.nanosec * 1e-9 or None  # some cameras set none
             faces = detections(rgb.shape) if detections else None
-            views[camera] = View(camera.stream, rgb, stamp_s, faces)
+            views[camera] = View(camera.stream, rgb, stamp_s, faces, arrival_s)
         analyses = self._pipeline.analyze(list(views.values()))
         for (camera, view), analysis in zip(views.items(), analyses):
             if not camera.is_subscribed:  # disabled during the analysis
                 camera.counters.add(stale=1)
                 continue
-            result = self._pipeline.update(view.stream, view.stamp_s, analysis)
-            self._publish(camera, images[camera].image.header, view, result)
+            result = self._pipeline.update(view.stream, analysis, view.stamp_s, view.arrival_s)
+            self._publish(camera, images[camera], view, result)
 
     def _publish(
-        self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
+        self, camera: ImageSubscription, image: ReceivedImage, view: View, result: FrameResult
     ) -> None:
+        header = image.image.header
         try:
             camera.publishers.publish(header, view.rgb, result)
         except ImageError as error:
@@ -160,9 +156,9 @@ class FrameWorker:
             self._humans.publish(camera.number, header, view.rgb, result)
         camera.counters.add(answered=1, faces=len(result.faces))
         camera.counters.undecodable_in_a_row = 0
-        latency_s = self._now_s() - view.stamp_s
+        if view.stamp_s is None or camera.stream.clock.problem:
+            latency_s = time.monotonic() - image.arrival_s
+        else:
+            latency_s = self._node.get_clock().now().nanoseconds * 1e-9 - view.stamp_s
         if 0 < latency_s < MAX_LATENCY_S:
             camera.counters.add_latency(latency_s)
-
-    def _now_s(self) -> float:
-        return float(self._node.get_clock().now().nanoseconds * 1e-9)

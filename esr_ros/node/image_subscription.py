@@ -15,10 +15,11 @@ from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.inference.metadata import ModelMetadata
+from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
 from esr_ros.conversions import vision_msgs
 from esr_ros.conversions.vision_msgs import Found
-from esr_ros.node.diagnostics import SILENCE_S, FrameCounters
+from esr_ros.node.diagnostics import FrameCounters
 from esr_ros.node.publishers import Publishers
 from esr_ros.node.ros4hri_subscriber import SUFFIX, Ros4HriSubscriber
 from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
@@ -33,14 +34,12 @@ class ReceivedImage(NamedTuple):
     """An image, with its external detections if the node is configured for them."""
 
     image: AnyImage
+    arrival_s: float  # of the monotonic clock
     detections: Optional[Found] = None
 
 
 #: Topics of CompressedImage end so, as image_transport names them.
 _COMPRESSED = "/compressed"
-#: Detections that arrive after those of a newer image are out of order, up to this difference of
-#: their stamps in whole seconds; beyond it, a recording has started over.
-LATE_S = 1
 #: Depth of the subscription. A reliable one of depth 1 loses a fifth of 1920x1080 images from a
 #: camera with Fast DDS's own settings: a new image replaces one whose parts are still sent again.
 #: With 10 on both sides all arrive.
@@ -57,6 +56,10 @@ LARGE_DATA = (
 )
 
 
+#: What follows from a problem with the stamps.
+ARRIVAL = "tracks, smoothing and events use the times of arrival instead"
+
+
 class ImageSubscription:
     """Receives the images of one topic, with external detections if there is a topic of them."""
 
@@ -69,7 +72,7 @@ class ImageSubscription:
         self.topic: str = node.resolve_topic_name(self.name)
         compressed = self.topic.endswith(_COMPRESSED)
         self.message_type: Type[AnyImage] = CompressedImage if compressed else Image
-        self.stream = StreamState()
+        self.stream = StreamState(SILENCE_S)
         self.publishers = Publishers(node, base, options, model)
         self.counters = FrameCounters()
         self._reliability = options.reliability
@@ -95,7 +98,6 @@ class ImageSubscription:
         self._on_image = on_image
         self._pairs: StampSync[AnyImage, Found] = StampSync()
         self._last_sequence = 0
-        self._last_pair: Stamp = (0, 0)
         self._received_s = self._paired_s = time.monotonic()
         on_message = with_message_info(self._on_message)
         depth = DEPTHS[self._reliability]
@@ -146,7 +148,7 @@ class ImageSubscription:
         self.counters.add(received=1)
         stamp = stamp_of(message)
         if not self._detections_topic:
-            self._on_image(self, ReceivedImage(message))
+            self._on_image(self, ReceivedImage(message, self._received_s))
         elif stamp == (0, 0):
             self.counters.add(unpaired=1)  # no detections can be assigned to it
         else:
@@ -162,15 +164,10 @@ class ImageSubscription:
         self._on_pair(self._pairs.add_second(stamp, detections))
 
     def _on_pair(self, pair: Optional[Tuple[AnyImage, Found]]) -> None:
-        if not pair:
-            return
-        self._paired_s = time.monotonic()
-        stamp, last = stamp_of(pair[0]), self._last_pair
-        if stamp < last and last[0] - stamp[0] <= LATE_S:
-            self.counters.add(stale=1)
-            return
-        self._last_pair = stamp
-        self._on_image(self, ReceivedImage(*pair))
+        if pair:
+            self._paired_s = time.monotonic()
+            image, detections = pair
+            self._on_image(self, ReceivedImage(image, self._paired_s, detections))
 
     @property
     def is_subscribed(self) -> bool:
@@ -206,7 +203,7 @@ class ImageSubscription:
             self._node.get_logger().warning(text)
 
     def problem(self) -> Optional[str]:
-        """Return a warning if no images or no external detections arrive, else None."""
+        """Return a warning if the stamps are wrong, or images or detections do not arrive."""
         now_s = time.monotonic()
         is_unpaired = self._detections_topic and now_s - self._paired_s >= SILENCE_S
         if self.state == "receiving" and is_unpaired:
@@ -214,6 +211,8 @@ class ImageSubscription:
                 f"no detections on {self._detections_topic} have the stamps of the images on "
                 f"{self.topic}; they must be published with the header of their image"
             )
+        if self.state == "receiving" and self.stream.clock.problem:
+            return f"{self.topic}: {self.stream.clock.problem}; {ARRIVAL}"
         if self.state != "silent":
             return None
         received = self.counters.received > 0

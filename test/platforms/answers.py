@@ -79,13 +79,15 @@ def answer(folder, target):
         found[f"{name}, boxes"], found[f"{name}, scores"] = faces.boxes, faces.scores
         pipeline.reset()
         seen = pipeline.step(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), 0.0)
-        found[f"{name}, probabilities"] = np.array([each.probabilities for each in seen])
+        probabilities = np.array([each.probabilities for each in seen])
+        found[f"{name}, probabilities"] = probabilities.reshape(-1, 8)
 
     for picture in sorted(folder.glob("*.[jp][pn]g")):
         look(picture.name, cv2.imread(str(picture)))
     for storage in ("mcap", "sqlite3"):
-        copy = target.with_name(f"copy of {storage}, {target.stem}")
+        copy = target.with_suffix("") / storage  # the bag holds the name of its file
         shutil.rmtree(copy, ignore_errors=True)
+        copy.parent.mkdir(exist_ok=True)
         with BagReader(folder / storage) as bag, BagWriter(copy, storage) as writer:
             for number, (connection, time_ns, data) in enumerate(bag.messages(bag.connections)):
                 writer.write(connection, time_ns, data)

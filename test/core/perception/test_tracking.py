@@ -72,10 +72,13 @@ def test_face_is_lost_after_the_timeout_and_its_id_never_comes_back() -> None:
     assert update(tracker, at(100), 0.6) == [2]
 
 
-def test_timeout_runs_without_images_in_between() -> None:
+@pytest.mark.parametrize("pause_s", [0.6, 5.0, 3600.0])
+def test_a_pause_between_two_images_is_no_miss_of_a_face_in_both(pause_s: float) -> None:
     tracker = Tracker()
-    update(tracker, at(100), 0.0)
-    assert update(tracker, at(100), 10.0) == [2]
+    for i in range(4):
+        assert update(tracker, at(100), i * pause_s) == [1]
+    update(tracker, at(), 4 * pause_s)
+    assert update(tracker, at(100), 5 * pause_s) == [2]
 
 
 def test_timeout_counts_from_the_last_detection() -> None:
@@ -84,10 +87,12 @@ def test_timeout_counts_from_the_last_detection() -> None:
         assert update(tracker, at(100), stamp_s) == [1]
 
 
-def test_timeout_of_zero_ends_tracks_with_the_next_image() -> None:
+def test_timeout_of_zero_keeps_a_face_that_is_in_every_image() -> None:
     tracker = Tracker()
-    assert tracker.update(at(100), 0.0, 0.0).tolist() == [1]
-    assert tracker.update(at(100), 0.1, 0.0).tolist() == [2]
+    for time_s in (0.0, 0.1, 0.2):
+        assert tracker.update(at(100), time_s, 0.0).tolist() == [1]
+    tracker.update(at(), 0.3, 0.0)
+    assert tracker.update(at(100), 0.4, 0.0).tolist() == [2]
 
 
 def test_face_somewhere_else_is_another_face() -> None:
@@ -102,14 +107,15 @@ def test_face_of_another_size_is_another_face() -> None:
     assert update(tracker, at(100, size=240), 0.1) == [2]
 
 
-def test_stamps_that_go_back_end_all_tracks() -> None:
+def test_after_a_reset_all_faces_are_others() -> None:
     tracker = Tracker()
     assert update(tracker, at(100, 400), 50.0) == [1, 2]
+    tracker.reset()
     assert update(tracker, at(100, 400), 0.0) == [3, 4]
     assert update(tracker, at(100, 400), 0.1) == [3, 4]
 
 
-def test_same_stamp_twice_is_no_step_back() -> None:
+def test_same_time_twice_keeps_the_id() -> None:
     tracker = Tracker()
     update(tracker, at(100), 5.0)
     assert update(tracker, at(100), 5.0) == [1]
@@ -118,7 +124,8 @@ def test_same_stamp_twice_is_no_step_back() -> None:
 def test_ids_are_never_given_twice() -> None:
     tracker, ids = Tracker(), []
     for i in range(10):
-        ids += update(tracker, at(100, 400), i * 1.0)
+        ids += update(tracker, at(100, 400), i * 2.0)
+        update(tracker, at(), i * 2.0 + 1.0)
     assert sorted(ids) == list(range(1, 21))
 
 
