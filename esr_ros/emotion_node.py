@@ -33,8 +33,8 @@ from esr_ros.node.ros_errors import ROS_ERRORS, reason
 from esr_ros.runtime.entry_point import begin, call, leave_soon
 from esr_ros.runtime.rclpy_features import guard_services
 
-#: Longest time for which the executor waits before it checks for a shutdown.
-WAKE_S = 0.5
+#: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
+WAKE_S = 0.2
 
 
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
@@ -245,7 +245,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start() -> EmotionNode:
     """Create the node; an error in arguments or parameter files becomes one line."""
-    begin(_parser())
+    begin(_parser(), says_goodbye=True)
     try:
         return EmotionNode()
     except EsrError:
@@ -267,13 +267,13 @@ def _run(node: EmotionNode) -> int:
                 if transition() != TransitionCallbackReturn.SUCCESS:
                     return 2 if rclpy.ok() else 0
         while rclpy.ok():
-            # Not spin(): if SIGINT was ignored at the start, as in a shell's background jobs, the
-            # wake-up by Ctrl-C is lost now and then, and the wait would never end.
+            # Not spin(): a signal does not end its wait.
             executor.spin_once(timeout_sec=WAKE_S)
         return 0
+    except KeyboardInterrupt:
+        leave_soon(0)  # should the following hang
+        raise
     finally:
-        if not rclpy.ok():
-            leave_soon(0)
         node._stop()
         executor.shutdown()
         node.destroy_node()

@@ -106,18 +106,22 @@ def call(program: str, main: Callable[[], Optional[int]]) -> int:
     return code
 
 
-def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+def begin(parser: argparse.ArgumentParser, *, says_goodbye: bool = False) -> argparse.Namespace:
     """Initialise ROS, and parse the other arguments; OptionError if something is wrong.
 
+    says_goodbye: SIGINT and SIGTERM leave ROS running until the program shuts it down, so that it
+    can publish; a wait for ROS ends no sooner for them.
     What large images need of Fast DDS is set for this process, unless the environment has it.
     """
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
     check_domain()
     os.environ.update(fast_dds.environment())
     try:
-        rclpy.init()
+        handlers = SignalHandlerOptions.NO if says_goodbye else SignalHandlerOptions.ALL
+        rclpy.init(signal_handler_options=handlers)
     except RuntimeError as error:
         raise OptionError(_explained(str(error))) from error
     parsed, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])

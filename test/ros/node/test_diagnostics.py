@@ -11,9 +11,11 @@ from esr_ros.parameters import NodeOptions
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def report(counters: FrameCounters, state: str = "receiving", **options: float) -> DiagnosticStatus:
+def report(
+    counters: FrameCounters, state: str = "receiving", stamps: str = "", **options: float
+) -> DiagnosticStatus:
     return status(
-        "node: emotions", "/image_raw", counters, state, NodeOptions(**options), {"a": "b"}
+        "node: emotions", "/image_raw", counters, state, stamps, NodeOptions(**options), {"a": "b"}
     )
 
 
