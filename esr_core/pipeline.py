@@ -77,7 +77,8 @@ class PipelineOptions:
     )
     track_timeout_s: float = option(
         0.5,
-        "Time for which a face keeps its id without being detected, in seconds.",
+        "Time for which a face keeps its id without being detected, in seconds. A face that is in "
+        "two consecutive images keeps it, however long the pause between them.",
         (0.0, 60.0),
         live=True,
     )

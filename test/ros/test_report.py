@@ -136,19 +136,27 @@ def test_another_clock_is_no_latency(tmp_path: Path, photograph: NDArray[Any]) -
     assert data_of(tmp_path / "report.html")["faces"][0]["picture"]
 
 
-def test_images_without_stamps_have_the_time_of_the_recording(
-    tmp_path: Path, photograph: NDArray[Any]
+@pytest.mark.parametrize("seconds", [(0, 0, 0, 0), (20, 20, 0, 20), (20, 20, 20, 20)])
+def test_without_right_stamps_the_times_of_the_recording_count(
+    tmp_path: Path, photograph: NDArray[Any], seconds: tuple[int, ...]
 ) -> None:
     with BagWriter(tmp_path / "walk", "mcap") as writer:
         images = writer.offer("/image_raw", IMAGE)
-        for i in range(4):
-            picture = serialize_message(image(Header(), photograph))
+        for i, sec in enumerate(seconds * 10):
+            header = Header(stamp=Time(sec=sec))
+            picture = serialize_message(image(header, photograph))
             writer.put(images, BEGIN_S * 10**9 + i * 10**8, picture)
-    assert esr(tmp_path, "annotate", "walk").returncode == 0
+    done = esr(tmp_path, "annotate", "walk")
+    assert done.returncode == 0
+    assert "times of the recording are used instead" in done.stderr
+    assert "40 images answered, 1 face in 40" in done.stdout
     assert esr(tmp_path, "report", "walk_emotions").returncode == 0
     fields = data_of(tmp_path / "report.html")
-    assert fields["duration_s"] == pytest.approx(0.3)
+    expected = 3.9 if 0 in seconds else 2.9  # until they are known to stand still
+    assert fields["duration_s"] == pytest.approx(expected, abs=0.15)
+    assert len(fields["faces"]) == 1
     assert fields["faces"][0]["picture"]
+    assert any("the page has the times of the recording" in each for each in fields["notes"])
 
 
 def test_several_topics_are_chosen_from(tmp_path: Path, photograph: NDArray[Any]) -> None:
