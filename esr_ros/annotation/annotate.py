@@ -62,7 +62,7 @@ class AnnotationReport:
     recorded_s: float = 0.0
     elapsed_s: float = 0.0
     damage: List[str] = field(default_factory=list)  # parts of the bag that cannot be read
-    left_out: List[str] = field(default_factory=list)  # topics, with the reason
+    left_out: List[str] = field(default_factory=list)  # of the bag, with the reason
 
 
 @dataclass
@@ -104,6 +104,8 @@ def annotate(
             return report
         with folder.opened(restart=job.overwrite and not job.resume) as log:
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
+                if job.originals:
+                    writer.write_extras(bag)
                 writer.note(json.dumps(description))
                 annotation = _Annotation(bag, bases, job, pipeline, executor, log, report)
                 annotation.run(writer, lambda done: on_progress(done, total))

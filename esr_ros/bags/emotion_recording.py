@@ -104,8 +104,8 @@ def _entries(bag: BagReader, topics: Sequence[str], on_progress: OnProgress) -> 
     for connection, time_ns, data in bag.messages(connections):
         topic = connection.topic
         try:
-            definition = message_definitions.of(connection)  # the bag's own
-            message = cdr.read(data, EMOTIONS, definition[0] if definition else None)
+            definition, _ = message_definitions.of(connection)  # the bag's own
+            message = cdr.read(data, EMOTIONS, definition)
             entries.append(_entry(topic, numbers[topic], time_ns, message))
         except (cdr.MessageError, ValueError):
             invalid[topic] += 1

@@ -13,6 +13,8 @@ from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
 
+#: The text of ROS for an unknown hash.
+UNKNOWN_HASH = "INVALID"
 #: Errors of the library for invalid definitions.
 UNREADABLE = (TypesysError, KeyError, ValueError)
 
@@ -67,13 +69,17 @@ def type_hash(name: str, definition: MessageDefinition) -> Optional[str]:
         return None
 
 
-def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:
-    """Return definition and hash of a topic's type: the bag's own, else the installed ones."""
+def of(connection: Connection) -> Tuple[MessageDefinition, Optional[str]]:
+    """Return definition and hash of a topic's type: the bag's own, else the installed ones.
+
+    If neither can be read: the unchanged one of the bag, and no hash.
+    """
     carried = connection.msgdef
     is_carried = carried.format != MessageDefinitionFormat.NONE and carried.data
+    noted = connection.digest if connection.digest != UNKNOWN_HASH else ""
     for definition in (carried if is_carried else None, installed(connection.msgtype)):
         if definition is not None:
-            digest = connection.digest or type_hash(connection.msgtype, definition)
+            digest = noted or type_hash(connection.msgtype, definition)
             if digest:
                 return definition, digest
-    return None
+    return carried, None

@@ -45,6 +45,7 @@ class BagReader:
             noted = metadata.read(path)
         except BagMetadataError as error:
             self.note_damage(str(error))
+        self._noted = noted
         self.files = self._files(noted)
         self.storage = STORAGES[_storage_ending(self.files[0])]
         self._parts: List[Tuple[str, StorageFile]] = []  # with the names of the files
@@ -135,6 +136,18 @@ class BagReader:
             kinds = sorted({each.msgtype for each in self.connections})
             raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")
         return chosen(self.path, "image", self.cameras, requested)
+
+    def custom_data(self) -> Dict[str, str]:
+        """Return the recorder's custom data; without metadata.yaml, as the files repeat it."""
+        if self._noted:
+            return self._noted.custom
+        repeated = [metadata.custom_data(part.repeated_metadata()) for _, part in self._parts]
+        return {key: value for each in repeated for key, value in each.items()}
+
+    def records(self) -> Iterator[Any]:
+        """Yield attachments and metadata records of MCAP files, as :mod:`mcap.records`."""
+        for _, part in self._parts:
+            yield from part.records()
 
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
         """Yield the messages of these connections, file by file, by time where there is an index.

@@ -194,9 +194,9 @@ def _installed(connection: Connection) -> Any:
         message_class = getattr(import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError, ValueError):
         raise PlaybackError(f"{name} is not installed") from None
-    here, recorded = message_definitions.installed(name), message_definitions.of(connection)
+    here, (_, recorded) = message_definitions.installed(name), message_definitions.of(connection)
     # Subscribers would misread messages of another definition.
-    if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
+    if here and message_definitions.type_hash(name, here) not in (None, recorded):
         raise PlaybackError(f"recorded with another definition of {name} than is installed")
     return message_class
 
