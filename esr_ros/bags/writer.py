@@ -134,7 +134,7 @@ class BagWriter:
         return self._writer.add_connection(
             source.topic,
             source.msgtype,
-            msgdef=definition.data,
+            msgdef=message_definitions.with_heading(source.msgtype, definition),
             rihs01=digest or message_definitions.UNKNOWN_HASH,
             serialization_format=source.ext.serialization_format,
             offered_qos_profiles=source.ext.offered_qos_profiles,

@@ -12,6 +12,7 @@ import pytest
 from commands import esr, report
 from mcap.reader import McapReader, make_reader
 from mcap.writer import Writer
+from rosbags.interfaces import MessageDefinitionFormat
 
 from esr_ros.bags.message_definitions import installed
 from esr_ros.bags.reader import BagReader
@@ -154,6 +155,26 @@ def test_a_bag_of_humble_keeps_topics_of_unknown_types(tmp_path: Path) -> None:
     (tmp_path / "humble" / "metadata.yaml").unlink()
     assert copied(tmp_path / "humble", tmp_path / "copy", "sqlite3") == []
     assert bags.content(tmp_path / "copy") == {"/chatter": [(2, b"data")]}
+
+
+@pytest.mark.parametrize("encoding", ["ros2idl", "omgidl"])
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_type_in_idl_is_kept(tmp_path: Path, encoding: str, storage: str) -> None:
+    heading = "=" * 80 + "\nIDL: no_msgs/msg/N\n"
+    text = "module no_msgs { module msg {\n struct N { double x; };\n}; };\n"
+
+    def idl(writer: Writer) -> None:
+        data = (heading if encoding == "ros2idl" else "") + text
+        kind = writer.register_schema("no_msgs/msg/N", encoding, data.encode())
+        writer.add_message(writer.register_channel("/n", "cdr", kind, QOS), 7, bytes(12), 7)
+
+    source = made(tmp_path / "source.mcap", idl)
+    assert copied(source, tmp_path / "copy", storage) == []
+    assert bags.content(tmp_path / "copy") == bags.content(source)
+    with BagReader(tmp_path / "copy") as bag:
+        (found,) = (each for each in bag.connections if each.topic == "/n")
+    assert found.msgdef == (MessageDefinitionFormat.IDL, heading + text)
+    assert found.digest.startswith("RIHS01_")
 
 
 def test_two_definitions_of_a_type_are_kept(tmp_path: Path) -> None:
