@@ -63,6 +63,7 @@ class AnnotationReport:
     elapsed_s: float = 0.0
     damage: List[str] = field(default_factory=list)  # parts of the bag that cannot be read
     left_out: List[str] = field(default_factory=list)  # of the bag, with the reason
+    error: str = ""  # why there is no output, of one bag of several
 
 
 @dataclass
