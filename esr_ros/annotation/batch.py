@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from esr_core.errors import EsrError, OptionError
+from esr_core.options import unknown_names
 from esr_core.pipeline import PipelineOptions
 from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
@@ -117,8 +118,8 @@ def pipeline_parameters(path: Path) -> Dict[str, Any]:
     if not nodes:
         raise OptionError(f"--params-file: {path} has nothing for emotion_node")
     values = {k: v for k, v in values.items() if k != "use_sim_time" and "qos_overrides" not in k}
-    unknown = set(values) - {each.name for each in fields(NodeOptions)}
+    unknown = unknown_names(values, (each.name for each in fields(NodeOptions)))
     if unknown:
-        raise OptionError(f"--params-file: unknown: {', '.join(sorted(unknown))}")
+        raise OptionError(f"--params-file: unknown: {unknown}")
     checked = NodeOptions(**values)
     return {each.name: getattr(checked, each.name) for each in fields(PipelineOptions)}

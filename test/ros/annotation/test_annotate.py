@@ -207,7 +207,9 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
     report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
     assert bags.answers(tmp_path / "two") == bags.answers(annotated)
     file.write_text("/**:\n  ros__parameters:\n    max_facse: 1\n    1: 2\n")
-    assert "unknown: 1, max_facse" in refusal(esr(tmp_path, *words, "-o", "three"))
+    assert "unknown: 1, max_facse (nearest: max_faces" in refusal(
+        esr(tmp_path, *words, "-o", "three")
+    )
     file.write_text("hello")
     assert "has nothing for emotion_node" in refusal(esr(tmp_path, *words, "-o", "three"))
 
