@@ -261,9 +261,10 @@ class FacialEmotionLearner:
             checkpoint.write_description(folder, metadata, self.name_experiment, file)
         else:
             if not isinstance(state_dicts, (list, tuple)) or not state_dicts:
+                kind = f"{'a' if state_dicts else 'an empty'} {type(state_dicts).__name__}"
                 raise OptionError(
                     "state_dicts must be a list of the base's and the branches' weights, as "
-                    f"model.to_state_dict() returns it, but is a {type(state_dicts).__name__}"
+                    f"model.to_state_dict() returns it, but is {kind}"
                 )
             metadata, branches = self._network()[1], len(state_dicts) - 1
             if branches != metadata.branches:

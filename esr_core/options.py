@@ -7,12 +7,23 @@ parameters, the check of YAML files and the documentation are made from it.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
-from typing import Any, Iterator, Optional, Tuple, TypeVar
+from typing import Any, Iterable, Iterator, Optional, Tuple, TypeVar
 
 from esr_core.errors import OptionError
 
 T = TypeVar("T")
+
+
+def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
+    """Return the names that are not known, each with the nearest known ones, and all of these."""
+    known = sorted(known)
+    parts = []
+    for name in sorted(set(names) - set(known)):
+        near = difflib.get_close_matches(name, known)
+        parts.append(f"{name} (nearest: {', '.join(near)})" if near else name)
+    return f"{', '.join(parts)}; known are {', '.join(known)}" if parts else ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class Option:
     def _check_words(self, value: Any) -> None:
         words = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
         if not words or not all(value) or not value:
-            raise OptionError(f"{self.name} must be a list of words, but got {value!r}")
+            raise OptionError(f"{self.name} must be a list of one word or more, but got {value!r}")
 
     def _check_word_or_number(self, value: Any) -> None:
         low, high = self.low or 0, self.high or 0

@@ -122,6 +122,7 @@ class FrameAnalyzer:
     """Detect, crop and predict: one call of the network for the faces of all images.
 
     ``options`` may be replaced between two calls; those that are not ``live`` have no effect then.
+    OptionError for more branches than the network has.
     """
 
     def __init__(
@@ -130,13 +131,22 @@ class FrameAnalyzer:
         model: Optional[Model] = None,
         detector: Optional[Detector] = None,
     ) -> None:
-        self.options = options or PipelineOptions()
-        self.model = model or load_model(
-            self.options.model or None, self.options.provider, self.options.threads
-        )
+        options = options or PipelineOptions()
+        self.model = model or load_model(options.model or None, options.provider, options.threads)
+        self.options = options
         self.detector = detector or open_detector(
             self.options.detector, self.options.detector_model
         )
+
+    @property
+    def options(self) -> PipelineOptions:
+        """The options of the next call."""
+        return self._options
+
+    @options.setter
+    def options(self, options: PipelineOptions) -> None:
+        self.model.check_branches(options.branches)
+        self._options = options
 
     def warm_up(self) -> None:
         """Run the detector and the network once, as the first call takes longer."""

@@ -45,8 +45,13 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     """
 
     def __init__(self) -> None:
-        super().__init__("emotion_node", automatically_declare_parameters_from_overrides=True)
+        super().__init__(
+            "emotion_node",
+            automatically_declare_parameters_from_overrides=True,
+            allow_undeclared_parameters=True,  # they are refused below, with a reason
+        )
         self.options = parameters.declare(self)
+        self._overrides = [*self.get_parameters_by_prefix("qos_overrides")]
         self.add_on_set_parameters_callback(self._on_set_parameters)
         guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
@@ -99,7 +104,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             camera.counters = FrameCounters()
         self._worker = FrameWorker(self, self.pipeline, self._humans)
         self._subscribe(self._worker)
-        parameters.check_overrides(self)
+        parameters.check_overrides(self, self._overrides)
         # The node's clock stops while a bag is paused; diagnostics go on.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(1.0, self._on_timer, clock=steady)
@@ -188,11 +193,12 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def _on_set_parameters(self, changes: List[Parameter]) -> SetParametersResult:
         try:
-            self.options = parameters.changed(self.options, changes)
+            after = parameters.changed(self.options, changes, self.pipeline is not None)
+            if self.pipeline is not None:
+                self.pipeline.options = after
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self.pipeline is not None:
-            self.pipeline.options = self.options
+        self.options = after
         return SetParametersResult(successful=True)
 
     def _on_timer(self) -> None:

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from esr_core.errors import OptionError
-from esr_core.options import Option, option, options
+from esr_core.options import Option, option, options, unknown_names
 from esr_core.pipeline import PipelineOptions
 
 #: Parameters that ROS itself declares on a node.
@@ -104,12 +104,9 @@ def declare(node: Node) -> NodeOptions:
     known = {o.name: o for o in options(NodeOptions)}
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
-    unknown = sorted(set(given) - set(known))
+    unknown = unknown_names(given, known)
     if unknown:
-        raise OptionError(
-            f"unknown parameter {', '.join(unknown)} for {node.get_fully_qualified_name()}; "
-            f"known are {', '.join(sorted(known))}"
-        )
+        raise OptionError(f"{node.get_fully_qualified_name()}: unknown parameter {unknown}")
     for name, value in given.items():
         if isinstance(known[name].default, float) and type(value) is int:
             raise OptionError(f"{name} must be a float: write {value}.0")
@@ -136,11 +133,14 @@ def _check_override_values(node: Node) -> None:
             raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
 
 
-def check_overrides(node: Node) -> None:
-    """Refuse QoS overrides of unknown topics or policies, after all of the node's were created."""
+def check_overrides(node: Node, given: Iterable[str]) -> None:
+    """Refuse QoS overrides of unknown topics or policies, after all of the node's were created.
+
+    given: the names of the overrides at the start; ROS adds those of all topics that there were.
+    """
     topics = {("publisher", each.topic_name) for each in node.publishers}
     topics |= {("subscription", each.topic_name) for each in node.subscriptions}
-    for name in sorted(node.get_parameters_by_prefix("qos_overrides")):
+    for name in sorted(given):
         topic, _, rest = name.partition(".")
         kind, _, policy = rest.partition(".")
         if topic in _ROS_TOPICS:
@@ -154,15 +154,23 @@ def check_overrides(node: Node) -> None:
             )
 
 
-def changed(current: NodeOptions, parameters: Iterable[Parameter]) -> NodeOptions:
-    """Return the options after a change at run time; OptionError if it is not allowed."""
+def changed(
+    current: NodeOptions, parameters: Iterable[Parameter], is_configured: bool = True
+) -> NodeOptions:
+    """Return the options after a change; OptionError if it is not allowed.
+
+    is_configured: only live parameters may change; otherwise all.
+    """
     known = {o.name: o for o in options(NodeOptions)}
     values = {p.name: p.value for p in parameters if not _is_ros(p.name)}
+    unknown = unknown_names(values, known)
+    if unknown:
+        raise OptionError(f"unknown parameter {unknown}")
     for name in values:
-        if name not in known:
-            raise OptionError(f"unknown parameter {name}; known are {', '.join(sorted(known))}")
-        if not known[name].live:
-            raise OptionError(f"{name} cannot be changed at run time; restart the node")
+        if is_configured and not known[name].live:
+            raise OptionError(
+                f"{name} cannot be changed at run time; clean the node up, or restart it"
+            )
     return replace(current, **values)
 
 

@@ -14,12 +14,16 @@ from rich.console import Console
 
 from esr_core.cli import pipeline_flags
 from esr_core.cli.command import command, ros_module
-from esr_core.errors import OptionError
+from esr_core.errors import EsrError, OptionError
 from esr_core.pipeline import PipelineOptions
 from esr_core.progress import bar
 
 #: Ending of the name of a new bag.
 SUFFIX = "_emotions"
+
+
+class BatchError(EsrError):
+    """Bags that could not be annotated, of several."""
 
 
 def add(commands: Any) -> None:
@@ -67,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}
     job = batch.AnnotationJob(options, tuple(arguments.topic), **others)
-    stdout = sys.stdout
+    stdout, failed = sys.stdout, []
     try:
         # Ray reports dead workers on stdout, which is for the results.
         with redirect_stdout(sys.stderr), bar("images") as progress:
@@ -81,8 +85,11 @@ def run(arguments: argparse.Namespace) -> None:
             workers = (arguments.jobs, arguments.engine, arguments.ray_address)
             for report in batch.annotate_all(job, pairs, show, *workers):
                 _print(report, arguments.json, stdout, progress.console)
+                failed += [report.bag] if report.error else []
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume continues") from stop
+    if failed:
+        raise BatchError(f"{len(failed)} of {len(pairs)} bags failed: {', '.join(failed)}")
 
 
 def _outputs(arguments: argparse.Namespace) -> List[Path]:
@@ -117,7 +124,8 @@ def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> Non
         print(line, file=stdout, flush=True)
     else:  # above the bar
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    notes = [*(f"damaged: {each}" for each in report.damage), *report.left_out, *report.assumed]
+    notes = [f"failed: {report.error}"] if report.error else []
+    notes += [*(f"damaged: {each}" for each in report.damage), *report.left_out, *report.assumed]
     if report.undecodable:
         count = f"{report.undecodable} of {report.images} images"
         notes.append(f"{count} cannot be decoded; the first: {report.first_error}")
@@ -126,6 +134,8 @@ def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> Non
 
 
 def _line(report: Any) -> str:
+    if report.error:
+        return f"{report.output}: failed"
     if report.is_done_before:
         return f"{report.output}: is complete already"
     rate = report.recorded_s / max(report.elapsed_s, 1e-3)

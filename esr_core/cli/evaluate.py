@@ -216,11 +216,7 @@ def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, Mo
         esr, metadata = checkpoint.load(Path(model))
         return torch_predictor(esr, metadata.temperature), metadata
     loaded = load_model(model or None)
-    if isinstance(branches, int) and branches > loaded.metadata.branches:
-        raise OptionError(
-            f"--branches must be {ADAPTIVE}, or from 1 to {loaded.metadata.branches} for "
-            f"{loaded.metadata.name}, but got {branches}"
-        )
     if branches:
+        loaded.check_branches(branches)
         return partial(loaded.predict, branches=branches), loaded.metadata
     return loaded.predict_branches, loaded.metadata

@@ -72,6 +72,15 @@ class Model:
         #: The exit margin of ``adaptive``: minimum lead of a face's most probable emotion.
         self.lead = self.metadata.lead
 
+    def check_branches(self, branches: Union[int, str]) -> None:
+        """Raise OptionError unless ``branches`` is ``adaptive``, or a number that the file has."""
+        most = self.metadata.branches
+        if isinstance(branches, int) and not 1 <= branches <= most:
+            raise OptionError(
+                f"branches must be {ADAPTIVE}, or from 1 to {most} for {self.metadata.name}, but "
+                f"got {branches!r}"
+            )
+
     def predict(self, batch: NDArray[np.float32], branches: Union[int, str] = 0) -> Prediction:
         """Return the prediction for n faces, 0 or more.
 

@@ -63,8 +63,9 @@ class AnnotationReport:
     recorded_s: float = 0.0
     elapsed_s: float = 0.0
     damage: List[str] = field(default_factory=list)  # parts of the bag that cannot be read
-    left_out: List[str] = field(default_factory=list)  # topics, with the reason
+    left_out: List[str] = field(default_factory=list)  # of the bag, with the reason
     assumed: List[str] = field(default_factory=list)  # what was not known for certain
+    error: str = ""  # why there is no output, of one bag of several
 
 
 @dataclass
@@ -106,6 +107,8 @@ def annotate(
             return report
         with folder.opened(restart=job.overwrite and not job.resume) as log:
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
+                if job.originals:
+                    writer.write_extras(bag)
                 writer.note(json.dumps(description))
                 annotation = _Annotation(bag, bases, job, pipeline, executor, log, report)
                 annotation.run(writer, lambda done: on_progress(done, total))

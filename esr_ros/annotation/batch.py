@@ -10,7 +10,8 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from esr_core.errors import OptionError
+from esr_core.errors import EsrError, OptionError
+from esr_core.options import unknown_names
 from esr_core.pipeline import PipelineOptions
 from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
@@ -34,9 +35,10 @@ def annotate_all(
 ) -> Iterator[AnnotationReport]:
     """Yield the report of each bag; by default, threads of this process analyze the images.
 
+    Of several bags, those that cannot be annotated have a report with ``error``.
     jobs: processes of this machine, from 1 to 1024. engine: local or ray. ray_address: of the
     cluster's head; empty: RAY_ADDRESS, else a cluster is started.
-    Raises EsrError for the first bag that cannot be annotated.
+    Raises EsrError for invalid options, and for a single bag that cannot be annotated.
     """
     uses_ray = engine == "ray"
     if jobs is not None and not 1 <= jobs <= 1024:
@@ -64,8 +66,20 @@ def annotate_all(
     else:
         opened = executors.thread_executor(job.options, pipeline.model)
     with opened as executor:
-        for bag, output in pairs:
-            yield annotate(bag, output, job, pipeline, executor, partial(on_progress, bag))
+        for pair in pairs:
+            show = partial(on_progress, pair[0])
+            work = partial(annotate, *pair, job, pipeline, executor, show)
+            yield work() if len(pairs) == 1 else _attempted(pair, work)
+
+
+def _attempted(pair: Pair, work: Callable[[], AnnotationReport]) -> AnnotationReport:
+    """Return the report of one bag of several; its error does not end the others."""
+    bag, output = pair
+    try:
+        return work()
+    except (EsrError, OSError) as error:
+        reason = str(error).replace(f"{bag}: ", "", 1)
+        return AnnotationReport(str(bag), str(output), error=reason)
 
 
 def _by_cluster(
@@ -76,13 +90,13 @@ def _by_cluster(
         # Repeated after the death of its worker, a task continues from the resume log.
         task = ray.remote(num_cpus=1, max_retries=executors.MOST_DEATHS)(_annotate_one)
         absolute = [(bag.resolve(), output.resolve()) for bag, output in pairs]
-        waiting = {task.remote(*pair, job): pair[0] for pair in absolute}
+        waiting = {task.remote(*pair, job): pair for pair in absolute}
         on_progress(pairs[0][0].parent, 0, len(pairs))
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            bag = waiting.pop(ready)
-            yield executors.ray_result(ray, ready, f"{bag}: ")
-            on_progress(bag.parent, len(pairs) - len(waiting), len(pairs))
+            pair = waiting.pop(ready)
+            yield _attempted(pair, partial(executors.ray_result, ray, ready))
+            on_progress(pair[0].parent, len(pairs) - len(waiting), len(pairs))
 
 
 def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationReport:
@@ -104,8 +118,8 @@ def pipeline_parameters(path: Path) -> Dict[str, Any]:
     if not nodes:
         raise OptionError(f"--params-file: {path} has nothing for emotion_node")
     values = {k: v for k, v in values.items() if k != "use_sim_time" and "qos_overrides" not in k}
-    unknown = set(values) - {each.name for each in fields(NodeOptions)}
+    unknown = unknown_names(values, (each.name for each in fields(NodeOptions)))
     if unknown:
-        raise OptionError(f"--params-file: unknown: {', '.join(sorted(unknown))}")
+        raise OptionError(f"--params-file: unknown: {unknown}")
     checked = NodeOptions(**values)
     return {each.name: getattr(checked, each.name) for each in fields(PipelineOptions)}

@@ -213,14 +213,14 @@ def ray_cluster(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
-def ray_result(ray: Any, reference: Any, prefix: str = "") -> Any:
+def ray_result(ray: Any, reference: Any) -> Any:
     """Return a task's result or raise its error; ExecutorError if the cluster failed."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise ExecutorError(f"{prefix}the cluster failed: {_last_line(error)}") from error
+        raise ExecutorError(f"the cluster failed: {_last_line(error)}") from error
 
 
 def _last_line(error: BaseException) -> str:

@@ -112,8 +112,8 @@ def _entries(
     for connection, time_ns, data in bag.messages(connections):
         topic = connection.topic
         try:
-            definition = message_definitions.of(connection)  # the bag's own
-            message = cdr.read(data, EMOTIONS, definition[0] if definition else None)
+            definition, _ = message_definitions.of(connection)  # the bag's own
+            message = cdr.read(data, EMOTIONS, definition)
             entries.append(_entry(topic, numbers[topic], time_ns, message, clocks[topic]))
         except (cdr.MessageError, ValueError):
             invalid[topic] += 1

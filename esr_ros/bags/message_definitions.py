@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, Iterator, Optional, Tuple
@@ -13,6 +14,12 @@ from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
 
+#: The text of ROS for an unknown hash.
+UNKNOWN_HASH = "INVALID"
+#: The line before the heading of a used type.
+_LINE = "=" * 80
+_IDL_HEADING = re.compile(rf"^{_LINE}\r?\nIDL: .*$", re.MULTILINE)
+_PREPROCESSOR = re.compile(r"^\s*#.*$", re.MULTILINE)
 #: Errors of the library for invalid definitions.
 UNREADABLE = (TypesysError, KeyError, ValueError)
 
@@ -34,7 +41,7 @@ def installed(name: str) -> Optional[MessageDefinition]:
         return None
     parts = [texts.pop(name)]
     for kind, text in texts.items():
-        parts.append(f"{'=' * 80}\nMSG: {kind.replace('/msg/', '/')}\n{text}")
+        parts.append(f"{_LINE}\nMSG: {kind.replace('/msg/', '/')}\n{text}")
     return MessageDefinition(MessageDefinitionFormat.MSG, "\n".join(parts))
 
 
@@ -51,11 +58,21 @@ def _used(name: str, text: str) -> Iterator[str]:
 @lru_cache(maxsize=None)
 def store(name: str, definition: MessageDefinition) -> Typestore:
     """Return the types in a definition, for the library; UNREADABLE if it is invalid."""
-    is_idl = definition.format == MessageDefinitionFormat.IDL
-    text = definition.data
     made = get_typestore(Stores.EMPTY)
-    made.register(get_types_from_idl(text) if is_idl else get_types_from_msg(text, name))
+    if definition.format == MessageDefinitionFormat.IDL:
+        # The library takes one file, without preprocessor lines; used types come first in it.
+        files = _IDL_HEADING.split(_PREPROCESSOR.sub("", definition.data))
+        made.register(get_types_from_idl("\n".join(reversed(files))))
+    else:
+        made.register(get_types_from_msg(definition.data, name))
     return made
+
+
+def with_heading(name: str, definition: MessageDefinition) -> str:
+    """Return the text of a definition, as rosbag2 writes it: IDL has headings."""
+    if definition.format == MessageDefinitionFormat.IDL and not _IDL_HEADING.match(definition.data):
+        return f"{_LINE}\nIDL: {name}\n{definition.data}"
+    return definition.data
 
 
 @lru_cache(maxsize=None)
@@ -67,13 +84,17 @@ def type_hash(name: str, definition: MessageDefinition) -> Optional[str]:
         return None
 
 
-def of(connection: Connection) -> Optional[Tuple[MessageDefinition, str]]:
-    """Return definition and hash of a topic's type: the bag's own, else the installed ones."""
+def of(connection: Connection) -> Tuple[MessageDefinition, Optional[str]]:
+    """Return definition and hash of a topic's type: the bag's own, else the installed ones.
+
+    If neither can be read: the unchanged one of the bag, and no hash.
+    """
     carried = connection.msgdef
     is_carried = carried.format != MessageDefinitionFormat.NONE and carried.data
+    noted = connection.digest if connection.digest != UNKNOWN_HASH else ""
     for definition in (carried if is_carried else None, installed(connection.msgtype)):
         if definition is not None:
-            digest = connection.digest or type_hash(connection.msgtype, definition)
+            digest = noted or type_hash(connection.msgtype, definition)
             if digest:
                 return definition, digest
-    return None
+    return carried, None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -12,7 +13,7 @@ import zstandard
 from rosbags.interfaces import Connection
 
 from esr_core.errors import EsrError
-from esr_ros.bags import metadata
+from esr_ros.bags import cdr, metadata
 from esr_ros.bags.cdr import COMPRESSED, IMAGE
 from esr_ros.bags.metadata import BagMetadata, BagMetadataError
 from esr_ros.bags.storage_file import StorageFile
@@ -21,6 +22,9 @@ from esr_ros.bags.storage_file import StorageFile
 STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
 #: The first bytes of a compressed message or file; other messages begin with 0.
 _ZSTD, _ZSTD_ENDING = b"\x28\xb5\x2f\xfd", ".zstd"
+
+#: Encodings of depth images, in metres and millimetres (REP 118).
+DEPTH_ENCODINGS = ("32FC1", "16UC1")
 
 #: Connection, time of the recording in ns, content.
 Message = Tuple[Connection, int, bytes]
@@ -45,6 +49,7 @@ class BagReader:
             noted = metadata.read(path)
         except BagMetadataError as error:
             self.note_damage(str(error))
+        self._noted = noted
         self.files = self._files(noted)
         self.storage = STORAGES[_storage_ending(self.files[0])]
         self._parts: List[Tuple[str, StorageFile]] = []  # with the names of the files
@@ -124,17 +129,48 @@ class BagReader:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    @property
+    @cached_property
     def cameras(self) -> List[str]:
-        """Return the topics with images of cameras."""
+        """Return the topics with images of cameras: no depth, nothing drawn by this package."""
+        found = [topic for topic in self._images() if self._encoding(topic) not in DEPTH_ENCODINGS]
+        return [topic for topic in found if "depth" not in topic.split("/")] or found
+
+    def _images(self) -> List[str]:
         return list(dict.fromkeys(each.topic for each in self.connections if is_image(each)))
 
+    def _encoding(self, topic: str) -> str:
+        """Return the encoding of a topic's first image; empty if that cannot be read."""
+        connections = [each for each in self.connections if each.topic == topic]
+        with closing(self.messages(connections)) as messages:
+            for connection, _, data in messages:
+                with suppress(cdr.MessageError):
+                    image = cdr.read(data, connection.msgtype)
+                    # image_transport writes "16UC1; png compressed" for a compressed one.
+                    return str(getattr(image, "encoding", "") or image.format.partition(";")[0])
+                break
+        return ""
+
     def image_topics(self, requested: Sequence[str] = ()) -> List[str]:
-        """Return the requested image topics, or the only one; else BagError."""
-        if not self.cameras:
-            kinds = sorted({each.msgtype for each in self.connections})
-            raise BagError(f"{self.path}: no images in it, only {', '.join(kinds)}")
-        return chosen(self.path, "image", self.cameras, requested)
+        """Return the requested image topics, or the only one of a camera; else BagError."""
+        images = self._images()
+        if not (self.cameras or requested):
+            kinds = ", ".join(sorted({each.msgtype for each in self.connections}))
+            found = f"depth on {', '.join(images)}" if images else kinds
+            raise BagError(f"{self.path}: no images in it, only {found}")
+        named = [name for name in requested if name in images]
+        return chosen(self.path, "image", [*self.cameras, *named], requested)
+
+    def custom_data(self) -> Dict[str, str]:
+        """Return the recorder's custom data; without metadata.yaml, as the files repeat it."""
+        if self._noted:
+            return self._noted.custom
+        repeated = [metadata.custom_data(part.repeated_metadata()) for _, part in self._parts]
+        return {key: value for each in repeated for key, value in each.items()}
+
+    def records(self) -> Iterator[Any]:
+        """Yield attachments and metadata records of MCAP files, as :mod:`mcap.records`."""
+        for _, part in self._parts:
+            yield from part.records()
 
     def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
         """Yield the messages of these connections, file by file, by time where there is an index.
@@ -174,7 +210,7 @@ def chosen(path: Path, kind: str, topics: Sequence[str], requested: Sequence[str
 
 
 def is_image(connection: Connection) -> bool:
-    """Return whether a topic has images of a camera: no depth, nothing drawn by this package."""
+    """Return whether a topic has images: no compressed depth, nothing drawn by this package."""
     not_cameras = ("/compressedDepth", "/theora", "emotion/image", "emotion/image/compressed")
     return connection.msgtype in (IMAGE, COMPRESSED) and not connection.topic.endswith(not_cameras)
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import sqlite3
 import struct
 from contextlib import closing, suppress
+from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Tuple
+from zlib import crc32
 
 import zstandard
+from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
-from mcap.records import Channel, Chunk, DataEnd, Message, Schema
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.opcode import Opcode
+from mcap.records import Attachment, Channel, Chunk, DataEnd, Message, Metadata, Schema
+from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags import interfaces
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import ReaderError
 from rosbags.rosbag2.metadata import parse_qos
+
+from esr_ros.bags.mcap_writer import SCHEMALESS
 
 #: Errors of the two libraries for invalid content: their own, those of Python that wrong lengths
 #: and bytes lead to, and those of the decompressors.
@@ -34,7 +40,14 @@ LONGEST_BYTES = 2**31
 MOST_ROWS_SKIPPED = 10_000
 _ROWS = "SELECT id, topic_id, timestamp, data FROM messages"
 _LOST_ROW = (0, None, None, None)
-_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
+_FORMATS = {
+    "ros2msg": MessageDefinitionFormat.MSG,
+    "ros2idl": MessageDefinitionFormat.IDL,
+    "omgidl": MessageDefinitionFormat.IDL,
+}
+_NO_SCHEMA = Schema(id=0, name=SCHEMALESS, encoding="", data=b"")
+#: Opcode and length before a record, and the size of the checksum at the end of an attachment.
+_HEAD, CRC_SIZE = struct.Struct("<BQ"), 4
 
 #: Number of the connection, time in ns, content.
 Item = Tuple[int, int, bytes]
@@ -60,7 +73,7 @@ def _connection(
 
 
 def _mcap_messages(path: Path, found: Found, note: Note) -> Iterator[Item]:
-    schemas: Dict[int, Schema] = {}
+    schemas: Dict[int, Schema] = {0: _NO_SCHEMA}
     for record in _mcap_records(path, note):
         if isinstance(record, Schema):
             schemas[record.id] = record
@@ -98,11 +111,48 @@ def _mcap_records(path: Path, note: Note) -> Iterator[Any]:
                 yield from sorted(inside, key=lambda each: getattr(each, "log_time", -1))
 
 
+def records(path: Path, note: Note) -> Iterator[Any]:
+    """Yield the attachments and metadata records of an MCAP file."""
+    with open(path, "rb") as stream:
+        stream.seek(MAGIC_SIZE)
+        head = stream.read(_HEAD.size)
+        while len(head) == _HEAD.size:
+            opcode, length = _HEAD.unpack(head)
+            if opcode == Opcode.DATA_END or length > LONGEST_BYTES:
+                return
+            begin = stream.tell()
+            try:
+                if opcode == Opcode.ATTACHMENT:
+                    content = stream.read(length)
+                    crc = int.from_bytes(content[-CRC_SIZE:], "little")
+                    if crc not in (0, crc32(content[:-CRC_SIZE])):
+                        raise ValueError(crc)
+                    yield Attachment.read(ReadDataStream(BytesIO(content)))
+                elif opcode == Opcode.METADATA:
+                    yield Metadata.read(ReadDataStream(BytesIO(stream.read(length))))
+            except UNREADABLE:
+                note(f"an attachment or a metadata record, at byte {begin}, is not as written")
+            stream.seek(begin + length)
+            head = stream.read(_HEAD.size)
+
+
+def sqlite_metadata(path: Path) -> str:
+    """Return the metadata that an SQLite file repeats; empty if there is none."""
+    with suppress(sqlite3.Error), closing(_database(path)) as database:
+        row = database.execute("SELECT metadata FROM metadata ORDER BY id DESC").fetchone()
+        return str(row[0]) if row else ""
+    return ""
+
+
+def _database(path: Path) -> sqlite3.Connection:
+    """Open a database that is only read."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+
+
 def _sqlite_messages(path: Path, found: Found, note: Note) -> Iterator[Item]:
-    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     lost = 0
     try:
-        with closing(sqlite3.connect(address, uri=True)) as database:
+        with closing(_database(path)) as database:
             # SQLite refuses a truncated file otherwise; nothing is written here.
             database.execute("PRAGMA writable_schema = ON")
             _read_topics(database, found)

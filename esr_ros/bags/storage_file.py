@@ -6,14 +6,15 @@ import sys
 from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Collection, Dict, Iterator, List, Optional
+from typing import Any, Collection, Dict, Iterator, List, Optional
 
 import apsw
-from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader
 
-from esr_ros.bags.recovery import UNREADABLE, Item, scan
+from esr_ros.bags.mcap_writer import OWN_KEY, OWN_RECORD, SCHEMALESS
+from esr_ros.bags.recovery import UNREADABLE, Item, records, scan, sqlite_metadata
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError  # novm
@@ -75,6 +76,20 @@ class StorageFile:
         if text not in self.damage:
             self.damage.append(text)
 
+    def records(self) -> Iterator[Any]:
+        """Yield the attachments and metadata records, of which SQLite has none."""
+        if self.path.suffix == ".mcap":
+            for record in records(self.path, self._note):
+                if record.name != OWN_RECORD:
+                    yield record
+
+    def repeated_metadata(self) -> str:
+        """Return the metadata that the recorder repeats in the file; empty if there is none."""
+        if self.path.suffix == ".db3":
+            return sqlite_metadata(self.path)
+        found = [each for each in records(self.path, self._note) if each.name == OWN_RECORD]
+        return str(found[-1].metadata.get(OWN_KEY, "")) if found else ""
+
     def messages(self, numbers: Collection[int]) -> Iterator[Item]:
         """Yield the messages of the connections with these ids, once each.
 
@@ -121,6 +136,6 @@ def _is_complete(reader: Reader) -> bool:
     if isinstance(storage, McapReader):
         # Without an index rosbags would scan the file as well, but expect it to be by time.
         indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
-        known = (each.msgdef.format != MessageDefinitionFormat.NONE for each in reader.connections)
-        return indexed == reader.message_count > 0 and all(known)
+        known = all(each.msgtype != SCHEMALESS for each in reader.connections)
+        return indexed == reader.message_count > 0 and known
     return True

@@ -5,15 +5,23 @@ from __future__ import annotations
 import sqlite3
 import struct
 from pathlib import Path
-from typing import Any, Dict, List, Literal, Optional
+from typing import Any, ClassVar, Dict, List, Literal, Optional
 
+from mcap.records import Attachment
 from rosbags import interfaces
-from rosbags.interfaces import Connection, ConnectionExtRosbag2, QosDurability
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinitionFormat,
+    QosDurability,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
+from esr_ros.bags.mcap_writer import McapWriter
 from esr_ros.bags.metadata import NOTE
+from esr_ros.bags.reader import BagReader
 from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
 #: The version of metadata.yaml that Humble to Kilted read.
@@ -38,10 +46,14 @@ class BagWriteError(EsrError):
     """A bag that cannot be written."""
 
 
+class _Writer(Writer):
+    STORAGE_PLUGINS: ClassVar[Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.MCAP: McapWriter}
+
+
 class BagWriter:
     """A new bag, a folder; use it in ``with``. It is whole only when that ends without an error.
 
-    ``left_out`` names the topics that could not be written, with the reason.
+    ``left_out`` names what could not be written, with the reason.
     """
 
     def __init__(self, path: Path, storage: str) -> None:
@@ -53,7 +65,7 @@ class BagWriter:
             )
         self.path = path
         self.left_out: List[str] = []
-        self._writer = Writer(path, version=VERSION, storage_plugin=StoragePlugin[storage.upper()])
+        self._writer = _Writer(path, version=VERSION, storage_plugin=StoragePlugin[storage.upper()])
         self._copies: Dict[int, Optional[Connection]] = {}  # by the number of the source
 
     def __enter__(self) -> BagWriter:
@@ -100,18 +112,30 @@ class BagWriter:
         if connection is not None:
             self.put(connection, time_ns, data)
 
+    def write_extras(self, bag: BagReader) -> None:
+        """Write what a bag has besides messages: custom data, attachments, metadata records."""
+        for key, value in bag.custom_data().items():
+            self._writer.set_custom_data(key, value)
+        storage = self._writer.storage
+        for record in bag.records():
+            if isinstance(storage, McapWriter):
+                storage.add_record(record)
+            else:
+                kind = "attachment" if isinstance(record, Attachment) else "metadata record"
+                self.left_out.append(f"{kind} {record.name}: only MCAP files have any")
+
     def _copy(self, source: Connection) -> Optional[Connection]:
-        topic, kind, found = source.topic, source.msgtype, message_definitions.of(source)
-        if found is None:
-            reason = f"the definition of {kind} is neither in the bag nor installed"
-            self.left_out.append(f"{topic}: {reason}")
+        definition, digest = message_definitions.of(source)
+        if definition.format == MessageDefinitionFormat.NONE and definition.data:
+            reason = "its definition is neither .msg nor IDL, and the type is not installed"
+            self.left_out.append(f"{source.topic}: {reason}")
             return None
         assert isinstance(source.ext, ConnectionExtRosbag2)
         return self._writer.add_connection(
-            topic,
-            kind,
-            msgdef=found[0].data,
-            rihs01=found[1],
+            source.topic,
+            source.msgtype,
+            msgdef=message_definitions.with_heading(source.msgtype, definition),
+            rihs01=digest or message_definitions.UNKNOWN_HASH,
             serialization_format=source.ext.serialization_format,
             offered_qos_profiles=source.ext.offered_qos_profiles,
         )

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
-from esr_ros.bags.reader import BagError, BagReader, is_image
+from esr_ros.bags.reader import BagError, BagReader
 
 CLOCK = "/clock"
 CLOCK_S = 1 / 40
@@ -87,7 +87,8 @@ class Playback:
 
     def unmatched(self) -> List[str]:
         """Return the topics without a subscriber: of those with images, or of all if none has."""
-        images = [self._publishers[_key(each)] for each in self._connections if is_image(each)]
+        wanted = [each for each in self._connections if each.topic in self._bag.cameras]
+        images = [self._publishers[_key(each)] for each in wanted]
         waited_for = images or list(self._publishers.values())
         return sorted({p.topic_name for p in waited_for if not p.get_subscription_count()})
 
@@ -194,9 +195,9 @@ def _installed(connection: Connection) -> Any:
         message_class = getattr(import_module(f"{package}.msg"), kind)
     except (ImportError, AttributeError, ValueError):
         raise PlaybackError(f"{name} is not installed") from None
-    here, recorded = message_definitions.installed(name), message_definitions.of(connection)
+    here, (_, recorded) = message_definitions.installed(name), message_definitions.of(connection)
     # Subscribers would misread messages of another definition.
-    if here and recorded and message_definitions.type_hash(name, here) not in (None, recorded[1]):
+    if here and message_definitions.type_hash(name, here) not in (None, recorded):
         raise PlaybackError(f"recorded with another definition of {name} than is installed")
     return message_class
 

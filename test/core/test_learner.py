@@ -515,7 +515,8 @@ def test_methods_check_their_arguments_too(tmp_path: Path, make: Make, affectnet
         (lambda: learner.load(9, tmp_path, fix_backbone=1), "fix_backbone must be True or False"),  # type: ignore[arg-type]
         (lambda: learner.optimize("yes"), "do_constant_folding must be True or False"),  # type: ignore[arg-type]
         (lambda: learner.fit(verbose=2), "verbose must be True or False"),  # type: ignore[arg-type]
-        (lambda: learner.save("x", tmp_path), "state_dicts must be a list"),  # type: ignore[arg-type]
+        (lambda: learner.save("x", tmp_path), "returns it, but is a str"),  # type: ignore[arg-type]
+        (lambda: learner.save([], tmp_path), "returns it, but is an empty list"),
         (lambda: learner.download(mode="all"), "mode must be one of data, pretrained"),
     ):
         with pytest.raises(ValueError, match=message.replace("{}", r"\{\}")):

@@ -285,3 +285,12 @@ def test_external_detections_are_not_tracked_by_optical_flow(
         shifted = replace(faces, boxes=faces.boxes + np.float32(number))
         (answer,) = pipeline.answer([View(pipeline.stream, rgb, number / 30, shifted)])
         np.testing.assert_array_equal(answer.faces[0].box, shifted.boxes[0])
+
+
+def test_more_branches_than_the_network_has_are_refused() -> None:
+    with pytest.raises(OptionError, match="branches must be adaptive, or from 1 to 9 for ESR-9"):
+        EmotionPipeline(PipelineOptions(branches=10))
+    pipeline = EmotionPipeline(PipelineOptions(branches=9))
+    with pytest.raises(OptionError, match="but got 10"):
+        pipeline.options = PipelineOptions(branches=10)
+    assert pipeline.options.branches == 9

@@ -133,7 +133,8 @@ def test_images_faster_than_work_are_dropped_not_queued(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "min_scor:=0.5"], "unknown parameter min_scor for /emotion_node; known are"),
+        (["-p", "min_scor:=0.5"], "/emotion_node: unknown parameter min_scor (nearest: min_score"),
+        (["-p", "branches:=10"], "branches must be adaptive, or from 1 to 9 for ESR-9-f"),
         (["-p", "min_score:=7.0"], "min_score must be from 0.3 to 1, but got 7.0"),
         (["-p", "min_score:=high"], "min_score must be a float, but got 'high'"),
         (["-p", "smoothing_s:=1"], "smoothing_s must be a float: write 1.0"),
@@ -236,7 +237,35 @@ def test_parameters_change_live_or_are_refused_with_a_reason(
     refused = change("model", path)
     assert not refused.successful
     assert "cannot be changed at run time" in refused.reason
-    assert not change("no_such_name", strict).successful
+    refused = change("smothing_s", strict)
+    assert not refused.successful
+    assert refused.reason.startswith("unknown parameter smothing_s (nearest: smoothing_s); known ")
+    many = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=10)
+    assert change("branches", many).reason.startswith("branches must be adaptive, or from 1 to 9")
+    assert me.ask(to_image(photograph)).emotions == []
+
+
+def test_start_only_parameters_are_taken_by_an_unconfigured_node(start: Any, robot: Any) -> None:
+    node, me = start("-p", "autostart:=false"), robot()
+
+    def change(text: str) -> Any:
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING_ARRAY, string_array_value=[text])
+        request = SetParameters.Request(parameters=[Parameter(name="image_topics", value=value)])
+        return me.call(SetParameters, "/emotion_node/set_parameters", request).results[0]
+
+    assert change("first").successful
+    assert change("front/image_raw").successful
+    assert me.change_state(Transition.TRANSITION_CONFIGURE), node.said
+    assert "clean the node up, or restart it" in change("other").reason
+    assert me.change_state(Transition.TRANSITION_ACTIVATE)
+    assert me.change_state(Transition.TRANSITION_DEACTIVATE)
+    assert me.change_state(Transition.TRANSITION_CLEANUP)
+    assert "subscribed to /front/image_raw" in node.said
+    assert change("back/image_raw").successful
+    assert me.change_state(Transition.TRANSITION_CONFIGURE)
+    assert me.change_state(Transition.TRANSITION_ACTIVATE)
+    assert "subscribed to /back/image_raw" in node.said
+    assert node.stop() == 0
 
 
 def test_interrupt_ends_it_cleanly(

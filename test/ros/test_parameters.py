@@ -32,6 +32,14 @@ def test_live_change() -> None:
     assert after.min_score == 0.9
 
 
+def test_an_unconfigured_node_takes_all_parameters() -> None:
+    change = [Parameter("model", value="x.onnx"), Parameter("image_topics", value=["left"])]
+    after = changed(NodeOptions(), change, is_configured=False)
+    assert (after.model, after.image_topics) == ("x.onnx", ["left"])
+    with pytest.raises(OptionError, match="image_topics must be a list of one word or more"):
+        changed(NodeOptions(), [Parameter("image_topics", value=[])], is_configured=False)
+
+
 @pytest.mark.parametrize("branches", [3, "adaptive"])
 def test_word_or_number(branches: object) -> None:
     assert changed(NodeOptions(), [Parameter("branches", value=branches)]).branches == branches
@@ -40,7 +48,8 @@ def test_word_or_number(branches: object) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("min_scores", 0.9, "unknown parameter min_scores; known are"),
+        ("min_scores", 0.9, r"unknown parameter min_scores \(nearest: min_score.*\); known are a"),
+        ("xyz", 0.9, "unknown parameter xyz; known are annotated_image, "),
         ("model", "x.onnx", "model cannot be changed at run time"),
         ("max_faces", 0, "max_faces must be from 1 to 256, but got 0"),
         ("min_score", "high", "min_score must be a float"),

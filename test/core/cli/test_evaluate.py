@@ -102,7 +102,7 @@ def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:
     assert evaluated("--branches", "2")["branches_asked"] == 2
     assert evaluated("--branches", "3")["branches_asked"] == 3
     done = esr(tmp_path, "evaluate", "--data", data, "--model", "net.onnx", "--branches", "4")
-    line = "--branches must be adaptive, or from 1 to 3 for ESR-3, but got 4"
+    line = "branches must be adaptive, or from 1 to 3 for ESR-3, but got 4"
     assert refusal(done) == f"esr evaluate: {line}"
     adaptive = evaluated("--branches", "adaptive")
     assert 1 <= adaptive["branches_asked"] < 3

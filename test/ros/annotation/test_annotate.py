@@ -91,6 +91,27 @@ def test_several_bags_on_a_cluster(walk: Path, annotated: Path, tmp_path: Path) 
     assert bags.answers(tmp_path / "out" / "other_emotions") == bags.answers(tmp_path / "alone")
 
 
+@pytest.mark.parametrize("words", [[], ["--engine", "ray"]], ids=["threads", "ray"])
+def test_a_bag_that_fails_does_not_end_the_others(
+    walk: Path, annotated: Path, tmp_path: Path, words: List[str]
+) -> None:
+    (tmp_path / "text.mcap").write_text("hello")
+    given = ["text.mcap", "nowhere", walk]
+    done = esr(tmp_path, "annotate", *given, "-o", "out", "--json", *words)
+    assert done.returncode == 2
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    errors = {Path(each["bag"]).name: each["error"] for each in lines}
+    assert errors["walk"] == ""
+    assert errors["nowhere"] == "there is no such bag"
+    assert errors["text.mcap"].startswith("not a bag that can be read")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("esr annotate: 2 of 3 bags failed: ")
+    assert "text.mcap" in last
+    assert "nowhere: failed: there is no such bag" in done.stderr
+    assert bags.answers(tmp_path / "out" / "walk_emotions") == bags.answers(annotated)
+    assert [each.name for each in (tmp_path / "out").iterdir()] == ["walk_emotions"]
+
+
 def test_annotated_images(walk: Path, tmp_path: Path) -> None:
     report(esr(tmp_path, "annotate", walk, "-o", "out", "--json", "--image", "raw"))
     pictures = bags.content(tmp_path / "out")["/emotion/image"]
@@ -186,7 +207,9 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
     report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
     assert bags.answers(tmp_path / "two") == bags.answers(annotated)
     file.write_text("/**:\n  ros__parameters:\n    max_facse: 1\n    1: 2\n")
-    assert "unknown: 1, max_facse" in refusal(esr(tmp_path, *words, "-o", "three"))
+    assert "unknown: 1, max_facse (nearest: max_faces" in refusal(
+        esr(tmp_path, *words, "-o", "three")
+    )
     file.write_text("hello")
     assert "has nothing for emotion_node" in refusal(esr(tmp_path, *words, "-o", "three"))
 

@@ -13,7 +13,9 @@ import mcap.writer
 import pytest
 from mcap.reader import make_reader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from sensor_msgs.msg import CompressedImage, Image
 
+from esr_ros.bags import cdr
 from esr_ros.bags.reader import BagError, BagReader
 from esr_ros.bags.writer import BagWriteError, BagWriter
 from esr_ros.demo.scene import Scene
@@ -423,4 +425,35 @@ def test_which_topic_is_meant(whole: Path, tmp_path: Path) -> None:
     with BagReader(tmp_path / "none") as bag, pytest.raises(
         BagError, match="no images in it, only std_"
     ):
+        bag.image_topics()
+
+
+def images(path: Path, topics: dict[str, str]) -> BagReader:
+    """Record an image on each topic, in an encoding, or a compressed one in a format."""
+    with BagWriter(path, "mcap") as writer:
+        for topic, form in topics.items():
+            message = Image(encoding=form, height=1, width=1, step=1, data=b"\0")
+            if ";" in form:
+                message = CompressedImage(format=form, data=b"\0")
+            kind = cdr.COMPRESSED if ";" in form else cdr.IMAGE
+            writer.put(writer.offer(topic, kind), 1, cdr.write(message, kind))
+    return BagReader(path)
+
+
+def test_depth_is_no_camera(tmp_path: Path) -> None:
+    depth = {
+        "/camera/depth/image_rect_raw": "16UC1",
+        "/camera/aligned_depth_to_color/image_raw": "16UC1",
+        "/oak/stereo/image_raw": "32FC1",
+        "/oak/stereo/image_raw/compressed": "16UC1; png compressed",
+        "/camera/depth/image": "mono16",
+    }
+    with images(tmp_path / "one", {**depth, "/camera/color/image_raw": "rgb8"}) as bag:
+        assert bag.image_topics() == ["/camera/color/image_raw"]
+        named = ["/camera/depth/image_rect_raw"]
+        assert bag.image_topics(named) == named
+    with images(tmp_path / "named", {"/depth/color/image": "rgb8"}) as bag:
+        assert bag.image_topics() == ["/depth/color/image"]
+    error = pytest.raises(BagError, match="no images in it, only depth on /points")
+    with images(tmp_path / "none", {"/points": "32FC1"}) as bag, error:
         bag.image_topics()
