@@ -217,7 +217,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
             topic, counters, state = camera.topic, camera.counters, camera.state
-            statuses.append(status(title, topic, counters, state, self.options, details))
+            own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
+            statuses.append(status(title, topic, counters, state, self.options, own))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.inference.metadata import ModelMetadata
+from esr_core.media.bit_depth import RunningRange
 from esr_core.perception.stream_state import StreamState
 from esr_ros.conversions import vision_msgs
 from esr_ros.conversions.vision_msgs import Found
@@ -70,6 +71,7 @@ class ImageSubscription:
         compressed = self.topic.endswith(_COMPRESSED)
         self.message_type: Type[AnyImage] = CompressedImage if compressed else Image
         self.stream = StreamState()
+        self.value_range = RunningRange()
         self.publishers = Publishers(node, base, options, model)
         self.counters = FrameCounters()
         self._reliability = options.reliability
@@ -93,6 +95,7 @@ class ImageSubscription:
     def subscribe(self, on_image: OnImage) -> None:
         """Call ``on_image`` with each image, once its external detections have arrived if any."""
         self._on_image = on_image
+        self.value_range = RunningRange()
         self._pairs: StampSync[AnyImage, Found] = StampSync()
         self._last_sequence = 0
         self._last_pair: Stamp = (0, 0)

@@ -103,6 +103,18 @@ def test_compressed(
     assert len(me.ask(to_compressed(photograph, suffix)).emotions) == 1
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_16_bit_images_of_a_camera_that_uses_fewer(met: Any, photograph: Photo, bits: int) -> None:
+    _, me = met()
+    wide = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257 >> (16 - bits)
+    message = Image(height=480, width=640, encoding="mono16", step=1280, is_bigendian=1)
+    message.data = array.array("B", wide.astype(">u2").tobytes())
+    (face,) = me.ask(message).emotions
+    assert face.label == "happy"
+    values = f"0 to {2**bits - 1}"
+    assert me.spin_until(lambda: me.diagnostics.get("pixel values") == values), me.diagnostics
+
+
 def test_namespace_and_remapping(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
     names = ("-r", "__ns:=/head", "-r", "image_raw:=/eyes/left")
     start(*names, "--params-file", DEFAULT, *RELIABLE)
