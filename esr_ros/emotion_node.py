@@ -202,6 +202,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             # A defect, with its traceback in the log. A node that ends can be started again.
             raise EsrError("the worker thread has ended; no more images can be processed")
         for camera in self.cameras:
+            if camera.adapt_type():
+                self.get_logger().info(f"subscribed to {camera.topic} ({camera}), as is published")
             problem = camera.problem()
             if problem:
                 camera.warn("no images", problem)
