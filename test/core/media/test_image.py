@@ -85,6 +85,18 @@ def test_picture_of_12_bits_is_answered_as_one_of_8(
     assert [face["label"] for face in found] == ["happy"]
 
 
+def test_box_of_a_face_at_the_border_stays_inside(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Of a face that reaches over the left border and over the upper one."""
+    assert cv2.imwrite(str(tmp_path / "cut.png"), rgb[95:300, 200:512, ::-1])
+    done = esr(tmp_path, "image", "cut.png", "--json", "--csv", "x.csv")
+    (face,) = json.loads(done.stdout)["faces"]
+    (frame,) = read_csv(tmp_path / "x.csv")
+    assert list(frame.faces[0].box) == face["box"]
+    assert face["box"][:2] == [0.0, 0.0]
+    assert 40 < face["box"][2] < 80
+    assert 50 < face["box"][3] < 100
+
+
 def test_pictures_of_floats_are_refused(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "x.tiff"), np.zeros((9, 9, 3), np.float32))
     with pytest.raises(ImageError, match=r"x\.tiff: has pixels of type float32; colour and grey"):
