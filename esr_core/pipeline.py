@@ -68,7 +68,8 @@ class PipelineOptions:
     )
     min_score: float = option(
         0.6,
-        "Lowest score of a detection; detections below it are ignored.",
+        "Lowest score of a detection by `detector`; detections below it are ignored. The scores of "
+        "external detections may mean something else and are not compared.",
         (SCORE_FLOOR, 1.0),
         live=True,
     )
@@ -181,21 +182,21 @@ class FrameAnalyzer:
     def _detect(self, view: View) -> Detections:
         """Return the selected faces: external ones, tracked by optical flow, or detected."""
         if view.faces is not None:
-            return self._select(view.faces, view.rgb)
+            return self._select(view.faces, view.rgb, min_score=0.0)
         flow = view.stream.flow_tracker
         tracked = flow.track(view.rgb, self.options.detect_every)
         if tracked is not None:
-            return self._select(tracked, view.rgb)
+            return self._select(tracked, view.rgb, self.options.min_score)
         detected = find_faces(self.detector, view.rgb, self.options.detection_size_px)
-        faces = self._select(detected, view.rgb)
+        faces = self._select(detected, view.rgb, self.options.min_score)
         flow.restart(faces)
         return faces
 
-    def _select(self, faces: Detections, rgb: NDArray[np.uint8]) -> Detections:
-        """Return the faces above ``min_score`` whose centre is in the image, the largest first."""
+    def _select(self, faces: Detections, rgb: NDArray[np.uint8], min_score: float) -> Detections:
+        """Return the faces above a score whose centre is in the image, the largest first."""
         centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
         inside = ((centres >= 0) & (centres < rgb.shape[1::-1])).all(axis=1)
-        faces = faces[inside & (faces.scores >= self.options.min_score)]
+        faces = faces[inside & (faces.scores >= min_score)]
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
         return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
 

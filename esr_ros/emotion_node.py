@@ -208,6 +208,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             # A defect, with its traceback in the log. A node that ends can be started again.
             raise EsrError("the worker thread has ended; no more images can be processed")
         for camera in self.cameras:
+            if camera.adapt_type():
+                self.get_logger().info(f"subscribed to {camera.topic} ({camera}), as is published")
             problem = camera.problem()
             if problem:
                 camera.warn("no images", problem)
@@ -223,7 +225,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
             camera_is = camera.topic, camera.counters, camera.state, camera.stream.clock.problem
-            statuses.append(status(title, *camera_is, self.options, details))
+            own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
+            statuses.append(status(title, *camera_is, self.options, own))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -31,9 +31,9 @@ class NodeOptions(PipelineOptions):
     )
     image_topics: Sequence[str] = option(
         ("image_raw",),
-        "Image topics; of type CompressedImage if the name ends in /compressed. For one topic, the "
-        "results are published on emotion; for several, on emotion in the namespace of each: "
-        "left/emotion for left/image_raw.",
+        "Image topics, of type Image or CompressedImage, whichever is published there. For one "
+        "topic, the results are published on emotion; for several, on emotion in the namespace of "
+        "each: left/emotion for left/image_raw.",
     )
     detections_topic: str = option(
         "",

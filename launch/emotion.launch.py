@@ -16,7 +16,7 @@ BOOLEAN = ["", "true", "false"]
 PLATFORMS = ["default", "jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"]
 #: Name, default, choices and description of each argument.
 ARGUMENTS = [
-    ("image_topic", "image_raw", None, "Image topic; CompressedImage if it ends in /compressed."),
+    ("image_topic", "image_raw", None, "Image topic, of type Image or CompressedImage."),
     ("namespace", "", None, "Namespace of the node and its topics."),
     ("platform", "default", PLATFORMS, "Platform; its parameter file in config/ is read."),
     ("params_file", "", None, "Another parameter file, read after that of the platform."),

@@ -72,7 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
         show = None if arguments.json else _display(stack, arguments)
         for image in stack.enter_context(camera):
             faces = pipeline.step(image.rgb, image.stamp_s)
-            frame = FrameRecord.of(camera.device, image.number, image.stamp_s, faces)
+            frame = FrameRecord.of(
+                camera.device, image.number, image.stamp_s, faces, image.rgb.shape
+            )
             write(frame)
             if show is None:
                 output_files.print_json("camera", frame)

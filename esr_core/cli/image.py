@@ -154,7 +154,7 @@ def _process(
     # Face ids count from 1 in each picture: there is no tracking between pictures.
     tracked = enumerate(pipeline.step(rgb, 0.0), start=1)
     faces = [replace(face, face_id=face_id) for face_id, face in tracked]
-    record = FrameRecord.of(path, number, 0.0, faces)
+    record = FrameRecord.of(path, number, 0.0, faces, rgb.shape)
     results = [face.as_json() for face in record.faces]
     boxes = np.array([face.box for face in faces])
     if faces and arguments.show_branches:

@@ -101,7 +101,7 @@ def _process(
             rgb = video.rgb()
             if evaluated:
                 faces = pipeline.step(rgb, frame.stamp_s)
-                record = FrameRecord.of(path, frame.number, frame.stamp_s, faces)
+                record = FrameRecord.of(path, frame.number, frame.stamp_s, faces, rgb.shape)
                 write(record)
                 frames += 1
                 for face in record.faces:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.errors import ImageError
+from esr_core.media.bit_depth import to_uint8
 from esr_core.perception.preprocessing import InputSpec, whole
 
 #: Suffixes of the image files of a folder.
@@ -66,15 +67,31 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ImageError: the file does not exist, or is not an image.
     """
     try:
-        content = np.frombuffer(path.read_bytes(), np.uint8)
-        bgr = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+        bgr = to_uint8(read_samples(path.read_bytes()))
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
-    except cv2.error as error:
-        raise ImageError(f"{path}: cannot be decoded ({error.err})") from error
-    if bgr is None:
-        raise ImageError(f"{path}: not a picture that can be read, such as JPEG or PNG")
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def read_samples(content: Any) -> NDArray[Any]:
+    """Decode the bytes of an image file to BGR, (h, w, 3) uint8 or, if it has 16 bits, uint16.
+
+    Raises:
+        ImageError: they are not a picture, or its pixels are not of 8 or 16 bits.
+    """
+    packed = np.frombuffer(content, np.uint8)
+    try:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        bgr: Any = cv2.imdecode(packed, flags) if len(packed) else None
+    except cv2.error as error:
+        raise ImageError(f"damaged: {error.err}") from error
+    if bgr is None:
+        raise ImageError("not a picture that can be read, such as JPEG or PNG")
+    if bgr.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"has pixels of type {bgr.dtype}; colour and grey have 8 or 16 bits")
+    return bgr  # type: ignore[no-any-return]
 
 
 def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:

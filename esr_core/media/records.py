@@ -25,7 +25,7 @@ class FaceRecord:
     """One face in one frame, in plain values."""
 
     face_id: int
-    box: Tuple[float, float, float, float]  # x, y, width, height in px of the frame
+    box: Tuple[float, float, float, float]  # x, y, width, height in px, in the frame
     score: float  # of the detector, in [0, 1]
     label: str  # one of LABELS
     confidence: float  # probability of ``label``
@@ -35,12 +35,15 @@ class FaceRecord:
     agreement: float  # share of the evaluated branches that voted for ``label``, in [0, 1]
 
     @classmethod
-    def of(cls, face: FaceEmotion) -> FaceRecord:
-        """Return the record of a face, rounded to its useful precision."""
-        x1, y1, x2, y2 = face.box.tolist()
+    def of(cls, face: FaceEmotion, shape: Tuple[int, ...]) -> FaceRecord:
+        """Return the record of a face in a frame of ``shape`` (h, w, …).
+
+        Values are rounded to their useful precision, and the box is cut to the frame.
+        """
+        x1, y1, x2, y2 = (round(each, 1) for each in face.visible_box(shape))
         return cls(
             face_id=face.face_id,
-            box=(round(x1, 1), round(y1, 1), round(x2 - x1, 1), round(y2 - y1, 1)),
+            box=(x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)),
             score=round(face.score, 4),
             label=face.label,
             confidence=round(face.confidence, 4),
@@ -72,10 +75,16 @@ class FrameRecord:
 
     @classmethod
     def of(
-        cls, source: object, number: int, stamp_s: float, faces: Iterable[FaceEmotion]
+        cls,
+        source: object,
+        number: int,
+        stamp_s: float,
+        faces: Iterable[FaceEmotion],
+        shape: Tuple[int, ...],
     ) -> FrameRecord:
-        """Return the record of a processed frame."""
-        return cls(str(source), number, stamp_s, tuple(map(FaceRecord.of, faces)))
+        """Return the record of a processed frame of ``shape`` (h, w, …)."""
+        records = tuple(FaceRecord.of(face, shape) for face in faces)
+        return cls(str(source), number, stamp_s, records)
 
 
 class CsvWriter:

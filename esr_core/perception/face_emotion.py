@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,15 @@ class FaceEmotion:
     arousal: float  # in [-1, 1]
     votes: NDArray[np.int64]  # (branches,) in this image, not smoothed; -1: not evaluated
     emotion: int  # an index into LABELS: the most probable one, but for ``hysteresis``
+
+    def visible_box(self, shape: Tuple[int, ...]) -> Tuple[float, float, float, float]:
+        """Return the box cut to an image of ``shape`` (h, w, …): x1, y1, x2, y2 in pixels.
+
+        Messages, CSV and JSON have this one.
+        """
+        height, width = shape[:2]
+        x1, y1, x2, y2 = np.clip(self.box, 0, (width, height, width, height)).tolist()
+        return x1, y1, x2, y2
 
     @property
     def label(self) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
-from esr_core.errors import OptionError
+from esr_core.errors import ImageError, OptionError
 from esr_core.hashing import digest, digest_of_ends
+from esr_core.media.bit_depth import RunningRange, ValueRange
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions
@@ -25,6 +27,7 @@ from esr_ros.bags import cdr
 from esr_ros.bags.reader import BagError, BagReader, Message
 from esr_ros.bags.writer import BagWriter
 from esr_ros.conversions.emotion_topics import TOPICS, ImageResult, bag_bases, emotion_topics
+from esr_ros.conversions.image_decoding import wide_samples
 
 #: A batch ends with that many images, or messages including those between them, or bytes.
 BATCH = (8, 10_000, 16 << 20)
@@ -234,20 +237,35 @@ class _Annotation:
         # With a detection in every image there is no tracking state.
         tracks = self.job.options.detect_every > 1
         streams = {topic: StreamState() if tracks else None for topic in self.bases}
+        ranges = {topic: RunningRange() for topic in self.bases}
         batch, size = _Batch(), 0
         for message in self.bag.messages(wanted):
             connection, _, data = message
             batch.messages.append(message)
             size += len(data)
             if connection.topic in streams:
-                image = RecordedImage(connection.msgtype, data, streams[connection.topic])
-                batch.images.append(image)
+                batch.images.append(
+                    RecordedImage(
+                        connection.msgtype,
+                        data,
+                        streams[connection.topic],
+                        _value_range(connection.msgtype, data, ranges[connection.topic]),
+                    )
+                )
             counts = (len(batch.images), len(batch.messages), size)
             if any(count >= most for count, most in zip(counts, BATCH)):
                 yield batch
                 batch, size = _Batch(), 0
         if batch.messages:
             yield batch
+
+
+def _value_range(kind: str, data: bytes, running: RunningRange) -> Optional[ValueRange]:
+    """Return the range of an image of 16 bits; here, as its analysis may come in any order."""
+    with suppress(cdr.MessageError, ImageError):  # which the analysis reports
+        values = wide_samples(cdr.read(data, kind))
+        return running.update(values) if values is not None else None
+    return None
 
 
 class AnswerWriter:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from esr_core.errors import EsrError, ImageError
 from esr_core.inference.onnx_model import Model, load_model
+from esr_core.media.bit_depth import ValueRange, range_of
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, FrameAnalysis, PipelineOptions, View
 from esr_core.process import end_with_parent
@@ -37,10 +38,15 @@ class RecordedImage(NamedTuple):
     type: str  # cdr.IMAGE or cdr.COMPRESSED
     data: bytes
     stream: Optional[StreamState] = None  # of its camera; None: independent of other images
+    value_range: Optional[ValueRange] = None  # of pixels of 16 bits, by the images before
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return the pixels of a valid image, RGB (h, w, 3) uint8."""
-        return decode(cdr.read(self.data, self.type))
+        return self.decoded(cdr.read(self.data, self.type))
+
+    def decoded(self, message: Any) -> NDArray[np.uint8]:
+        """Return the pixels of the deserialized image; ImageError as :func:`decode`."""
+        return decode(message, lambda values: self.value_range or range_of(values))
 
 
 class ImageHeader(NamedTuple):
@@ -92,7 +98,7 @@ def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
         message = cdr.read(image.data, image.type)
         stamp = message.header.stamp
         header = ImageHeader(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
-        rgb = decode(message)
+        rgb = image.decoded(message)
     except (cdr.MessageError, ImageError) as error:
         return AnalysisRecord(header, error=str(error))
     stream = image.stream or StreamState()

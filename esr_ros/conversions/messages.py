@@ -23,10 +23,9 @@ JPEG_LONGEST_PX = 65500
 
 def region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
     """Return the box of a face in whole pixels, cut to an image of ``shape`` (h, w, …)."""
-    height, width = shape[:2]
-    x1, y1, x2, y2 = (round(float(v)) for v in face.box)
-    left, top = min(max(x1, 0), width - 1), min(max(y1, 0), height - 1)
-    size = {"width": max(min(x2, width) - left, 1), "height": max(min(y2, height) - top, 1)}
+    x1, y1, x2, y2 = map(round, face.visible_box(shape))
+    left, top = min(x1, shape[1] - 1), min(y1, shape[0] - 1)
+    size = {"width": max(x2 - left, 1), "height": max(y2 - top, 1)}
     return RegionOfInterest(x_offset=left, y_offset=top, **size)
 
 

@@ -127,7 +127,7 @@ class FrameWorker:
         views = {}
         for camera, (image, arrival_s, detections) in images.items():
             try:
-                rgb = decode(image)
+                rgb = decode(image, camera.value_range.update)
             except ImageError as error:
                 camera.counters.add(undecodable=1, undecodable_in_a_row=1)
                 camera.warn("image", f"ignored an image on {camera.topic}: {error}")

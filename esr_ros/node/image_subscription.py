@@ -15,6 +15,7 @@ from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.inference.metadata import ModelMetadata
+from esr_core.media.bit_depth import RunningRange
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
 from esr_ros.conversions import vision_msgs
@@ -38,8 +39,12 @@ class ReceivedImage(NamedTuple):
     detections: Optional[Found] = None
 
 
-#: Topics of CompressedImage end so, as image_transport names them.
+#: Topics of CompressedImage end so, as image_transport names them; as long as nothing is published.
 _COMPRESSED = "/compressed"
+_TYPES: Dict[str, Type[AnyImage]] = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+}
 #: Depth of the subscription. A reliable one of depth 1 loses a fifth of 1920x1080 images from a
 #: camera with Fast DDS's own settings: a new image replaces one whose parts are still sent again.
 #: With 10 on both sides all arrive.
@@ -73,6 +78,7 @@ class ImageSubscription:
         compressed = self.topic.endswith(_COMPRESSED)
         self.message_type: Type[AnyImage] = CompressedImage if compressed else Image
         self.stream = StreamState(SILENCE_S)
+        self.value_range = RunningRange()
         self.publishers = Publishers(node, base, options, model)
         self.counters = FrameCounters()
         self._reliability = options.reliability
@@ -96,17 +102,32 @@ class ImageSubscription:
     def subscribe(self, on_image: OnImage) -> None:
         """Call ``on_image`` with each image, once its external detections have arrived if any."""
         self._on_image = on_image
+        self.value_range = RunningRange()
         self._pairs: StampSync[AnyImage, Found] = StampSync()
         self._last_sequence = 0
         self._received_s = self._paired_s = time.monotonic()
-        on_message = with_message_info(self._on_message)
-        depth = DEPTHS[self._reliability]
-        self._subscribe(self.message_type, self.name, on_message, depth, self._reliability)
+        self._subscribe_to_images()
         topic = self._detections_topic
         if self._detections_have_ids:
             Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)
         elif topic:
             self._subscribe(vision_msgs.Detection2DArray, topic, self._on_detection_array)
+
+    def adapt_type(self) -> bool:
+        """Subscribe again if all images are published as the other type; return whether it was."""
+        offered = self._published_types()
+        if not self.is_subscribed or not offered or self.message_type in offered:
+            return False
+        self.message_type = offered[0]
+        self._destroy(self._subscriptions[0])
+        self._subscribe_to_images()
+        self._subscriptions.insert(0, self._subscriptions.pop())  # the first is that of the images
+        return True
+
+    def _subscribe_to_images(self) -> None:
+        on_message = with_message_info(self._on_message)
+        depth = DEPTHS[self._reliability]
+        self._subscribe(self.message_type, self.name, on_message, depth, self._reliability)
 
     def unsubscribe(self) -> None:
         """Receive no more images."""
@@ -209,7 +230,9 @@ class ImageSubscription:
         if self.state == "receiving" and is_unpaired:
             return (
                 f"no detections on {self._detections_topic} have the stamps of the images on "
-                f"{self.topic}; they must be published with the header of their image"
+                f"{self.topic}; they must be published with the header of their image; this node "
+                f"subscribes to {'IdsList' if self._detections_have_ids else 'Detection2DArray'}, "
+                f"{self._publishers_of(self._detections_topic) or 'no publishers'}"
             )
         if self.state == "receiving" and self.stream.clock.problem:
             return f"{self.topic}: {self.stream.clock.problem}; {ARRIVAL}"
@@ -217,16 +240,25 @@ class ImageSubscription:
             return None
         received = self.counters.received > 0
         since = f"for {now_s - self._received_s:.0f} s" if received else "yet"
-        publishers = ", ".join(
-            f"{p.node_name} publishes {p.topic_type} {p.qos_profile.reliability.name.lower()}"
-            for p in self._node.get_publishers_info_by_topic(self.topic)
-        )
+        publishers = self._publishers_of(self.topic)
         if not publishers:
             large_data = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA")
             publishers = "no publishers" + (LARGE_DATA if large_data else "")
+        elif self.message_type not in self._published_types():
+            publishers += f". The types differ; those of images are {' and '.join(_TYPES)}"
         elif not received:
             publishers += f". {LARGE_IMAGES}"
         return f"no images {since} on {self.topic}; this node subscribes to {self}; {publishers}"
+
+    def _published_types(self) -> List[Type[AnyImage]]:
+        found = self._node.get_publishers_info_by_topic(self.topic)
+        return [_TYPES[each.topic_type] for each in found if each.topic_type in _TYPES]
+
+    def _publishers_of(self, topic: str) -> str:
+        return ", ".join(
+            f"{p.node_name} publishes {p.topic_type} {p.qos_profile.reliability.name.lower()}"
+            for p in self._node.get_publishers_info_by_topic(topic)
+        )
 
     def _count_missed(self, sequence_number: Optional[int]) -> None:
         if not sequence_number:

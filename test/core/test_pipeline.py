@@ -75,6 +75,15 @@ def test_faces_below_the_least_score_are_left_out(
     assert pipeline.step(rgb, 0.1) == []
 
 
+def test_scores_of_another_detector_are_not_compared(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    found = pipeline.detector.detect(rgb, 256)
+    doubtful = replace(found, scores=np.zeros(len(found), np.float32))
+    (answer,) = pipeline.answer([View(pipeline.stream, rgb, 0.0, doubtful)])
+    assert [(face.label, face.score) for face in answer.faces] == [("happy", 0.0)]
+
+
 def test_face_keeps_its_id_through_images_without_it(
     pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
 ) -> None:

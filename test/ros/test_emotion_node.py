@@ -18,6 +18,7 @@ from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from sensor_msgs.msg import CompressedImage, Image
 
 from esr_core.options import options
+from esr_ros.msg import EmotionArray
 from esr_ros.parameters import NodeOptions
 
 Photo = NDArray[np.uint8]
@@ -101,6 +102,54 @@ def test_compressed(
     damaged.data = array.array("B", damaged.data[:5])
     me.send(damaged)
     assert len(me.ask(to_compressed(photograph, suffix)).emotions) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [(CompressedImage, "camera/image_compressed"), (Image, "camera/compressed")],
+)
+def test_type_of_an_image_topic_is_that_of_its_publisher(
+    start: Any,
+    robot: Any,
+    photograph: Photo,
+    to_image: Any,
+    to_compressed: Any,
+    kind: Any,
+    topic: str,
+) -> None:
+    """Not that of its name; and it may change when the camera is started again."""
+    node = start(*RELIABLE, "-r", f"image_raw:={topic}")
+    images = {Image: to_image(photograph), CompressedImage: to_compressed(photograph, ".jpg")}
+    first = robot(image_topic=topic, message_type=kind)
+    first.meet(images[kind])
+    assert len(first.ask(images[kind]).emotions) == 1
+    assert f"subscribed to /{topic} ({kind.__name__}, reliable, depth 10), as is publ" in node.said
+    first.node.destroy_publisher(first._images)
+    (other,) = {*images} - {kind}
+    second = robot(image_topic=topic, message_type=other)
+    second.meet(images[other])
+    assert len(second.ask(images[other]).emotions) == 1
+    assert "Traceback" not in node.said
+
+
+def test_topic_of_another_type_is_named(start: Any, robot: Any) -> None:
+    node = start()
+    robot(message_type=EmotionArray)
+    node.wait_until(lambda: "robot publishes esr_ros/msg/EmotionArray" in node.said, "the warning")
+    assert "The types differ; those of images are sensor_msgs/msg/Image and" in node.said
+    assert "FASTDDS_BUILTIN_TRANSPORTS" not in node.said
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_16_bit_images_of_a_camera_that_uses_fewer(met: Any, photograph: Photo, bits: int) -> None:
+    _, me = met()
+    wide = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY).astype(np.uint16) * 257 >> (16 - bits)
+    message = Image(height=480, width=640, encoding="mono16", step=1280, is_bigendian=1)
+    message.data = array.array("B", wide.astype(">u2").tobytes())
+    (face,) = me.ask(message).emotions
+    assert face.label == "happy"
+    values = f"0 to {2**bits - 1}"
+    assert me.spin_until(lambda: me.diagnostics.get("pixel values") == values), me.diagnostics
 
 
 def test_namespace_and_remapping(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from esr_core import LABELS, ImageError
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import default_model
-from esr_core.media.image import find_pictures
+from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FaceRecord, read_csv
 from esr_core.network import checkpoint
 from esr_core.network.onnx_export import export_fp32
@@ -61,6 +61,46 @@ def test_folder_as_json_and_csv(tmp_path: Path, photos: Path) -> None:
     ]
     assert [[without_id(face) for face in f.faces] for f in frames] == [e["faces"] for e in lines]
     assert [face.face_id for f in frames for face in f.faces] == [1, 1]  # counted in each picture
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".pgm"])
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_pictures_of_16_bits_of_which_fewer_are_used(
+    tmp_path: Path, rgb: NDArray[np.uint8], suffix: str, bits: int
+) -> None:
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    wide = grey.astype(np.uint16) * 257 >> (16 - bits)
+    assert cv2.imwrite(str(tmp_path / f"wide{suffix}"), wide)
+    np.testing.assert_array_equal(read_image(tmp_path / f"wide{suffix}"), np.dstack([grey] * 3))
+
+
+def test_picture_of_12_bits_is_answered_as_one_of_8(
+    tmp_path: Path, photos: Path, rgb: NDArray[np.uint8]
+) -> None:
+    wide = rgb[..., ::-1].astype(np.uint16) * 257 >> 4
+    assert cv2.imwrite(str(tmp_path / "wide.png"), wide)
+    done = esr(tmp_path, "image", "photos/b.png", "wide.png", "--json")
+    ordinary, found = (json.loads(line)["faces"] for line in done.stdout.splitlines())
+    assert found == ordinary
+    assert [face["label"] for face in found] == ["happy"]
+
+
+def test_box_of_a_face_at_the_border_stays_inside(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Of a face that reaches over the left border and over the upper one."""
+    assert cv2.imwrite(str(tmp_path / "cut.png"), rgb[95:300, 200:512, ::-1])
+    done = esr(tmp_path, "image", "cut.png", "--json", "--csv", "x.csv")
+    (face,) = json.loads(done.stdout)["faces"]
+    (frame,) = read_csv(tmp_path / "x.csv")
+    assert list(frame.faces[0].box) == face["box"]
+    assert face["box"][:2] == [0.0, 0.0]
+    assert 40 < face["box"][2] < 80
+    assert 50 < face["box"][3] < 100
+
+
+def test_pictures_of_floats_are_refused(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "x.tiff"), np.zeros((9, 9, 3), np.float32))
+    with pytest.raises(ImageError, match=r"x\.tiff: has pixels of type float32; colour and grey"):
+        read_image(tmp_path / "x.tiff")
 
 
 def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos: Path) -> None:

@@ -54,7 +54,7 @@ def test_file_without_frames(tmp_path: Path) -> None:
 
 def test_record_of_a_face(model: Model, rgb: NDArray[np.uint8]) -> None:
     (face,) = EmotionPipeline(model=model).step(rgb, 0.0)
-    record = FaceRecord.of(face)
+    record = FaceRecord.of(face, rgb.shape)
     x1, y1, x2, y2 = face.box
     np.testing.assert_allclose(record.box, [x1, y1, x2 - x1, y2 - y1], atol=0.06)
     assert (record.label, record.face_id) == ("happy", face.face_id)
@@ -63,6 +63,13 @@ def test_record_of_a_face(model: Model, rgb: NDArray[np.uint8]) -> None:
     assert list(fields) == [field.name for field in dataclasses.fields(FaceRecord)]
     assert fields["probabilities"] == dict(zip(LABELS, record.probabilities))
     assert len(record.cells()) == len(FACE_COLUMNS)
+
+
+def test_boxes_are_cut_to_the_frame(model: Model, rgb: NDArray[np.uint8]) -> None:
+    (face,) = EmotionPipeline(model=model).step(rgb, 0.0)
+    over = replace(face, box=np.array([-4.04, 430.26, 100.26, 530.0], np.float32))
+    (record,) = FrameRecord.of("x.png", 0, 0.0, [over], (512, 90, 3)).faces
+    assert record.box == (0.0, 430.3, 90.0, 81.7)
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def test_steady_stamps_are_the_time() -> None:
 
 @pytest.mark.parametrize("seconds", [1 / 30, 0.02, 0.9])
 def test_a_late_image_has_the_time_of_the_one_before(seconds: float) -> None:
-    clock, late = StreamClock(), STEADY[:30] + [STEADY[29] - seconds] + STEADY[30:]
-    assert times(clock, late) == STEADY[:30] + [STEADY[29]] + STEADY[30:]
+    clock, late = StreamClock(), [*STEADY[:30], STEADY[29] - seconds, *STEADY[30:]]
+    assert times(clock, late) == [*STEADY[:30], STEADY[29], *STEADY[30:]]
     assert not clock.problem
 
 
@@ -89,9 +89,7 @@ def test_a_jump_forward_is_no_restart() -> None:
     ],
     ids=["stand", "microseconds", "milliseconds", "in turns", "in blocks", "none", "one of many"],
 )
-def test_where_stamps_are_wrong_arrival_counts(
-    stamps: List[Optional[float]], problem: str
-) -> None:
+def test_where_stamps_are_wrong_arrival_counts(stamps: List[Optional[float]], problem: str) -> None:
     clock = StreamClock()
     found = times(clock, stamps)
     assert problem in clock.problem

@@ -150,6 +150,30 @@ def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
     assert faces == [[1], [1]]
 
 
+def test_images_of_12_bits_are_as_bright_as_the_stream(tmp_path: Path) -> None:
+    """An image without bright pixels has the range of those before, whichever process has it."""
+    grey = SceneRenderer(Scene(((1.0, 1),))).draw(0).mean(axis=2).astype(np.uint16)
+    with BagWriter(tmp_path / "wide", "mcap") as writer:
+        topic = writer.offer("/image_raw", "sensor_msgs/msg/Image")
+        for number in range(24):
+            pixels = (grey * 257 >> 4) // (5 if number % 3 else 1)
+            image = Image(height=480, width=640, encoding="mono16", step=1280)
+            image.data.frombytes(pixels.astype("<u2").tobytes())
+            writer.put(topic, 10**18 + number * 10**8, cdr.write(image, "sensor_msgs/msg/Image"))
+    annotate_ = ("annotate", "wide", "--json", "--image", "raw")
+    report(esr(tmp_path, *annotate_))
+    report(esr(tmp_path, *annotate_, "-o", "two", "--jobs", 2))
+    made = bags.content(tmp_path / "wide_emotions")
+    assert made == bags.content(tmp_path / "two")
+    arrays = bags.emotions(tmp_path / "wide_emotions")
+    assert [len(each.emotions) for each in arrays] == [1] * 24
+    assert {each.emotions[0].label for each in arrays} == {"happy"}
+    shown = [decode(cdr.read(data, "sensor_msgs/msg/Image")) for _, data in made["/emotion/image"]]
+    corner = [float(each[:40, :40].mean()) for each in shown]  # without a face
+    bright = float(grey[:40, :40].mean())
+    assert corner == pytest.approx([bright / (5 if i % 3 else 1) for i in range(24)], abs=1)
+
+
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_two_cameras(both: Path, tmp_path: Path, detect_every: int) -> None:
     """Each is answered as it would be alone."""
