@@ -223,7 +223,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
             topic, counters, state = camera.topic, camera.counters, camera.state
-            statuses.append(status(title, topic, counters, state, self.options, details))
+            problem = camera.problem()
+            more = {**details, "problem": problem} if problem else details
+            statuses.append(status(title, topic, counters, state, self.options, more))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

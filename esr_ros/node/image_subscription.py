@@ -50,6 +50,12 @@ LARGE_IMAGES = (
     "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=8MB' in the "
     "environment of the camera, or reliability: reliable on both and a depth of 10 at the camera"
 )
+#: Advice if images are published and none has arrived.
+OTHER_USER = (
+    "If the camera runs as another user, root for example, Fast DDS's shared memory carries "
+    "nothing between them: set FASTDDS_BUILTIN_TRANSPORTS='UDPv4?sockets_size=8MB' for this node, "
+    "or run both as one user"
+)
 #: Addition to "no publishers" with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA.
 LARGE_DATA = (
     "; FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA is set here, and discovers only participants that "
@@ -226,7 +232,7 @@ class ImageSubscription:
             large_data = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA")
             publishers = "no publishers" + (LARGE_DATA if large_data else "")
         elif not received:
-            publishers += f". {LARGE_IMAGES}"
+            publishers += f". {OTHER_USER}. {LARGE_IMAGES}"
         return f"no images {since} on {self.topic}; this node subscribes to {self}; {publishers}"
 
     def _count_missed(self, sequence_number: Optional[int]) -> None:
