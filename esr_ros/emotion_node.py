@@ -226,6 +226,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
             camera_is = camera.topic, camera.counters, camera.state, camera.stream.clock.problem
             own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
+            problem = camera.problem()
+            if problem:
+                own["problem"] = problem
             statuses.append(status(title, *camera_is, self.options, own))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))

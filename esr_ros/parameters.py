@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, List, Sequence
+from typing import Any, Iterable, List, Sequence, Set
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 
 from esr_core.errors import OptionError
 from esr_core.options import Option, option, options, unknown_names
@@ -104,21 +106,36 @@ def declare(node: Node) -> NodeOptions:
     known = {o.name: o for o in options(NodeOptions)}
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
-    unknown = unknown_names(given, known)
+    strange = sorted({name for name in _shared() if name in given} - set(known))
+    if strange:
+        names = ", ".join(strange)
+        node.get_logger().warning(f"ignored under /**, as no parameters of this node: {names}")
+    unknown = unknown_names({name for name in given if name not in strange}, known)
     if unknown:
         raise OptionError(f"{node.get_fully_qualified_name()}: unknown parameter {unknown}")
+    for name in given:
+        # ROS declared it without bounds; declare it again with them.
+        node.undeclare_parameter(name)
+    given = {name: value for name, value in given.items() if name in known}
     for name, value in given.items():
         if isinstance(known[name].default, float) and type(value) is int:
             raise OptionError(f"{name} must be a float: write {value}.0")
     NodeOptions(**given)  # its errors are clearer than those of ROS
     _check_override_values(node)
-    for name in given:
-        # ROS declared it without bounds; declare it again with them.
-        node.undeclare_parameter(name)
     for name, o in known.items():
         default = list(o.default) if isinstance(o.default, tuple) else o.default  # as ROS has it
         node.declare_parameter(name, default, descriptor(o))
     return NodeOptions(**{name: node.get_parameter(name).value for name in known})
+
+
+def _shared() -> Set[str]:
+    """Return the parameters that the files of the command line have under /**, for all nodes."""
+    names: Set[str] = set()
+    for flag, path in zip(sys.argv, sys.argv[1:]):
+        if flag == "--params-file":
+            with suppress(RuntimeError):  # it has nothing under that name
+                names |= {*parameter_dict_from_yaml_file(path, target_nodes=["/**"])}
+    return names
 
 
 def _check_override_values(node: Node) -> None:

@@ -66,7 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
     batch = ros_module("annotation.batch")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
-    parameters = batch.pipeline_parameters(file) if file else {}
+    parameters, ignored = batch.pipeline_parameters(file) if file else ({}, [])
+    if ignored:
+        names = ", ".join(ignored)
+        print(f"esr annotate: {file}: ignored under /**: {names}", file=sys.stderr)
     options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}

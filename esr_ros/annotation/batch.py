@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -105,12 +105,17 @@ def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationRep
         return annotate(path, output, job, pipeline, executor)
 
 
-def pipeline_parameters(path: Path) -> Dict[str, Any]:
-    """Return the pipeline's options in a parameter file of the node; OptionError if invalid."""
+def pipeline_parameters(path: Path) -> Tuple[Dict[str, Any], List[str]]:
+    """Return the pipeline's options in a parameter file of the node; OptionError if invalid.
+
+    Also the names under ``/**`` that are not the node's, and ignored.
+    """
+    known = {each.name for each in fields(NodeOptions)}
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-        nodes = [content[name]["ros__parameters"] for name in _NODES if name in content]
-        values = {str(name): value for node in nodes for name, value in node.items()}
+        nodes = {name: content[name]["ros__parameters"] for name in _NODES if name in content}
+        values = {str(name): value for node in nodes.values() for name, value in node.items()}
+        own = {str(name) for node in nodes if node != "/**" for name in nodes[node]}
     except OSError as error:
         raise OptionError(f"--params-file: {path}: {error.strerror}") from error
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -118,8 +123,9 @@ def pipeline_parameters(path: Path) -> Dict[str, Any]:
     if not nodes:
         raise OptionError(f"--params-file: {path} has nothing for emotion_node")
     values = {k: v for k, v in values.items() if k != "use_sim_time" and "qos_overrides" not in k}
-    unknown = unknown_names(values, (each.name for each in fields(NodeOptions)))
+    ignored = sorted(values.keys() - known - own)
+    unknown = unknown_names(values.keys() - {*ignored}, known)
     if unknown:
         raise OptionError(f"--params-file: unknown: {unknown}")
-    checked = NodeOptions(**values)
-    return {each.name: getattr(checked, each.name) for each in fields(PipelineOptions)}
+    checked = NodeOptions(**{name: values[name] for name in values if name in known})
+    return {each.name: getattr(checked, each.name) for each in fields(PipelineOptions)}, ignored

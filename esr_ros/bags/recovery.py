@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from contextlib import closing, suppress
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Tuple
@@ -15,6 +15,7 @@ import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
+from mcap.reader import FOOTER_SIZE
 from mcap.records import Attachment, Channel, Chunk, DataEnd, Message, Metadata, Schema
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags import interfaces
@@ -46,7 +47,7 @@ _FORMATS = {
     "omgidl": MessageDefinitionFormat.IDL,
 }
 _NO_SCHEMA = Schema(id=0, name=SCHEMALESS, encoding="", data=b"")
-#: Opcode and length before a record, and the size of the checksum at the end of an attachment.
+#: Opcode and length before a record, and the size of a checksum.
 _HEAD, CRC_SIZE = struct.Struct("<BQ"), 4
 
 #: Number of the connection, time in ns, content.
@@ -134,6 +135,19 @@ def records(path: Path, note: Note) -> Iterator[Any]:
                 note(f"an attachment or a metadata record, at byte {begin}, is not as written")
             stream.seek(begin + length)
             head = stream.read(_HEAD.size)
+
+
+def has_whole_summary(path: Path) -> bool:
+    """Return False if the index of an MCAP file is not as written; rosbags does not check it."""
+    if path.suffix != ".mcap":
+        return True
+    with open(path, "rb") as stream:
+        stream.seek(-(FOOTER_SIZE + MAGIC_SIZE), SEEK_END)
+        footer = next(StreamReader(stream, skip_magic=True).records)
+        stream.seek(footer.summary_start)
+        # All that follows, up to the checksum itself.
+        summary = stream.read()[: -(CRC_SIZE + MAGIC_SIZE)]
+    return footer.summary_crc in (0, crc32(summary))
 
 
 def sqlite_metadata(path: Path) -> str:

@@ -14,7 +14,14 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.rosbag2.storage_mcap import McapReader
 
 from esr_ros.bags.mcap_writer import OWN_KEY, OWN_RECORD, SCHEMALESS
-from esr_ros.bags.recovery import UNREADABLE, Item, records, scan, sqlite_metadata
+from esr_ros.bags.recovery import (
+    UNREADABLE,
+    Item,
+    has_whole_summary,
+    records,
+    scan,
+    sqlite_metadata,
+)
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdError  # novm
@@ -46,8 +53,11 @@ class StorageFile:
         open(path, "rb").close()  # rosbags would report damage
         # Closed until it is read: a bag may have more files than a process may open.
         with self._index() as reader:
-            self._has_index = reader is not None
-            self.connections = list(reader.connections) if reader else self._scanned()
+            self._has_index = reader is not None and has_whole_summary(path)
+            if reader and not self._has_index:
+                self._note("its index is not as written")
+            indexed = list(reader.connections) if reader else []
+            self.connections = indexed if self._has_index else self._scanned()
         wal = path.with_name(path.name + "-wal")
         if path.suffix == ".db3" and wal.is_file() and wal.stat().st_size:
             self._note(
@@ -137,5 +147,6 @@ def _is_complete(reader: Reader) -> bool:
         # Without an index rosbags would scan the file as well, but expect it to be by time.
         indexed = sum(sum(chunk.channel_count.values()) for chunk in storage.chunks)
         known = all(each.msgtype != SCHEMALESS for each in reader.connections)
-        return indexed == reader.message_count > 0 and known
+        is_counted = reader.message_count > 0 or not storage.chunks
+        return indexed == reader.message_count and is_counted and known
     return True

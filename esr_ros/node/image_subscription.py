@@ -54,6 +54,12 @@ LARGE_IMAGES = (
     "With Fast DDS large images need FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=8MB' in the "
     "environment of the camera, or reliability: reliable on both and a depth of 10 at the camera"
 )
+#: Advice if images are published and none has arrived.
+OTHER_USER = (
+    "If the camera runs as another user, root for example, Fast DDS's shared memory carries "
+    "nothing between them: set FASTDDS_BUILTIN_TRANSPORTS='UDPv4?sockets_size=8MB' for this node, "
+    "or run both as one user"
+)
 #: Addition to "no publishers" with FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA.
 LARGE_DATA = (
     "; FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA is set here, and discovers only participants that "
@@ -247,7 +253,7 @@ class ImageSubscription:
         elif self.message_type not in self._published_types():
             publishers += f". The types differ; those of images are {' and '.join(_TYPES)}"
         elif not received:
-            publishers += f". {LARGE_IMAGES}"
+            publishers += f". {OTHER_USER}. {LARGE_IMAGES}"
         return f"no images {since} on {self.topic}; this node subscribes to {self}; {publishers}"
 
     def _published_types(self) -> List[Type[AnyImage]]:

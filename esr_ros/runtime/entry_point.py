@@ -144,6 +144,8 @@ def _explained(text: str) -> str:
     text = re.sub(r", at \S+:\d+", "", text.splitlines()[0])
     text = re.sub(r"\. Error: Expected lexeme.*", "", text)
     text = text.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
+    if "logging" in text or ".log for writing" in text:
+        return f"{text}; set ROS_LOG_DIR to a folder that can be written"
     for flag, wanted in (("-p", "NAME:=VALUE"), ("-r", "FROM:=TO")):
         if f"{flag} " in text:
             return f"{text}; wanted is {flag} {wanted}"

@@ -248,6 +248,35 @@ def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
     assert "unknown parameter smothing_s" in node.said
 
 
+def test_parameters_that_nodes_share(start: Any, tmp_path: Path) -> None:
+    """Under /** are those of other nodes too; what the node knows is taken, and checked."""
+    shared = "/**: {ros__parameters: {robot: r2, gains: {p: 1.0, i: [1, 2]}, autostart: false, "
+    file, own = tmp_path / "shared.yaml", tmp_path / "own.yaml"
+    file.write_text(f"{shared}min_score: 0.7}}}}\ncamera: {{ros__parameters: {{fps: 30}}}}\n")
+    node = start("--params-file", str(file))
+    text = "[emotion_node]: ignored under /**, as no parameters of this node: gains.i, gains.p, r"
+    node.wait_until(lambda: text in node.said, "the warning")
+    assert node.stop() == 0
+    own.write_text("emotion_node: {ros__parameters: {robots: r2}}\n")
+    node = start("--params-file", str(file), "--params-file", str(own))
+    assert node.exit_code() == 2
+    assert "/emotion_node: unknown parameter robots; known are" in node.said
+    file.write_text(f"{shared}min_score: 7.0}}}}\n")
+    node = start("--params-file", str(file))
+    assert node.exit_code() == 2
+    assert "min_score must be from 0.3 to 1, but got 7.0" in node.said
+
+
+@pytest.mark.parametrize(
+    "environment", [{"HOME": "/proc/nohome", "ROS_LOG_DIR": ""}, {"ROS_LOG_DIR": "/proc/1"}]
+)
+def test_logs_that_cannot_be_written(start: Any, environment: dict[str, str]) -> None:
+    node = start(environment=environment)
+    assert node.exit_code() == 2
+    assert node.said.endswith("; set ROS_LOG_DIR to a folder that can be written\n")
+    assert "Traceback" not in node.said
+
+
 def test_lifecycle_by_a_manager(start: Any, robot: Any, photograph: Photo, to_image: Any) -> None:
     node = start(*RELIABLE, "-p", "autostart:=false")
     me = robot()
@@ -333,6 +362,16 @@ def test_silence_says_topic_and_qos(start: Any, robot: Any) -> None:
     assert "this node subscribes to Image, best_effort, depth 1; no publishers" in node.said
     # A participant with it and one without do not discover each other.
     assert "LARGE_DATA is set here" in node.said
+
+
+def test_a_publisher_that_is_not_heard_may_be_of_another_user(start: Any, robot: Any) -> None:
+    """Discovery is by UDP, images by shared memory, which users do not share."""
+    node, me = start(), robot()
+    node.wait_until(lambda: "no images yet on /image_raw" in node.said, "the warning")
+    advice = "as another user, root for example, Fast DDS's shared memory carries nothing"
+    assert advice in node.said
+    assert "set FASTDDS_BUILTIN_TRANSPORTS='UDPv4?sockets_size=8MB' for this node" in node.said
+    assert me.spin_until(lambda: advice in me.diagnostics.get("problem", "")), me.diagnostics
 
 
 def test_impossible_stamps_are_answered(met: Any, photograph: Photo, to_image: Any) -> None:

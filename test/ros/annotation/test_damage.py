@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import bags
@@ -29,6 +30,28 @@ def test_what_can_be_read_of_a_damaged_bag_is_answered(tmp_path: Path, storage: 
         bags.content(tmp_path / f"{name}_emotions")["/emotion"] for name in ("cut", "whole")
     )
     assert cut == full[: len(cut)]
+
+
+def test_damaged_bytes_are_noticed_by_all_commands(tmp_path: Path) -> None:
+    """The chunks of bags of this package have checksums."""
+    bags.recorded(tmp_path / "walk", Scene(((2.0, 1),), rate_hz=10.0), compressed=False)
+    report(esr(tmp_path, "annotate", "walk", "-o", "bag", "--json"))
+    file = bags.storage_file(tmp_path / "bag")
+    data = bytearray(file.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = bytes(each ^ 0x55 for each in data[middle : middle + 200])
+    file.write_bytes(data)
+    for program, *words in (
+        ("esr", "annotate", "bag", "-o", "out", "--emotion-topic", "again"),
+        ("esr", "report", "bag", "-o", "page.html"),
+        ("bag_player", "bag", "--rate", "100", "--wait", "0"),
+    ):
+        done = subprocess.run(
+            [program, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "damaged: " in done.stderr, program
+        assert "are not as written" in done.stderr, program
 
 
 def counted(bag: Path, topic: str, count: int) -> None:

@@ -201,6 +201,20 @@ def test_chunks_have_checksums(tmp_path: Path) -> None:
         assert any("are not as written" in each for each in bag.damage)
 
 
+def test_an_index_that_is_not_as_written_is_damage(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", "mcap") as writer:
+        writer.put(writer.offer("/chatter", "std_msgs/msg/String"), 5, b"data")
+    file = bags.storage_file(tmp_path / "bag")
+    data = bytearray(file.read_bytes())
+    at = data.rfind(b"/chatter")  # in the index, which is read first
+    data[at : at + 8] = b"/chitter"
+    file.write_bytes(data)
+    with BagReader(tmp_path / "bag") as bag:
+        assert [each.topic for each in bag.connections] == ["/chatter"]
+        assert bag.damage == ["bag.mcap: its index is not as written"]
+        assert len(list(bag.messages(bag.connections))) == 1
+
+
 def test_the_command_keeps_and_names(tmp_path: Path) -> None:
     bags.recorded(tmp_path / "walk", bags.Scene(((0.4, 1),), rate_hz=10.0))
     (image,) = bags.content(tmp_path / "walk").items()
