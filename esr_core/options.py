@@ -35,7 +35,7 @@ class Option:
     description: str
     low: Optional[float] = None
     high: Optional[float] = None
-    choices: Tuple[str, ...] = ()
+    choices: Tuple[Any, ...] = ()
     live: bool = False
 
     @property
@@ -63,7 +63,7 @@ class Option:
             )
         if self.choices and value not in self.choices:
             raise OptionError(
-                f"{self.name} must be one of {', '.join(self.choices)}, but got {value!r}"
+                f"{self.name} must be one of {', '.join(map(str, self.choices))}, but got {value!r}"
             )
         if self.low is not None and self.high is not None and not self.low <= value <= self.high:
             raise OptionError(
@@ -88,7 +88,7 @@ def option(
     default: T,
     description: str,
     bounds: Optional[Tuple[float, float]] = None,
-    choices: Tuple[str, ...] = (),
+    choices: Tuple[Any, ...] = (),
     live: bool = False,
 ) -> T:
     """Declare a dataclass field for :func:`options`."""

@@ -14,7 +14,7 @@ from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.face_detector import DETECTORS, open_detector
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
 from esr_core.options import check, option
-from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces
+from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces, turned
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
 from esr_core.perception.stream_state import FrameResult as FrameResult
@@ -64,6 +64,14 @@ class PipelineOptions:
         "about ten times cheaper. A new face appears up to N-1 images late. The detector runs at "
         "once when a face is lost or the scene changes.",
         (1, 30),
+        live=True,
+    )
+    rotate: int = option(
+        0,
+        "Degrees by which images are turned clockwise before faces are detected, for a camera that "
+        "is mounted sideways or upside down: upright faces are detected and evaluated reliably. "
+        "Boxes, landmarks and annotated images are those of the image as received.",
+        choices=(0, 90, 180, 270),
         live=True,
     )
     min_score: float = option(
@@ -170,14 +178,25 @@ class FrameAnalyzer:
                 raise ImageError(
                     f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
                 )
-        detections = [self._detect(view) for view in views]
+        degrees = self.options.rotate  # read once: it may change meanwhile
+        upright = [
+            view._replace(
+                rgb=turned(view.rgb, degrees),
+                faces=view.faces and view.faces.turned(degrees, view.rgb.shape),
+            )
+            for view in views
+        ]
+        detections = [self._detect(view) for view in upright]
         spec = self.model.metadata.input
-        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(views, detections)]
+        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(upright, detections)]
         batch = crops[0] if len(views) == 1 else np.concatenate(crops)
         prediction = self.model.predict(batch, self.options.branches)
         ends = np.cumsum([len(faces) for faces in detections])[:-1]
         parts = zip(*(np.split(output, ends) for output in prediction))
-        return [FrameAnalysis(faces, Prediction(*part)) for faces, part in zip(detections, parts)]
+        return [
+            FrameAnalysis(faces.turned(-degrees, view.rgb.shape), Prediction(*part))
+            for view, faces, part in zip(upright, detections, parts)
+        ]
 
     def _detect(self, view: View) -> Detections:
         """Return the selected faces: external ones, tracked by optical flow, or detected."""

@@ -214,7 +214,7 @@ def descriptor(declared: Option) -> ParameterDescriptor:
 def _constraints(declared: Option) -> List[str]:
     constraints = []
     if declared.choices:
-        constraints.append(f"one of {', '.join(declared.choices)}")
+        constraints.append(f"one of {', '.join(map(str, declared.choices))}")
     if declared.low is not None:
         either = "or a number " if declared.choices else ""
         constraints.append(f"{either}from {declared.low:g} to {declared.high:g}")

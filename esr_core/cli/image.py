@@ -23,6 +23,7 @@ from esr_core.errors import ImageError, OptionError
 from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
+from esr_core.perception.detection import turned, turned_boxes
 from esr_core.perception.preprocessing import crop
 from esr_core.pipeline import EmotionPipeline
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 #: The options of the pipeline that apply to single pictures.
 _OPTIONS = (
     *("model", "provider", "branches", "threads", "detector", "detector_model"),
-    *("detection_size_px", "min_score", "max_faces"),
+    *("detection_size_px", "rotate", "min_score", "max_faces"),
 )
 _COLUMNS = ("face", "x", "y", "w", "h", "emotion", "confidence", "valence", "arousal")
 
@@ -156,9 +157,12 @@ def _process(
     faces = [replace(face, face_id=face_id) for face_id, face in tracked]
     record = FrameRecord.of(path, number, 0.0, faces, rgb.shape)
     results = [face.as_json() for face in record.faces]
-    boxes = np.array([face.box for face in faces])
+    degrees = pipeline.options.rotate
+    upright = turned(rgb, degrees)
+    boxes = turned_boxes(np.array([face.box for face in faces]), degrees, rgb.shape)
     if faces and arguments.show_branches:
-        outputs = pipeline.model.predict_branches(crop(rgb, boxes, pipeline.model.metadata.input))
+        crops = crop(upright, boxes, pipeline.model.metadata.input)
+        outputs = pipeline.model.predict_branches(crops)
         logits = outputs.branch_emotions  # (n, branches, 8)
         confidences = 1 / np.exp(logits - logits.max(axis=2, keepdims=True)).sum(axis=2)
         for result, *of_face in zip(results, outputs.votes, confidences.tolist()):
@@ -170,7 +174,7 @@ def _process(
 
         emotions = [LABELS.index(arguments.explain or face.label) for face in faces]
         arguments.saliency.mkdir(parents=True, exist_ok=True)
-        for i, explanation in enumerate(explainer.explain(rgb, boxes, emotions), start=1):
+        for i, explanation in enumerate(explainer.explain(upright, boxes, emotions), start=1):
             target = _saliency_map(arguments, path, i)
             label = LABELS[explanation.emotion]
             draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")

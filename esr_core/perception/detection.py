@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Protocol, Union
+from typing import List, Protocol, Tuple, Union
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +42,14 @@ class Detections:
     def __getitem__(self, rows: Union[NDArray[np.intp], NDArray[np.bool_], slice]) -> Detections:
         return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
+    def turned(self, degrees: int, shape: Tuple[int, ...]) -> Detections:
+        """Return the detections after a turn of their image, as :func:`turned`.
+
+        shape: of the image before, (h, w, …).
+        """
+        boxes = turned_boxes(self.boxes, degrees, shape)
+        return Detections(boxes, self.scores, turned_points(self.landmarks, degrees, shape))
+
     @staticmethod
     def none() -> Detections:
         """Return the detections of an image without faces."""
@@ -55,6 +64,32 @@ class Detector(Protocol):
 
     def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
         """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+
+
+def turned(rgb: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+    """Return an image (h, w, 3), turned clockwise by a multiple of 90 degrees."""
+    codes = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    turns = degrees // 90 % 4
+    return cv2.rotate(rgb, codes[turns - 1]) if turns else rgb  # type: ignore[return-value]
+
+
+def turned_points(
+    points: NDArray[np.float32], degrees: int, shape: Tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return points (…, 2) x, y of an image of ``shape`` (h, w, …) after :func:`turned`."""
+    height, width = shape[:2]
+    for _ in range(degrees // 90 % 4):
+        points = np.stack([np.float32(height) - points[..., 1], points[..., 0]], axis=-1)
+        height, width = width, height
+    return points
+
+
+def turned_boxes(
+    boxes: NDArray[np.float32], degrees: int, shape: Tuple[int, ...]
+) -> NDArray[np.float32]:
+    """Return boxes (n, 4) x1, y1, x2, y2 of an image of ``shape`` after :func:`turned`."""
+    corners = turned_points(boxes.reshape(-1, 2, 2), degrees, shape)
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
 def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Detections:

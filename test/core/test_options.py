@@ -18,6 +18,7 @@ class Tea:
     kind: str = option("green", "Which leaves.", choices=("green", "black"))
     milk: bool = option(False, "Whether with milk.")
     note: str = option("", "Anything.")
+    spoon: int = option(0, "Degrees.", choices=(0, 90))
 
     def __post_init__(self) -> None:
         check(self)
@@ -25,9 +26,9 @@ class Tea:
 
 def test_options_are_read_back_in_order() -> None:
     declared = list(options(Tea))
-    assert [o.name for o in declared] == ["minutes", "cups", "kind", "milk", "note"]
-    assert [o.default for o in declared] == [3.0, 1, "green", False, ""]
-    assert [o.live for o in declared] == [True, False, False, False, False]
+    assert [o.name for o in declared] == ["minutes", "cups", "kind", "milk", "note", "spoon"]
+    assert [o.default for o in declared] == [3.0, 1, "green", False, "", 0]
+    assert [o.live for o in declared] == [True, False, False, False, False, False]
     assert (declared[0].low, declared[0].high) == (0.5, 10.0)
     assert (declared[4].low, declared[4].high, declared[4].choices) == (None, None, ())
     assert declared[2].choices == ("green", "black")
@@ -59,6 +60,7 @@ def test_bounds_belong_to_the_range_and_integers_are_numbers(good: dict[str, Any
         ({"cups": True}, r"cups must be an int, but got True \(bool\)"),
         ({"kind": "mint"}, "kind must be one of green, black, but got 'mint'"),
         ({"milk": 1}, r"milk must be a bool, but got 1 \(int\)"),
+        ({"spoon": 45}, "spoon must be one of 0, 90, but got 45"),
         ({"note": None}, r"note must be a str, but got None \(NoneType\)"),
     ],
 )

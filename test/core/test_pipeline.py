@@ -84,6 +84,49 @@ def test_scores_of_another_detector_are_not_compared(
     assert [(face.label, face.score) for face in answer.faces] == [("happy", 0.0)]
 
 
+@pytest.mark.parametrize("detect_every", [1, 3])
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_images_are_answered_as_upright_ones(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8], degrees: int, detect_every: int
+) -> None:
+    """Boxes and landmarks are those of the image as it came, which is turned the other way."""
+    upright = [np.ascontiguousarray(np.roll(rgb[:400], 3 * i, axis=1)) for i in range(3)]
+    sideways = [np.ascontiguousarray(np.rot90(each, degrees // 90)) for each in upright]
+    pipeline.options = replace(pipeline.options, detect_every=detect_every)
+    expected = [pipeline.step(each, i / 30) for i, each in enumerate(upright)]
+    other = EmotionPipeline(replace(pipeline.options, rotate=degrees), pipeline.model)
+    for i, image in enumerate(sideways):
+        (wanted,), (face,) = expected[i], other.step(image, i / 30)
+        np.testing.assert_array_equal(face.probabilities, wanted.probabilities)
+        assert (face.face_id, face.label) == (1, "happy")
+        # The pixels in the box are those of the upright face.
+        x1, y1, x2, y2 = np.rint(face.box).astype(int)
+        u1, v1, u2, v2 = np.rint(wanted.box).astype(int)
+        inside = np.rot90(upright[i][v1:v2, u1:u2], degrees // 90)
+        np.testing.assert_array_equal(image[y1:y2, x1:x2], inside)
+        middle = (face.box[:2] + face.box[2:]) / 2
+        np.testing.assert_allclose(face.landmarks[2], middle, atol=25)
+        assert np.linalg.norm(face.landmarks[2] - middle) == pytest.approx(
+            np.linalg.norm(wanted.landmarks[2] - (wanted.box[:2] + wanted.box[2:]) / 2), abs=0.01
+        )
+
+
+def test_external_detections_are_those_of_the_image_as_it_came(
+    pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
+) -> None:
+    found = pipeline.detector.detect(rgb[:400], 256)
+    (expected,) = pipeline.answer([View(Stream(), rgb[:400], 0.0, found)])
+    image = np.ascontiguousarray(np.rot90(rgb[:400]))
+    height = image.shape[0]  # x, y becomes y, height - x
+    x1, y1, x2, y2 = found.boxes.T
+    boxes = np.stack([y1, height - x2, y2, height - x1], axis=1)
+    pipeline.options = replace(pipeline.options, rotate=90)
+    (answer,) = pipeline.answer([View(Stream(), image, 0.0, replace(found, boxes=boxes))])
+    (face,), (wanted,) = answer.faces, expected.faces
+    np.testing.assert_allclose(face.box, boxes[0], atol=1e-3)
+    np.testing.assert_allclose(face.probabilities, wanted.probabilities, atol=0.02)
+
+
 def test_face_keeps_its_id_through_images_without_it(
     pipeline: EmotionPipeline, rgb: NDArray[np.uint8]
 ) -> None:

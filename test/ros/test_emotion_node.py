@@ -132,6 +132,29 @@ def test_type_of_an_image_topic_is_that_of_its_publisher(
     assert "Traceback" not in node.said
 
 
+def test_camera_is_turned_while_the_node_runs(met: Any, photograph: Photo, to_image: Any) -> None:
+    _, me = met()
+    (upright,) = me.ask(to_image(photograph)).emotions
+
+    def rotate(degrees: int) -> Any:
+        value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=degrees)
+        request = SetParameters.Request(parameters=[Parameter(name="rotate", value=value)])
+        response = me.call(SetParameters, "/emotion_node/set_parameters", request)
+        return response.results[0]
+
+    turned = to_image(np.ascontiguousarray(np.rot90(photograph)))  # counterclockwise
+    assert rotate(90).successful
+    (face,) = me.ask(turned).emotions
+    assert face.label == upright.label == "happy"
+    roi, was = face.roi, upright.roi
+    assert (roi.x_offset, roi.width, roi.height) == (was.y_offset, was.height, was.width)
+    assert roi.y_offset == 640 - was.x_offset - was.width
+    assert rotate(45).reason == "rotate must be one of 0, 90, 180, 270, but got 45"
+    pictures = me.hear(Image, "emotion/image")
+    me.show_until(lambda: bool(pictures), turned)
+    assert (pictures[-1].height, pictures[-1].width) == (640, 480)
+
+
 def test_topic_of_another_type_is_named(start: Any, robot: Any) -> None:
     node = start()
     robot(message_type=EmotionArray)

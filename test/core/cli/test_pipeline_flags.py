@@ -33,6 +33,7 @@ def test_every_option_has_a_flag_of_its_name() -> None:
         "detector_model": "b.onnx",
         "detection_size_px": 320,
         "detect_every": 4,
+        "rotate": 270,
         "min_score": 0.5,
         "max_faces": 2,
         "track_timeout_s": 1.5,

@@ -97,6 +97,34 @@ def test_box_of_a_face_at_the_border_stays_inside(tmp_path: Path, rgb: NDArray[n
     assert 50 < face["box"][3] < 100
 
 
+def test_picture_of_a_camera_that_is_mounted_sideways(
+    tmp_path: Path, rgb: NDArray[np.uint8]
+) -> None:
+    """All values are those of the upright picture; box and annotated picture are as it came."""
+    upright = np.ascontiguousarray(rgb[:400, :, ::-1])
+    assert cv2.imwrite(str(tmp_path / "upright.png"), upright)
+    assert cv2.imwrite(
+        str(tmp_path / "left.png"), cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    )
+    more = ("--show-branches", "--saliency", "why", "--json")
+    (expected,) = json.loads(esr(tmp_path, "image", "upright.png", *more).stdout)["faces"]
+    done = esr(tmp_path, "image", "left.png", *more, "--rotate", 90, "--save", ".", "--overwrite")
+    assert "--save would overwrite left.png, which is read" in refusal(done)
+    done = esr(tmp_path, "image", "left.png", *more, "--rotate", 90, "--save", "new")
+    assert (done.returncode, done.stderr) == (0, "")
+    (face,) = json.loads(done.stdout)["faces"]
+    x, y, width, height = expected.pop("box")
+    assert face.pop("box") == pytest.approx([y, 512 - x - width, height, width], abs=0.11)
+    why, why_upright = (tmp_path / each.pop("saliency") for each in (face, expected))
+    assert why.name == "left-face1.png"
+    assert np.abs(read_image(why).astype(int) - read_image(why_upright))[60:].max() <= 3
+    assert face == expected
+    assert read_image(tmp_path / "new" / "left.png").shape == (512, 400, 3)
+    refused = esr(tmp_path, "image", "left.png", "--rotate", 45)
+    assert refused.returncode == 2
+    assert "argument --rotate: invalid choice: 45 (choose from 0, 90, 180, 270)" in refused.stderr
+
+
 def test_pictures_of_floats_are_refused(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "x.tiff"), np.zeros((9, 9, 3), np.float32))
     with pytest.raises(ImageError, match=r"x\.tiff: has pixels of type float32; colour and grey"):

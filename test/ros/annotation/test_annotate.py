@@ -174,6 +174,22 @@ def test_images_of_12_bits_are_as_bright_as_the_stream(tmp_path: Path) -> None:
     assert corner == pytest.approx([bright / (5 if i % 3 else 1) for i in range(24)], abs=1)
 
 
+def test_bag_of_a_camera_that_is_mounted_upside_down(tmp_path: Path) -> None:
+    rgb = SceneRenderer(Scene(((1.0, 1),))).draw(0)
+    for name, pixels in (("upright", rgb), ("turned", rgb[::-1, ::-1])):
+        with BagWriter(tmp_path / name, "mcap") as writer:
+            topic = writer.offer("/image_raw", "sensor_msgs/msg/Image")
+            data = cdr.write(messages.image(Header(), pixels), "sensor_msgs/msg/Image")
+            writer.put(topic, 10**18, data)
+    report(esr(tmp_path, "annotate", "upright", "--json"))
+    report(esr(tmp_path, "annotate", "turned", "--json", "--rotate", 180))
+    ((expected,),) = (each.emotions for each in bags.emotions(tmp_path / "upright_emotions"))
+    ((face,),) = (each.emotions for each in bags.emotions(tmp_path / "turned_emotions"))
+    assert face.probabilities.tolist() == expected.probabilities.tolist()
+    assert face.roi.x_offset == 640 - expected.roi.x_offset - expected.roi.width
+    assert face.roi.y_offset == 480 - expected.roi.y_offset - expected.roi.height
+
+
 @pytest.mark.parametrize("detect_every", [1, 5])
 def test_two_cameras(both: Path, tmp_path: Path, detect_every: int) -> None:
     """Each is answered as it would be alone."""
