@@ -22,10 +22,12 @@ from esr_core.cli import (
     video,
 )
 from esr_core.errors import INSTALL_TRAINING, EsrError
+from esr_core.file_names import print_any_name
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; return 0, or 2 after one line on stderr that names the fault."""
+    print_any_name()
     parsed = parser().parse_args(arguments)
 
     def fail(message: object) -> int:
@@ -38,6 +40,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return 0
     except EsrError as error:
         return fail(error)
+    except UnicodeError as error:
+        return fail(f"a file, or its name, is not UTF-8 ({error})")
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise

@@ -21,6 +21,7 @@ from esr_core.cli import output_files, pipeline_flags
 from esr_core.cli.command import StdoutConsole, command, count_of
 from esr_core.cli.tables import face_table
 from esr_core.errors import VideoError
+from esr_core.file_names import as_utf8
 from esr_core.media.camera import Camera
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
@@ -85,9 +86,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     """Open the requested display; it closes with ``stack``."""
-    if not arguments.no_window and _open_window(arguments.device):
+    window = as_utf8(arguments.device)
+    if not arguments.no_window and _open_window(window):
         stack.callback(cv2.destroyAllWindows)
-        return lambda rgb, faces, frame: _show_in_window(arguments.device, rgb, faces)
+        return lambda rgb, faces, frame: _show_in_window(window, rgb, faces)
     pressed_keys = stack.enter_context(_key_reader())
     live = stack.enter_context(Live(console=StdoutConsole(), refresh_per_second=10))
     stamps: Deque[float] = deque(maxlen=30)  # the last ones give the rate

@@ -20,6 +20,7 @@ from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
+from esr_core.file_names import as_utf8
 from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
@@ -173,7 +174,7 @@ def _process(
         for i, explanation in enumerate(explainer.explain(rgb, boxes, emotions), start=1):
             target = _saliency_map(arguments, path, i)
             label = LABELS[explanation.emotion]
-            draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")
+            draw(target, explanation, f"{as_utf8(path.name)}, face {i}: evidence for {label}")
             results[i - 1]["saliency"] = str(target)
     write(record)
     if arguments.json:

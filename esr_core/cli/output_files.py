@@ -52,7 +52,7 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
     number = descriptor(path)  # opening a redirected stdout again by its path would truncate it
     with replacing(path) as partial:
         file = partial if number is None else os.dup(number)
-        with open(file, "w", newline="", encoding="utf-8") as stream:
+        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             yield CsvWriter(stream).write
     if not arguments.json:
         print(path)

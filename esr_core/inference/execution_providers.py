@@ -11,6 +11,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from esr_core.errors import ModelError
+from esr_core.file_names import native_path
 from esr_core.inference import tensorrt_cache
 from esr_core.inference.nvml import first_gpu
 
@@ -91,12 +92,13 @@ def chosen(name: str) -> str:
 
 
 def session_of(
-    model: Union[str, bytes], threads: int, providers: Sequence[Any] = (CPU,)
+    model: Union[Path, bytes], threads: int, providers: Sequence[Any] = (CPU,)
 ) -> onnxruntime.InferenceSession:
     """Create the session of a network, given as a path or as the content of the file."""
-    return onnxruntime.InferenceSession(
-        model, session_options(threads), providers=list(providers), enable_fallback=0
-    )
+    with native_path(model) if isinstance(model, Path) else nullcontext(model) as network:
+        return onnxruntime.InferenceSession(
+            network, session_options(threads), providers=list(providers), enable_fallback=0
+        )
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
@@ -123,7 +125,7 @@ def _open(path: Path, key: str, threads: int) -> Opened:
     fallbacks = [_PROVIDERS[each].name for each in provider.fallbacks if each in installed()]
     try:
         with tensorrt_cache.locked(engines) if engines else nullcontext():
-            session = session_of(str(path), threads, [(provider.name, options), *fallbacks])
+            session = session_of(path, threads, [(provider.name, options), *fallbacks])
     except OSError as error:
         raise ModelError(f"{engines}: no engine can be kept there ({error})") from error
     except LOAD_ERRORS as error:

@@ -118,7 +118,7 @@ def _open(device: str) -> cv2.VideoCapture:
             f"{device}: {path} does not exist; cameras on this machine: {cameras} (must be a "
             "number, a path, a URL or a video file)"
         )
-    capture = open_capture(int(device) if numbered else device)
+    capture = open_capture(int(device) if numbered else path if local else device)
     if not capture.isOpened():
         fault = "no camera, or in use by another program" if local else "no video at this URL"
         raise VideoError(f"{device}: cannot be opened; {fault}")

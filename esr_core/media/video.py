@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from esr_core.atomic_write import replacing
 from esr_core.errors import VideoError
+from esr_core.file_names import as_utf8, native_path
 
 #: Used if a file has no frame rate.
 _USUAL_RATE_HZ = 25.0
@@ -43,8 +44,7 @@ class VideoReader:
                 start = stream.read(8)
         except OSError as error:
             raise VideoError(f"{path}: {error.strerror}") from error
-        # An absolute path, because FFmpeg parses the part before a colon as a protocol.
-        self._capture = open_capture(str(path.absolute()))
+        self._capture = open_capture(path)
         if not self._capture.isOpened() or int(self._capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT:
             fault = "not a video that can be read, such as MP4, AVI or MKV"
             if start[4:] == b"ftyp":
@@ -112,7 +112,9 @@ class VideoWriter:
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         if not self.count:
             self._size = (rgb.shape[1], rgb.shape[0])
-            if not self._writer.open(str(self._partial), _MP4, self._rate_hz, self._size):
+            with native_path(self._partial) as name:
+                opened = self._writer.open(name, _MP4, self._rate_hz, self._size)
+            if not opened:
                 raise VideoError(
                     f"no mp4 of {self._size[0]}x{self._size[1]} px at {self._rate_hz:g} Hz can be "
                     "written here"
@@ -137,15 +139,15 @@ def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
-        with closing(VideoWriter(partial.absolute(), rate_hz)) as writer:
+        with closing(VideoWriter(partial, rate_hz)) as writer:
             yield writer
-        written = open_capture(str(partial.absolute()))  # OpenCV's writer reports no errors
+        written = open_capture(partial)  # OpenCV's writer reports no errors
         if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) != writer.count:
             raise VideoError(f"{path}: could not be written to its end; is the disk full?")
 
 
-def open_capture(source: object) -> cv2.VideoCapture:
-    """Return OpenCV's reader of a file, a URL or a camera, without its log on stderr.
+def open_capture(source: Union[Path, str, int]) -> cv2.VideoCapture:
+    """Return OpenCV's reader of a file, a URL or a numbered camera, without its log on stderr.
 
     The environment variables OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL enable the log.
     """
@@ -153,4 +155,8 @@ def open_capture(source: object) -> cv2.VideoCapture:
     logging = getattr(cv2.utils, "logging", None)  # missing in old versions
     if logging and "OPENCV_LOG_LEVEL" not in os.environ:
         logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    return cv2.VideoCapture(source)  # type: ignore[call-overload,no-any-return]
+    if isinstance(source, Path):
+        # An absolute path, because FFmpeg parses the part before a colon as a protocol.
+        with native_path(source) as name:
+            return cv2.VideoCapture(name)
+    return cv2.VideoCapture(as_utf8(source) if isinstance(source, str) else source)
