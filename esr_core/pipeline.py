@@ -40,7 +40,9 @@ class PipelineOptions:
         (ADAPTIVE,),
         live=True,
     )
-    threads: int = option(0, "Threads per inference. 0: one per core.", (0, 256))
+    threads: int = option(
+        0, "Threads per inference. 0: one per core that the process may use.", (0, 256)
+    )
     detector: str = option(
         "auto",
         "Weights of the face detector, YuNet. `yuface`: those of libfacedetection, which ship with "

@@ -14,6 +14,7 @@ from esr_core.errors import ModelError
 from esr_core.file_names import native_path
 from esr_core.inference import tensorrt_cache
 from esr_core.inference.nvml import first_gpu
+from esr_core.process import usable_cores
 
 CPU = "CPUExecutionProvider"
 #: Batch sizes of providers to which each new size costs a compilation or a search for the fastest
@@ -63,7 +64,7 @@ def installed() -> List[str]:
 def open_session(path: Path, provider: str, threads: int) -> Opened:
     """Load a network on a provider; ``auto`` selects the fastest that works on this machine.
 
-    threads: number of CPU threads; 0: all cores.
+    threads: number of CPU threads; 0: all cores that the process may use.
 
     Raises:
         ModelError: the provider is unknown or does not work, or the file cannot be loaded.
@@ -102,9 +103,10 @@ def session_of(
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
-    """Return the options with which all networks run; threads: 0 for all cores."""
+    """Return the options with which all networks run; threads: 0 for all usable cores."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # By itself ONNX Runtime would count the cores of the machine and pin a thread to each.
+    options.intra_op_num_threads = threads or usable_cores()
     # Spinning threads compete with the camera and DDS for the cores: 10 % faster on an idle
     # machine, half as fast beside one busy core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
