@@ -13,7 +13,7 @@ from typing import IO, Any, List
 from rich.console import Console
 
 from esr_core.cli import pipeline_flags
-from esr_core.cli.command import command, ros_module
+from esr_core.cli.command import command, note, ros_module
 from esr_core.errors import OptionError
 from esr_core.pipeline import PipelineOptions
 from esr_core.progress import bar
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
 
             workers = (arguments.jobs, arguments.engine, arguments.ray_address)
             for report in batch.annotate_all(job, pairs, show, *workers):
-                _print(report, arguments.json, stdout, progress.console)
+                _print(report, arguments, stdout, progress.console)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume continues") from stop
 
@@ -111,18 +111,20 @@ def _stem(bag: Path) -> str:
     return bag.stem if bag.suffix in (".mcap", ".db3") else _named(bag).name
 
 
-def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> None:
-    line = json.dumps(asdict(report)) if as_json else _line(report)
-    if as_json or not (console.is_terminal and stdout.isatty()):
+def _print(report: Any, arguments: argparse.Namespace, stdout: IO[str], console: Console) -> None:
+    line = json.dumps(asdict(report)) if arguments.json else _line(report)
+    if arguments.json or not (console.is_terminal and stdout.isatty()):
         print(line, file=stdout, flush=True)
     else:  # above the bar
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    notes = [*(f"damaged: {each}" for each in report.damage), *report.left_out]
+    unanswered = [*(f"damaged: {each}" for each in report.damage), *report.left_out]
     if report.undecodable:
         count = f"{report.undecodable} of {report.images} images"
-        notes.append(f"{count} cannot be decoded; the first: {report.first_error}")
-    for note in notes:
-        print(f"esr annotate: {report.bag}: {note}", file=sys.stderr)
+        unanswered.append(f"{count} cannot be decoded; the first: {report.first_error}")
+    for text in unanswered:
+        note(arguments, f"{report.bag}: {text}", is_answered=False)
+    for text in report.limits:
+        note(arguments, f"{report.bag}: {text}")
 
 
 def _line(report: Any) -> str:

@@ -39,7 +39,9 @@ class Camera:
         self.device = device
         #: False for a video file, whose end is no error.
         self.live = not Path(device).is_file()
-        self._frames = _grab(_open(device)) if self.live else self._play(VideoReader(Path(device)))
+        #: The file; None for a camera or a stream.
+        self.video = None if self.live else VideoReader(Path(device))
+        self._frames = self._play(self.video) if self.video else _grab(_open(device))
         self._changed = Condition()
         self._newest: Optional[Snapshot] = None
         self._ended = False
