@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,9 @@ class PipelineOptions:
         (ADAPTIVE,),
         live=True,
     )
-    threads: int = option(0, "Threads per inference. 0: one per core.", (0, 256))
+    threads: int = option(
+        0, "Threads per inference. 0: one per core that the process may use.", (0, 256)
+    )
     detector: str = option(
         "auto",
         "Weights of the face detector, YuNet. `yuface`: those of libfacedetection, which ship with "
@@ -82,7 +84,11 @@ class PipelineOptions:
         live=True,
     )
     max_faces: int = option(
-        16, "Maximum number of faces per image; the largest are kept.", (1, 256), live=True
+        16,
+        "Maximum number of faces per image; the largest are kept, and the number of the others is "
+        "reported. 0: no limit.",
+        (0, 256),
+        live=True,
     )
     track_timeout_s: float = option(
         0.5,
@@ -125,6 +131,7 @@ class FrameAnalysis(NamedTuple):
 
     faces: Detections  # the selected ones, the largest first
     prediction: Prediction  # one row per face
+    left_out: int = 0  # further faces, beyond max_faces
 
 
 class FrameAnalyzer:
@@ -160,7 +167,7 @@ class FrameAnalyzer:
     def warm_up(self) -> None:
         """Run the detector and the network once, as the first call takes longer."""
         self.detector.detect(np.zeros((480, 640, 3), np.uint8), self.options.detection_size_px)
-        self.model.warm_up(self.options.max_faces)
+        self.model.warm_up(self.options.max_faces or 64)
 
     def analyze(self, views: Sequence[View]) -> List[FrameAnalysis]:
         """Detect the faces of each image and predict their emotions.
@@ -186,7 +193,7 @@ class FrameAnalyzer:
             )
             for view in views
         ]
-        detections = [self._detect(view) for view in upright]
+        detections, left_out = zip(*map(self._detect, upright))
         spec = self.model.metadata.input
         crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(upright, detections)]
         batch = crops[0] if len(views) == 1 else np.concatenate(crops)
@@ -194,30 +201,46 @@ class FrameAnalyzer:
         ends = np.cumsum([len(faces) for faces in detections])[:-1]
         parts = zip(*(np.split(output, ends) for output in prediction))
         return [
-            FrameAnalysis(faces.turned(-degrees, view.rgb.shape), Prediction(*part))
-            for view, faces, part in zip(upright, detections, parts)
+            FrameAnalysis(faces.turned(-degrees, view.rgb.shape), Prediction(*part), count)
+            for view, faces, part, count in zip(upright, detections, parts, left_out)
         ]
 
-    def _detect(self, view: View) -> Detections:
-        """Return the selected faces: external ones, tracked by optical flow, or detected."""
+    def _detect(self, view: View) -> Tuple[Detections, int]:
+        """Return the selected faces: external ones, tracked by optical flow, or detected.
+
+        The number is that of further faces, beyond ``max_faces``.
+        """
         if view.faces is not None:
             return self._select(view.faces, view.rgb, min_score=0.0)
         flow = view.stream.flow_tracker
         tracked = flow.track(view.rgb, self.options.detect_every)
         if tracked is not None:
-            return self._select(tracked, view.rgb, self.options.min_score)
+            faces, left_out = self._select(tracked, view.rgb, self.options.min_score)
+            return faces, left_out + flow.left_out
         detected = find_faces(self.detector, view.rgb, self.options.detection_size_px)
-        faces = self._select(detected, view.rgb, self.options.min_score)
-        flow.restart(faces)
-        return faces
+        faces, left_out = self._select(detected, view.rgb, self.options.min_score)
+        flow.restart(faces, left_out)
+        return faces, left_out
 
-    def _select(self, faces: Detections, rgb: NDArray[np.uint8], min_score: float) -> Detections:
+    def _select(
+        self, faces: Detections, rgb: NDArray[np.uint8], min_score: float
+    ) -> Tuple[Detections, int]:
         """Return the faces above a score whose centre is in the image, the largest first."""
         centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
         inside = ((centres >= 0) & (centres < rgb.shape[1::-1])).all(axis=1)
         faces = faces[inside & (faces.scores >= min_score)]
         area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
-        return faces[np.argsort(-area, kind="stable")[: self.options.max_faces]]
+        kept = faces[np.argsort(-area, kind="stable")[: self.options.max_faces or None]]
+        return kept, len(faces) - len(kept)
+
+
+def limit_reached(left_out: Sequence[int], options: PipelineOptions, image: str) -> str:
+    """Return a note about faces beyond ``max_faces``.
+
+    left_out: their number in each image with such, 1 or more. image: the noun of one image.
+    """
+    images = f"{len(left_out)} {image}{'' if len(left_out) == 1 else 's'}"
+    return f"{sum(left_out)} faces left out in {images}; max_faces is {options.max_faces}"
 
 
 class EmotionPipeline(FrameAnalyzer):
@@ -260,7 +283,7 @@ class EmotionPipeline(FrameAnalyzer):
         arrival_s: Optional[float] = None,
     ) -> FrameResult:
         """Update a stream with the analysis of its next image."""
-        return stream.update(
+        result = stream.update(
             analysis.faces,
             *analysis.prediction,
             stamp_s,
@@ -269,3 +292,4 @@ class EmotionPipeline(FrameAnalyzer):
             smoothing_s=self.options.smoothing_s,
             hysteresis=self.options.hysteresis,
         )
+        return result._replace(left_out=analysis.left_out)

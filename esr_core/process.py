@@ -1,9 +1,49 @@
-"""Child processes that end with their parent."""
+"""The cores of this process, and child processes that end with their parent."""
 
 from __future__ import annotations
 
 import ctypes
+import math
+import os
 import signal
+from pathlib import Path, PurePosixPath
+from typing import Iterator
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return the number of processors that this process may use, 1 or more.
+
+    Those of its CPU mask (``taskset``, cpuset), or fewer if the CPU quota of its cgroups, version 1
+    or 2, gives it less time than that; part of a processor counts as one.
+
+    root: mount point of the kernel's file systems.
+    """
+    has_mask = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
+    return max(math.ceil(min([cores, *_quotas(root)])), 1)
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Yield the CPU quotas of the cgroups of this process and those above, in processors."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return  # not Linux
+    for line in lines.splitlines():
+        _, controllers, own = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        # In a container the own path may be that of the host, and only the root be there.
+        for group in (PurePosixPath(own), *PurePosixPath(own).parents):
+            folder = mount / str(group).lstrip("/")
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
+            try:
+                quota, period = " ".join((folder / n).read_text("ascii") for n in names).split()
+                if int(quota) > 0:  # version 1 writes -1 for no quota, version 2 "max"
+                    yield int(quota) / int(period)
+            except (OSError, ValueError):
+                continue
 
 
 def end_with_parent() -> None:

@@ -6,7 +6,6 @@ import argparse
 import os
 import select
 import signal
-import sys
 from typing import Optional, Sequence
 
 from esr_core.cli import (
@@ -21,23 +20,29 @@ from esr_core.cli import (
     train,
     video,
 )
+from esr_core.cli.command import note
 from esr_core.errors import INSTALL_TRAINING, EsrError
+from esr_core.file_names import print_any_name
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run one command; return 0, or 2 after one line on stderr that names the fault."""
+    """Run one command; return 0 if all was answered, else 2 after a line on stderr per fault."""
+    print_any_name()
     parsed = parser().parse_args(arguments)
 
     def fail(message: object) -> int:
-        print(f"esr {parsed.command}: {message}", file=sys.stderr)
+        for line in str(message).splitlines():
+            note(parsed, line)
         return 2
 
     try:
         parsed.run(parsed)
         print(end="", flush=True)  # an error of stdout is reported here, not at the exit
-        return 0
+        return int(parsed.exit_code)
     except EsrError as error:
         return fail(error)
+    except UnicodeError as error:
+        return fail(f"a file, or its name, is not UTF-8 ({error})")
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise
@@ -60,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
         description="Facial emotion recognition by Ensembles with Shared Representations. "
         "'esr COMMAND --help' has the flags and examples of a command.",
     )
+    overall.set_defaults(exit_code=0)
     commands = overall.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for each in (image, video, camera, annotate, report, evaluate, bench, train, export, download):
         each.add(commands)

@@ -13,17 +13,13 @@ from typing import IO, Any, List
 from rich.console import Console
 
 from esr_core.cli import pipeline_flags
-from esr_core.cli.command import command, ros_module
-from esr_core.errors import EsrError, OptionError
+from esr_core.cli.command import command, note, ros_module
+from esr_core.errors import OptionError
 from esr_core.pipeline import PipelineOptions
 from esr_core.progress import bar
 
 #: Ending of the name of a new bag.
 SUFFIX = "_emotions"
-
-
-class BatchError(EsrError):
-    """Bags that could not be annotated, of several."""
 
 
 def add(commands: Any) -> None:
@@ -68,8 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.params_file
     parameters, ignored = batch.pipeline_parameters(file) if file else ({}, [])
     if ignored:
-        names = ", ".join(ignored)
-        print(f"esr annotate: {file}: ignored under /**: {names}", file=sys.stderr)
+        note(arguments, f"{file}: ignored under /**: {', '.join(ignored)}")
     options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}
@@ -87,12 +82,13 @@ def run(arguments: argparse.Namespace) -> None:
 
             workers = (arguments.jobs, arguments.engine, arguments.ray_address)
             for report in batch.annotate_all(job, pairs, show, *workers):
-                _print(report, arguments.json, stdout, progress.console)
+                _print(report, arguments, stdout, progress.console)
                 failed += [report.bag] if report.error else []
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the same command with --resume continues") from stop
     if failed:
-        raise BatchError(f"{len(failed)} of {len(pairs)} bags failed: {', '.join(failed)}")
+        text = f"{len(failed)} of {len(pairs)} bags failed: {', '.join(failed)}"
+        note(arguments, text, is_answered=False)
 
 
 def _outputs(arguments: argparse.Namespace) -> List[Path]:
@@ -121,19 +117,21 @@ def _stem(bag: Path) -> str:
     return bag.stem if bag.suffix in (".mcap", ".db3") else _named(bag).name
 
 
-def _print(report: Any, as_json: bool, stdout: IO[str], console: Console) -> None:
-    line = json.dumps(asdict(report)) if as_json else _line(report)
-    if as_json or not (console.is_terminal and stdout.isatty()):
+def _print(report: Any, arguments: argparse.Namespace, stdout: IO[str], console: Console) -> None:
+    line = json.dumps(asdict(report)) if arguments.json else _line(report)
+    if arguments.json or not (console.is_terminal and stdout.isatty()):
         print(line, file=stdout, flush=True)
     else:  # above the bar
         console.print(line, highlight=False, soft_wrap=True, markup=False)
-    notes = [f"failed: {report.error}"] if report.error else []
-    notes += [*(f"damaged: {each}" for each in report.damage), *report.left_out, *report.assumed]
+    unanswered = [f"failed: {report.error}"] if report.error else []
+    unanswered += [*(f"damaged: {each}" for each in report.damage), *report.left_out]
     if report.undecodable:
         count = f"{report.undecodable} of {report.images} images"
-        notes.append(f"{count} cannot be decoded; the first: {report.first_error}")
-    for note in notes:
-        print(f"esr annotate: {report.bag}: {note}", file=sys.stderr)
+        unanswered.append(f"{count} cannot be decoded; the first: {report.first_error}")
+    for text in unanswered:
+        note(arguments, f"{report.bag}: {text}", is_answered=False)
+    for text in (*report.limits, *report.assumed):
+        note(arguments, f"{report.bag}: {text}")
 
 
 def _line(report: Any) -> str:

@@ -84,7 +84,7 @@ def add(commands: Any) -> None:
     bench.add_argument("--data", type=Path, help=faces_help)
     bench.add_argument("--faces", type=_counts, metavar="N,N", help="faces per call (default: 1)")
     bench.add_argument("--provider", choices=PROVIDERS, help="default: cpu")
-    bench.add_argument("--threads", type=int, help="0: one per core (default)")
+    bench.add_argument("--threads", type=int, help="0: one per usable core (default)")
     bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, help="calls per turn (default: 10)")
     plot_help = "plot the times; with --data also accuracy over time"

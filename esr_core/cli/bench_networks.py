@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import platform
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from esr_core.inference.execution_providers import chosen, device
 from esr_core.inference.onnx_model import ADAPTIVE, Model, load_model
 from esr_core.network.complexity import METHODS, cost
 from esr_core.perception.preprocessing import whole
+from esr_core.process import usable_cores
 
 #: The published network whose trained weights ship, and the name of that file in the tables.
 SHIPPED, SHIPS = "ESR-9", "ESR-9 ships"
@@ -69,7 +69,7 @@ def results(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
     key = attrgetter("case.architecture", "case.batch")
     baselines = {key(row): row for row in rows if row.case.name == "PyTorch"}
     return {
-        "machine": f"{_processor()}, {os.cpu_count()} cores, {device()}",
+        "machine": f"{_processor()}, {usable_cores()} cores, {device()}",
         "provider": arguments.provider,
         "threads": arguments.threads,
         "networks": _networks(cases, model),

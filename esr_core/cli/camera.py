@@ -18,14 +18,15 @@ from rich.live import Live
 from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.command import StdoutConsole, command, faces_of, note, note_missing
 from esr_core.cli.tables import face_table
 from esr_core.errors import VideoError
+from esr_core.file_names import as_utf8
 from esr_core.media.camera import Camera
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_core.pipeline import EmotionPipeline
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, View, limit_reached
 
 #: Shows one frame and its faces; returns False if the user ended the command.
 Show = Callable[[NDArray[np.uint8], List[FaceEmotion], FrameRecord], bool]
@@ -66,30 +67,42 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after the slow start, so that the first frame is new
+    left_out: List[int] = []  # faces beyond max_faces, in each frame with such
     disconnected = False
     csv = output_files.csv_file(arguments)  # is kept after Ctrl-C, and if a camera ends
     with csv as write, suppress(KeyboardInterrupt), ExitStack() as stack:
+        stack.callback(_report_limits, arguments, camera, left_out, pipeline.options)
         show = None if arguments.json else _display(stack, arguments)
         for image in stack.enter_context(camera):
-            faces = pipeline.step(image.rgb, image.stamp_s)
-            frame = FrameRecord.of(
-                camera.device, image.number, image.stamp_s, faces, image.rgb.shape
-            )
+            (result,) = pipeline.answer([View(pipeline.stream, image.rgb, image.stamp_s)])
+            shape = image.rgb.shape
+            frame = FrameRecord.of(camera.device, image.number, image.stamp_s, result, shape)
+            left_out += [frame.left_out] if frame.left_out else []
             write(frame)
             if show is None:
                 output_files.print_json("camera", frame)
-            elif not show(image.rgb, faces, frame):
+            elif not show(image.rgb, result.faces, frame):
                 return
         disconnected = camera.live
     if disconnected:
         raise VideoError(f"{camera.device}: delivers no more frames")
 
 
+def _report_limits(
+    arguments: argparse.Namespace, camera: Camera, left_out: List[int], options: PipelineOptions
+) -> None:
+    if left_out:
+        note(arguments, f"{camera.device}: {limit_reached(left_out, options, 'frame')}")
+    if camera.video:
+        note_missing(arguments, camera.video)
+
+
 def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
     """Open the requested display; it closes with ``stack``."""
-    if not arguments.no_window and _open_window(arguments.device):
+    window = as_utf8(arguments.device)
+    if not arguments.no_window and _open_window(window):
         stack.callback(cv2.destroyAllWindows)
-        return lambda rgb, faces, frame: _show_in_window(arguments.device, rgb, faces)
+        return lambda rgb, faces, frame: _show_in_window(window, rgb, faces)
     pressed_keys = stack.enter_context(_key_reader())
     live = stack.enter_context(Live(console=StdoutConsole(), refresh_per_second=10))
     stamps: Deque[float] = deque(maxlen=30)  # the last ones give the rate
@@ -98,8 +111,7 @@ def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:
         stamps.append(frame.stamp_s)
         span_s = stamps[-1] - stamps[0]
         rate = f", {(len(stamps) - 1) / span_s:.1f} frames/s" if span_s > 0 else ""
-        count = count_of(len(frame.faces), "face")
-        title = f"{escape(frame.source)}: {frame.stamp_s:.1f} s, {count}{rate} (q ends)"
+        title = f"{escape(frame.source)}: {frame.stamp_s:.1f} s, {faces_of(frame)}{rate} (q ends)"
         live.update(face_table(title, frame.faces, _COLUMNS, min_width=8))
         return "q" not in pressed_keys()
 

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from esr_core.errors import OptionError
+from esr_core.media.records import FrameRecord
+from esr_core.media.video import VideoReader
 
 
 def command(
@@ -34,6 +36,31 @@ def command(
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun, such as ``2 faces``."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def faces_of(frame: FrameRecord) -> str:
+    """Return the number of faces of a frame, such as ``2 faces``, or ``16 of 40 faces``."""
+    faces = len(frame.faces)
+    return (
+        f"{faces} of {faces + frame.left_out} faces" if frame.left_out else count_of(faces, "face")
+    )
+
+
+def note(arguments: argparse.Namespace, text: str, is_answered: bool = True) -> None:
+    """Report what a command leaves out, limits or guesses: a line on stderr.
+
+    text: begins with the name of the input. is_answered: False if the user asked for it; then the
+    exit code is 2.
+    """
+    print(f"esr {arguments.command}: {text}", file=sys.stderr)
+    if not is_answered:
+        arguments.exit_code = 2
+
+
+def note_missing(arguments: argparse.Namespace, video: VideoReader) -> None:
+    """Report that a video has ended before its length, if it has."""
+    if video.missing():
+        note(arguments, video.missing(), is_answered=not video.lacks_frames())
 
 
 def check_bags() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,18 @@ from rich.markup import escape
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.command import StdoutConsole, command, faces_of, note
 from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
+from esr_core.file_names import as_utf8
 from esr_core.media.image import find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.detection import turned, turned_boxes
 from esr_core.perception.preprocessing import crop
-from esr_core.pipeline import EmotionPipeline
+from esr_core.pipeline import EmotionPipeline, View, limit_reached
 
 if TYPE_CHECKING:
     from esr_core.network.saliency import Explainer
@@ -76,19 +78,27 @@ def add(commands: Any) -> None:
     )
     weights_help = "weights of --model (default: those of the shipped network)"
     flag("--weights", type=Path, metavar="FOLDER", help=weights_help)
-    pipeline_flags.add(image, _OPTIONS, {"detection_size_px": 960})
+    pipeline_flags.add(image, _OPTIONS, {"detection_size_px": 960, "max_faces": 0})
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Process all readable pictures, then raise the errors of the others."""
     paths: List[Path] = []
     failed: List[str] = []
+    notes: List[str] = []
     for given in arguments.files:
         try:
-            paths += find_pictures(given) if given.is_dir() else [given]
+            pictures, others = find_pictures(given) if given.is_dir() else ([given], [])
         except ImageError as error:
             failed.append(str(error))
+            continue
+        paths += pictures
+        if others:
+            names = ", ".join(each.name for each in others)
+            notes.append(f"{given}: left out, as no pictures: {names}")
     _check(arguments, paths)
+    for text in notes:
+        note(arguments, text)
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments, smoothing_s=0.0))
     if arguments.show_branches:
         branches = pipeline.model.metadata.branches
@@ -115,7 +125,11 @@ def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
 
         if pipeline_flags.given(arguments).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
-        numbers = range(1, pipeline_flags.chosen(arguments).max_faces + 1)
+        # The number of faces is unknown: only names that are in use already can conflict.
+        used = [*arguments.saliency.glob("*.png"), *(each.path for each in outputs), *paths]
+        used += filter(None, [arguments.csv])
+        found = (re.search(r"-face(\d+)\.png$", each.name) for each in used)
+        numbers = {1, *(int(each[1]) for each in found if each)}
         maps = (_saliency_map(arguments, path, number) for path in paths for number in numbers)
         outputs += [Output("--saliency", each) for each in maps]
         inputs += checkpoint.files(_weights(arguments))
@@ -153,9 +167,9 @@ def _process(
     rgb = read_image(path)
     pipeline.reset()
     # Face ids count from 1 in each picture: there is no tracking between pictures.
-    tracked = enumerate(pipeline.step(rgb, 0.0), start=1)
-    faces = [replace(face, face_id=face_id) for face_id, face in tracked]
-    record = FrameRecord.of(path, number, 0.0, faces, rgb.shape)
+    (result,) = pipeline.answer([View(pipeline.stream, rgb, 0.0)])
+    faces = [replace(face, face_id=i) for i, face in enumerate(result.faces, start=1)]
+    record = FrameRecord.of(path, number, 0.0, result._replace(faces=faces), rgb.shape)
     results = [face.as_json() for face in record.faces]
     degrees = pipeline.options.rotate
     upright = turned(rgb, degrees)
@@ -165,8 +179,8 @@ def _process(
         outputs = pipeline.model.predict_branches(crops)
         logits = outputs.branch_emotions  # (n, branches, 8)
         confidences = 1 / np.exp(logits - logits.max(axis=2, keepdims=True)).sum(axis=2)
-        for result, *of_face in zip(results, outputs.votes, confidences.tolist()):
-            result["branches"] = [
+        for face_result, *of_face in zip(results, outputs.votes, confidences.tolist()):
+            face_result["branches"] = [
                 {"label": LABELS[vote], "confidence": round(p, 4)} for vote, p in zip(*of_face)
             ]
     if faces and explainer:
@@ -177,15 +191,18 @@ def _process(
         for i, explanation in enumerate(explainer.explain(upright, boxes, emotions), start=1):
             target = _saliency_map(arguments, path, i)
             label = LABELS[explanation.emotion]
-            draw(target, explanation, f"{path.name}, face {i}: evidence for {label}")
+            draw(target, explanation, f"{as_utf8(path.name)}, face {i}: evidence for {label}")
             results[i - 1]["saliency"] = str(target)
     write(record)
     if arguments.json:
-        for result in results:
-            del result["face_id"]  # has no meaning beyond one picture
-        print(json.dumps({"image": str(path), "faces": results}))
+        for face_result in results:
+            del face_result["face_id"]  # has no meaning beyond one picture
+        print(json.dumps({"image": str(path), **record.json_of_faces(results)}))
     else:
         _print(record, results)
+    if record.left_out:
+        beyond = limit_reached([record.left_out], pipeline.options, "picture")
+        note(arguments, f"{path}: {beyond}")
     if arguments.save:
         target = _annotated(arguments, path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +215,7 @@ def _process(
 
 def _print(record: FrameRecord, results: Sequence[Dict[str, Any]]) -> None:
     """Print the faces of a picture as tables."""
-    title = f"{escape(record.source)}: {count_of(len(results), 'face')}"
+    title = f"{escape(record.source)}: {faces_of(record)}"
     console = StdoutConsole()
     console.print(face_table(title, record.faces, _COLUMNS) if results else title)
     for i, result in enumerate(results, start=1):

@@ -38,7 +38,7 @@ def print_json(kind: str, frame: FrameRecord) -> None:
     """Print a frame as a JSON line; ``kind`` is the key of its source, such as ``video``."""
     faces = [face.as_json() for face in frame.faces]
     source = {kind: frame.source, "frame": frame.number, "stamp_s": round(frame.stamp_s, 6)}
-    print(json.dumps({**source, "faces": faces}), flush=True)
+    print(json.dumps({**source, **frame.json_of_faces(faces)}), flush=True)
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def csv_file(arguments: argparse.Namespace) -> Iterator[WriteFrame]:
     number = descriptor(path)  # opening a redirected stdout again by its path would truncate it
     with replacing(path) as partial:
         file = partial if number is None else os.dup(number)
-        with open(file, "w", newline="", encoding="utf-8") as stream:
+        with open(file, "w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
             yield CsvWriter(stream).write
     if not arguments.json:
         print(path)
@@ -68,7 +68,7 @@ def process_all(
     failed: errors of further inputs.
 
     Raises:
-        EsrError: inputs could not be read; the others have been processed.
+        EsrError: inputs could not be read, a line for each; the others have been processed.
     """
     errors = [*failed]
     with csv_file(arguments) as write:
@@ -78,9 +78,9 @@ def process_all(
             except (ImageError, VideoError) as error:
                 errors.append(str(error))
         if len(errors) == len(failed) + len(tasks):
-            raise EsrError("; ".join(errors))  # in the with block: no empty file remains
+            raise EsrError("\n".join(errors))  # in the with block: no empty file remains
     if errors:
-        raise EsrError("; ".join(errors))
+        raise EsrError("\n".join(errors))
 
 
 def check_frames(

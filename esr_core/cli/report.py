@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, List, Sequence, Tuple
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files
-from esr_core.cli.command import command, count_of, ros_module
+from esr_core.cli.command import command, count_of, note, ros_module
 from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
 from esr_core.media.records import read_csv
@@ -65,10 +64,10 @@ def run(arguments: argparse.Namespace) -> None:
     output_files.check([Output("--output", target)], inputs, arguments.overwrite)
     recording, damage = _read(arguments)
     reported = len(damage)
-    _warn(source, damage)  # before an error that the damage may cause
+    _warn(arguments, damage)  # before an error that the damage may cause
     summary = summarise(recording)
     text = page(recording, summary)  # reads a bag's images, and may find more damage
-    _warn(source, damage[reported:])
+    _warn(arguments, damage[reported:])
     with replacing(target) as partial:
         partial.write_text(text, encoding="ascii")
     if arguments.json:
@@ -78,9 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{target}: {faces} in {images} of {summary.duration_s:.1f} s")
 
 
-def _warn(path: Path, damage: Sequence[str]) -> None:
+def _warn(arguments: argparse.Namespace, damage: Sequence[str]) -> None:
     for fault in damage:
-        print(f"esr report: {path}: damaged: {fault}", file=sys.stderr)
+        note(arguments, f"{arguments.input}: damaged: {fault}", is_answered=False)
 
 
 def _read(arguments: argparse.Namespace) -> Tuple[Recording, List[str]]:

@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.command import StdoutConsole, command, count_of, note, note_missing
 from esr_core.cli.output_files import Output, WriteFrame
 from esr_core.cli.tables import table
 from esr_core.errors import OptionError, VideoError
@@ -21,7 +21,7 @@ from esr_core.media.records import FrameRecord
 from esr_core.media.video import VideoFrame, VideoReader, open_writer
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_core.pipeline import EmotionPipeline
+from esr_core.pipeline import EmotionPipeline, View, limit_reached
 from esr_core.progress import counter
 
 
@@ -92,6 +92,7 @@ def _process(
     pipeline.reset()
     frames = 0
     records: Dict[int, List[Tuple[float, str]]] = {}  # the stamps and labels of each face
+    left_out: List[int] = []  # faces beyond max_faces, in each frame with such
     faces: List[FaceEmotion] = []
     with open_writer(target, video.rate_hz) if target else nullcontext() as writer:
         for index, frame in enumerate(_frames(video, arguments)):
@@ -100,8 +101,10 @@ def _process(
                 continue
             rgb = video.rgb()
             if evaluated:
-                faces = pipeline.step(rgb, frame.stamp_s)
-                record = FrameRecord.of(path, frame.number, frame.stamp_s, faces, rgb.shape)
+                (result,) = pipeline.answer([View(pipeline.stream, rgb, frame.stamp_s)])
+                faces = result.faces
+                record = FrameRecord.of(path, frame.number, frame.stamp_s, result, rgb.shape)
+                left_out += [record.left_out] if record.left_out else []
                 write(record)
                 frames += 1
                 for face in record.faces:
@@ -109,11 +112,12 @@ def _process(
                 if arguments.json:
                     output_files.print_json("video", record)
             if writer:
-                writer.write(draw_faces(rgb, faces))
+                writer.write(draw_faces(rgb, faces), frame.stamp_s)
         if not frames:
-            raise VideoError(f"{path}: no frame {_range(arguments)}can be read")
-    if video.missing():
-        print(f"esr video: {video.missing()}", file=sys.stderr)
+            raise VideoError(f"{path}: no frame {_range(arguments)}can be read ({video.codec})")
+    if left_out:
+        note(arguments, f"{path}: {limit_reached(left_out, pipeline.options, 'frame')}")
+    note_missing(arguments, video)
     if not arguments.json:
         _print(path, frames, records)
         if target:

@@ -27,6 +27,7 @@ from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
 from esr_core.media.image import read_image
 from esr_core.perception.preprocessing import resize
+from esr_core.process import usable_cores
 from esr_core.progress import counter
 from esr_core.validation import as_folder, as_number, as_path
 
@@ -83,9 +84,9 @@ def pre_process_affect_net(
     total = sum(1 for _ in _rows(annotations))
     if not total:
         raise DataError(f"{annotations}: has no rows")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     written, broken, rows = 0, [], enumerate(_rows(annotations))
-    with ThreadPoolExecutor(cores, "crop") as threads, counter("faces", output, total) as update:
+    pool = ThreadPoolExecutor(usable_cores(), "crop")
+    with pool as threads, counter("faces", output, total) as update:
         # A folder at a time, since a table may have a million rows.
         while block := list(itertools.islice(rows, FILES_PER_FOLDER)):
             jobs = [threads.submit(_process, *row, images, destination) for row in block]

@@ -15,6 +15,7 @@ from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.inference.metadata import PUBLISHED_INPUT
 from esr_core.perception.preprocessing import InputSpec
+from esr_core.process import usable_cores
 
 if TYPE_CHECKING:
     from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
@@ -66,7 +67,7 @@ class AffectNetFaces:
         self.emotions: NDArray[np.float32] = one_hot[data.emotions[rows]]
         self.affect: NDArray[np.float32] = data.affect[rows]
         # OpenCV releases the GIL while it decodes, so threads are enough.
-        self._threads = ThreadPoolExecutor(thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(usable_cores(), "decode")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -11,8 +11,10 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from esr_core.errors import ModelError
+from esr_core.file_names import native_path
 from esr_core.inference import tensorrt_cache
 from esr_core.inference.nvml import first_gpu
+from esr_core.process import usable_cores
 
 CPU = "CPUExecutionProvider"
 #: Batch sizes of providers to which each new size costs a compilation or a search for the fastest
@@ -62,7 +64,7 @@ def installed() -> List[str]:
 def open_session(path: Path, provider: str, threads: int) -> Opened:
     """Load a network on a provider; ``auto`` selects the fastest that works on this machine.
 
-    threads: number of CPU threads; 0: all cores.
+    threads: number of CPU threads; 0: all cores that the process may use.
 
     Raises:
         ModelError: the provider is unknown or does not work, or the file cannot be loaded.
@@ -91,18 +93,20 @@ def chosen(name: str) -> str:
 
 
 def session_of(
-    model: Union[str, bytes], threads: int, providers: Sequence[Any] = (CPU,)
+    model: Union[Path, bytes], threads: int, providers: Sequence[Any] = (CPU,)
 ) -> onnxruntime.InferenceSession:
     """Create the session of a network, given as a path or as the content of the file."""
-    return onnxruntime.InferenceSession(
-        model, session_options(threads), providers=list(providers), enable_fallback=0
-    )
+    with native_path(model) if isinstance(model, Path) else nullcontext(model) as network:
+        return onnxruntime.InferenceSession(
+            network, session_options(threads), providers=list(providers), enable_fallback=0
+        )
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
-    """Return the options with which all networks run; threads: 0 for all cores."""
+    """Return the options with which all networks run; threads: 0 for all usable cores."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # By itself ONNX Runtime would count the cores of the machine and pin a thread to each.
+    options.intra_op_num_threads = threads or usable_cores()
     # Spinning threads compete with the camera and DDS for the cores: 10 % faster on an idle
     # machine, half as fast beside one busy core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -123,7 +127,7 @@ def _open(path: Path, key: str, threads: int) -> Opened:
     fallbacks = [_PROVIDERS[each].name for each in provider.fallbacks if each in installed()]
     try:
         with tensorrt_cache.locked(engines) if engines else nullcontext():
-            session = session_of(str(path), threads, [(provider.name, options), *fallbacks])
+            session = session_of(path, threads, [(provider.name, options), *fallbacks])
     except OSError as error:
         raise ModelError(f"{engines}: no engine can be kept there ({error})") from error
     except LOAD_ERRORS as error:

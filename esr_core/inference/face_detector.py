@@ -36,7 +36,7 @@ class YuNet:
             raise DetectorError(f"{path}: no such file; it must be a YuNet .onnx file")
         try:
             # One thread: on two, the layers are too small to gain more than a tenth.
-            self._session = session_of(str(path), threads=1)
+            self._session = session_of(path, threads=1)
         except LOAD_ERRORS as error:
             reason = " ".join(str(error).split())
             raise DetectorError(f"{path}: ONNX Runtime does not load it ({reason})") from error

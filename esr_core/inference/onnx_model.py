@@ -150,7 +150,7 @@ def load_model(
 ) -> Model:
     """Load a ``.onnx`` file of ``esr export``, by default the network that ships.
 
-    threads: number of CPU threads; 0: all cores.
+    threads: number of CPU threads; 0: all cores that the process may use.
 
     Raises:
         ModelError: the file is missing, damaged or not of this project, or the provider is not in

@@ -39,7 +39,9 @@ class Camera:
         self.device = device
         #: False for a video file, whose end is no error.
         self.live = not Path(device).is_file()
-        self._frames = _grab(_open(device)) if self.live else self._play(VideoReader(Path(device)))
+        #: The file; None for a camera or a stream.
+        self.video = None if self.live else VideoReader(Path(device))
+        self._frames = self._play(self.video) if self.video else _grab(_open(device))
         self._changed = Condition()
         self._newest: Optional[Snapshot] = None
         self._ended = False
@@ -118,7 +120,7 @@ def _open(device: str) -> cv2.VideoCapture:
             f"{device}: {path} does not exist; cameras on this machine: {cameras} (must be a "
             "number, a path, a URL or a video file)"
         )
-    capture = open_capture(int(device) if numbered else device)
+    capture = open_capture(int(device) if numbered else path if local else device)
     if not capture.isOpened():
         fault = "no camera, or in use by another program" if local else "no video at this URL"
         raise VideoError(f"{device}: cannot be opened; {fault}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
-from typing import Any, List
+from typing import Any, List, Tuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.errors import ImageError
+from esr_core.file_names import native_path
 from esr_core.media.bit_depth import to_uint8
 from esr_core.perception.preprocessing import InputSpec, whole
 
-#: Suffixes of the image files of a folder.
-PICTURES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+#: Suffixes of image files that Python's table of MIME types lacks, in some versions at least.
+_PICTURES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".webp")
 #: Larger values in an image of floats mean that its range is 0 to 255, not 0 to 1.
 _LARGEST = 16.0
 
@@ -44,20 +46,28 @@ class Image:
         return np.ascontiguousarray(self.rgb()[:, :, ::-1])
 
 
-def find_pictures(folder: Path) -> List[Path]:
-    """Return the image files of a folder, sorted by name; subfolders are not searched.
+def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
+    """Return the image files of a folder, and all else in it, sorted by name.
+
+    An image file is one that OpenCV can read, whatever its name, or that has the name of one.
+    Hidden files are in neither list; folders are not searched.
 
     Raises:
-        ImageError: there are none.
+        ImageError: there are no image files.
     """
-    paths = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
-    )
-    if not paths:
-        raise ImageError(f"{folder}: no pictures in this folder ({', '.join(PICTURES)})")
-    return paths
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    is_picture = {path: path.is_file() and _is_picture(path) for path in paths}
+    if not any(is_picture.values()):
+        raise ImageError(f"{folder}: no pictures in this folder")
+    return [p for p in paths if is_picture[p]], [p for p in paths if not is_picture[p]]
+
+
+def _is_picture(path: Path) -> bool:
+    kind = mimetypes.guess_type(path.name, strict=False)[0] or ""
+    if kind.startswith("image/") or path.suffix.lower() in _PICTURES:
+        return True
+    with native_path(path) as name:
+        return cv2.haveImageReader(name)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

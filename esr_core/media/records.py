@@ -6,11 +6,12 @@ import csv
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, List, Sequence, Tuple
 
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.perception.stream_state import FrameResult
 
 #: The columns of a CSV file: of the frame, and of a face in it, in the order of its record.
 IMAGE_COLUMNS = ("source", "number", "stamp_s")
@@ -72,6 +73,7 @@ class FrameRecord:
     number: int  # of the frame in its source, from 0
     stamp_s: float
     faces: Tuple[FaceRecord, ...]
+    left_out: int = 0  # further faces, beyond max_faces; not in CSV
 
     @classmethod
     def of(
@@ -79,12 +81,16 @@ class FrameRecord:
         source: object,
         number: int,
         stamp_s: float,
-        faces: Iterable[FaceEmotion],
+        result: FrameResult,
         shape: Tuple[int, ...],
     ) -> FrameRecord:
         """Return the record of a processed frame of ``shape`` (h, w, …)."""
-        records = tuple(FaceRecord.of(face, shape) for face in faces)
-        return cls(str(source), number, stamp_s, records)
+        faces = tuple(FaceRecord.of(face, shape) for face in result.faces)
+        return cls(str(source), number, stamp_s, faces, result.left_out)
+
+    def json_of_faces(self, faces: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
+        """Return ``faces`` and, where there are faces beyond ``max_faces``, ``left_out``."""
+        return {"faces": faces, **({"left_out": self.left_out} if self.left_out else {})}
 
 
 class CsvWriter:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import struct
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import cv2
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from esr_core.atomic_write import replacing
 from esr_core.errors import VideoError
+from esr_core.file_names import as_utf8, native_path
+from esr_core.media import containers
 
 #: Used if a file has no frame rate.
 _USUAL_RATE_HZ = 25.0
@@ -39,17 +42,15 @@ class VideoReader:
         """
         self.path = path
         try:
-            with path.open("rb") as stream:
-                start = stream.read(8)
+            path.open("rb").close()
         except OSError as error:
             raise VideoError(f"{path}: {error.strerror}") from error
-        # An absolute path, because FFmpeg parses the part before a colon as a protocol.
-        self._capture = open_capture(str(path.absolute()))
-        if not self._capture.isOpened() or int(self._capture.get(cv2.CAP_PROP_FOURCC)) == _TEXT:
-            fault = "not a video that can be read, such as MP4, AVI or MKV"
-            if start[4:] == b"ftyp":
-                fault = "an MP4 that is cut off or damaged; its list of frames is missing"
-            raise VideoError(f"{path}: {fault}")
+        self._capture = open_capture(path)
+        fourcc = int(self._capture.get(cv2.CAP_PROP_FOURCC))
+        if not self._capture.isOpened() or fourcc == _TEXT:
+            raise VideoError(f"{path}: {containers.unreadable(path)}")
+        #: Code of four characters, such as ``h264``.
+        self.codec = struct.pack("<i", fourcc).decode("ascii", "replace").strip("\0 ")
         rate_hz = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = rate_hz if 0 < rate_hz <= 1000 else _USUAL_RATE_HZ
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -85,34 +86,44 @@ class VideoReader:
 
     def missing(self) -> str:
         """Return a message if the video ended before its length, else ""."""
-        # The estimates of some files are slightly too high.
-        if not self._ended or self.count is None or self._read >= 0.98 * self.count - 1:
+        if not self._ended or self.count is None or self._read >= self.count:
             return ""
+        # Many files have no number of frames. OpenCV then computes it from their duration and a
+        # rate that is a guess, so the duration is right where the number is not.
+        duration_s = min(self.count / self.rate_hz, containers.duration_s(self.path))
+        if self._stamp_s >= 0.98 * duration_s - 0.5:
+            return ""
+        rest = "; the rest is missing or damaged" if self.lacks_frames() else ""
         return (
-            f"{self.path}: ends at {self._stamp_s:.2f} s, after {self._read} of {self.count} "
-            "frames; the rest is missing or damaged"
+            f"{self.path}: its last frame is at {self._stamp_s:.2f} s of {duration_s:.2f} s{rest}"
         )
+
+    def lacks_frames(self) -> bool:
+        """Return whether frames are certainly :meth:`missing`, and not only in a longer sound."""
+        return containers.lacks_frames(self.path)
 
 
 class VideoWriter:
     """Writes the frames of an mp4; made by :func:`open_writer`."""
 
     def __init__(self, partial: Path, rate_hz: float) -> None:
-        self.count = 0
+        self.stamps_s: List[float] = []
         self._partial = partial
         self._rate_hz = rate_hz
         self._size: Tuple[int, int] = (0, 0)
         self._writer = cv2.VideoWriter()
 
-    def write(self, rgb: NDArray[np.uint8]) -> None:
-        """Add a frame (h, w, 3) uint8; the first one sets the size of all.
+    def write(self, rgb: NDArray[np.uint8], stamp_s: float) -> None:
+        """Add a frame (h, w, 3) uint8; the first one sets the size of all, and is at 0 s.
 
         The codec drops the last column or row of an odd width or height.
         """
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        if not self.count:
+        if not self.stamps_s:
             self._size = (rgb.shape[1], rgb.shape[0])
-            if not self._writer.open(str(self._partial), _MP4, self._rate_hz, self._size):
+            with native_path(self._partial) as name:
+                opened = self._writer.open(name, _MP4, self._rate_hz, self._size)
+            if not opened:
                 raise VideoError(
                     f"no mp4 of {self._size[0]}x{self._size[1]} px at {self._rate_hz:g} Hz can be "
                     "written here"
@@ -120,7 +131,7 @@ class VideoWriter:
         if bgr.shape[1::-1] != self._size:  # OpenCV's writer drops such frames silently
             bgr = cv2.resize(bgr, self._size)
         self._writer.write(bgr)
-        self.count += 1
+        self.stamps_s.append(stamp_s)
 
     def close(self) -> None:
         """Finish the file."""
@@ -131,21 +142,24 @@ class VideoWriter:
 def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """Write an mp4, which appears when it is complete, and not at all after an error.
 
+    rate_hz: the rate that the file states; frames have their own times, uneven ones too.
+
     Raises:
         OSError: the file cannot be created.
         VideoError: the disk is full, or the codec does not support the frames.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
-        with closing(VideoWriter(partial.absolute(), rate_hz)) as writer:
+        with closing(VideoWriter(partial, rate_hz)) as writer:
             yield writer
-        written = open_capture(str(partial.absolute()))  # OpenCV's writer reports no errors
-        if not written.isOpened() or written.get(cv2.CAP_PROP_FRAME_COUNT) != writer.count:
+        stamps_s = writer.stamps_s
+        # OpenCV's writer reports no errors.
+        if not stamps_s or not containers.set_stamps(partial, stamps_s, 1 / rate_hz):
             raise VideoError(f"{path}: could not be written to its end; is the disk full?")
 
 
-def open_capture(source: object) -> cv2.VideoCapture:
-    """Return OpenCV's reader of a file, a URL or a camera, without its log on stderr.
+def open_capture(source: Union[Path, str, int]) -> cv2.VideoCapture:
+    """Return OpenCV's reader of a file, a URL or a numbered camera, without its log on stderr.
 
     The environment variables OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL enable the log.
     """
@@ -153,4 +167,8 @@ def open_capture(source: object) -> cv2.VideoCapture:
     logging = getattr(cv2.utils, "logging", None)  # missing in old versions
     if logging and "OPENCV_LOG_LEVEL" not in os.environ:
         logging.setLogLevel(logging.LOG_LEVEL_SILENT)
-    return cv2.VideoCapture(source)  # type: ignore[call-overload,no-any-return]
+    if isinstance(source, Path):
+        # An absolute path, because FFmpeg parses the part before a colon as a protocol.
+        with native_path(source) as name:
+            return cv2.VideoCapture(name)
+    return cv2.VideoCapture(as_utf8(source) if isinstance(source, str) else source)

@@ -53,6 +53,7 @@ class OpticalFlowTracker:
         # Appearance of the faces when they were detected: (n, PATCH_PX ** 2).
         self._patches: NDArray[np.float32] = np.zeros((0, PATCH_PX**2), np.float32)
         self._age = 0  # images since the last detection
+        self.left_out = 0  # faces of the last detection that are not tracked
 
     def track(self, rgb: NDArray[np.uint8], every: int) -> Optional[Detections]:
         """Return the faces in the next image (h, w, 3) uint8, in its pixels.
@@ -73,8 +74,12 @@ class OpticalFlowTracker:
             self._last, self._faces = self._current, faces
         return faces
 
-    def restart(self, faces: Detections) -> None:
-        """Continue with the faces that were detected in the last image of :meth:`track`."""
+    def restart(self, faces: Detections, left_out: int = 0) -> None:
+        """Continue with the faces that were detected in the last image of :meth:`track`.
+
+        left_out: further faces of that image, which are not tracked.
+        """
+        self.left_out = left_out
         self._last, self._faces, self._age = self._current, faces, 0
         if self._current is not None:
             self._patches = _patches(self._current, faces.boxes / self._scale)

@@ -23,6 +23,7 @@ class FrameResult(NamedTuple):
 
     faces: List[FaceEmotion]  # the largest first
     events: List[Event]
+    left_out: int = 0  # faces beyond max_faces
 
 
 class StreamState:

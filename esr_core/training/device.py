@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from esr_core.errors import OptionError
+from esr_core.process import usable_cores
 from esr_core.training.config import AUTO
 
 
@@ -21,6 +22,8 @@ def select_device(name: str) -> torch.device:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise OptionError(f"device must be cpu, cuda or such as cuda:1, but got {name!r}")
     if name == "cpu":
+        # PyTorch knows the mask of the process, but not the quota of a container.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         return torch.device(name)
     if not torch.cuda.is_available():
         raise OptionError(

@@ -19,7 +19,7 @@ from esr_core.hashing import digest, digest_of_ends
 from esr_core.media.bit_depth import RunningRange, ValueRange
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
-from esr_core.pipeline import EmotionPipeline, PipelineOptions
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, limit_reached
 from esr_ros.annotation.executors import AnalysisRecord, Executor, RecordedImage
 from esr_ros.annotation.output_folder import OutputFolder
 from esr_ros.annotation.resume_log import ResumeLog
@@ -67,6 +67,7 @@ class AnnotationReport:
     elapsed_s: float = 0.0
     damage: List[str] = field(default_factory=list)  # parts of the bag that cannot be read
     left_out: List[str] = field(default_factory=list)  # of the bag, with the reason
+    limits: List[str] = field(default_factory=list)  # faces beyond max_faces
     assumed: List[str] = field(default_factory=list)  # what was not known for certain
     error: str = ""  # why there is no output, of one bag of several
 
@@ -186,6 +187,9 @@ class _Annotation:
             for topic, each in writers.items()
             if each.stamp_problem
         ]
+        beyond = [count for each in writers.values() for count in each.left_out]
+        if beyond:
+            report.limits = [limit_reached(beyond, self.job.options, "image")]
         report.recorded_s = (end_ns - begin_ns) * 1e-9
 
     def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
@@ -277,6 +281,7 @@ class AnswerWriter:
         """base: topic of the emotions. image: form of the annotated images, or none."""
         self.faces = 0  # ids assigned
         self.with_faces = 0  # images
+        self.left_out: List[int] = []  # faces beyond max_faces, of each image with such
         self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
         self._stream = StreamState(SILENCE_S)
         self._topics = [
@@ -299,6 +304,7 @@ class AnswerWriter:
         result = self._pipeline.update(self._stream, record.analysis, stamp_s, time_ns * 1e-9)
         self.faces = max([self.faces, *(face.face_id for face in result.faces)])
         self.with_faces += bool(result.faces)
+        self.left_out += [result.left_out] if result.left_out else []
         # Decoded again: records, of which many wait and the log is made, have no pixels.
         rgb = image.pixels() if self._annotates else None
         answer = ImageResult(header, self._pipeline.model.metadata.name, result, record.shape, rgb)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from concurrent.futures import CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,7 +19,7 @@ from esr_core.inference.onnx_model import Model, load_model
 from esr_core.media.bit_depth import ValueRange, range_of
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, FrameAnalysis, PipelineOptions, View
-from esr_core.process import end_with_parent
+from esr_core.process import end_with_parent, usable_cores
 from esr_ros.bags import cdr
 from esr_ros.conversions.image_decoding import decode
 
@@ -111,9 +110,9 @@ def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
 def thread_executor(options: PipelineOptions, model: Model, workers: int = 0) -> Iterator[Executor]:
     """Run threads that share a model; decoding, detection and network release Python's lock.
 
-    workers: 0: the number of cores.
+    workers: 0: the number of cores that the process may use.
     """
-    workers = 1 if options.detect_every > 1 else workers or os.cpu_count() or 1
+    workers = 1 if options.detect_every > 1 else workers or usable_cores()
     own = threading.local()
 
     def work(images: Images) -> Records:

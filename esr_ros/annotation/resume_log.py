@@ -9,7 +9,7 @@ import struct
 import zlib
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Sequence
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,18 +114,22 @@ def _next_piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
 
 def _packed(records: Sequence[AnalysisRecord]) -> bytes:
     analyses = [record.analysis for record in records if record.analysis is not None]
-    parts = zip(*((f.boxes, f.scores, f.landmarks, *prediction) for f, prediction in analyses))
+    parts = zip(
+        *((a.faces.boxes, a.faces.scores, a.faces.landmarks, *a.prediction) for a in analyses)
+    )
     columns: Dict[str, NDArray[Any]] = {
         name: np.concatenate(part) for name, part in zip(_ARRAYS, parts)
     }
-    texts = [
-        (*r.header, *r.shape, r.error, r.detected, len(r.analysis.faces) if r.analysis else -1)
-        for r in records
-    ]
+    texts = [(*r.header, *r.shape, r.error, r.detected, *_counts(r.analysis)) for r in records]
     columns["texts"] = np.frombuffer(json.dumps(texts).encode(), np.uint8)
     content = io.BytesIO()
     np.savez(content, **columns)  # type: ignore[arg-type]
     return content.getvalue()
+
+
+def _counts(analysis: Optional[FrameAnalysis]) -> Tuple[int, int]:
+    """Return the number of faces, and of those left out; -1: no analysis."""
+    return (len(analysis.faces), analysis.left_out) if analysis else (-1, 0)
 
 
 def _unpacked(content: bytes) -> List[AnalysisRecord]:
@@ -133,11 +137,11 @@ def _unpacked(content: bytes) -> List[AnalysisRecord]:
         texts = json.loads(columns["texts"].tobytes())
         arrays = [columns[name] for name in _ARRAYS if name in columns]
     records, begin = [], 0
-    for sec, nanosec, frame_id, height, width, error, detected, count in texts:
+    for sec, nanosec, frame_id, height, width, error, detected, count, left_out in texts:
         analysis = None
         if count >= 0:
             own = [array[begin : begin + count] for array in arrays]
-            analysis = FrameAnalysis(Detections(*own[:3]), Prediction(*own[3:]))
+            analysis = FrameAnalysis(Detections(*own[:3]), Prediction(*own[3:]), left_out)
             begin += count
         header = ImageHeader(sec, nanosec, frame_id)
         records.append(AnalysisRecord(header, (height, width), analysis, error, detected))

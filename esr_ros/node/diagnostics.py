@@ -17,7 +17,7 @@ from esr_ros.parameters import NodeOptions
 
 #: Consecutive undecodable images that are an error.
 UNDECODABLE_IS_ERROR = 3
-TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces")
+TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces", "left_out")
 
 
 @dataclass
@@ -32,6 +32,7 @@ class FrameCounters:
     undecodable: int = 0
     undecodable_in_a_row: int = 0
     faces: int = 0
+    left_out: int = 0  # faces beyond `max_faces`
     latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
     _last: Tuple[float, ...] = field(default_factory=lambda: (time.monotonic(), 0, 0, 0, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

@@ -11,7 +11,7 @@ import rclpy
 from rclpy.node import Node
 
 from esr_core.errors import ImageError
-from esr_core.pipeline import EmotionPipeline, FrameResult, View
+from esr_core.pipeline import EmotionPipeline, FrameResult, View, limit_reached
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
@@ -154,7 +154,10 @@ class FrameWorker:
             camera.warn("publishers", f"{camera.topic}: {error}")
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, result)
-        camera.counters.add(answered=1, faces=len(result.faces))
+        camera.counters.add(answered=1, faces=len(result.faces), left_out=result.left_out)
+        if result.left_out:
+            note = limit_reached([result.left_out], self._pipeline.options, "image")
+            camera.warn("limit", f"{camera.topic}: {note}")
         camera.counters.undecodable_in_a_row = 0
         if view.stamp_s is None or camera.stream.clock.problem:
             latency_s = time.monotonic() - image.arrival_s

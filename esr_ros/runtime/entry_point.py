@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Callable, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
+from esr_core.file_names import print_any_name
 from esr_ros.runtime import fast_dds
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -117,6 +118,7 @@ def begin(parser: argparse.ArgumentParser, *, says_goodbye: bool = False) -> arg
     from rclpy.signals import SignalHandlerOptions
     from rclpy.utilities import remove_ros_args
 
+    print_any_name()
     check_domain()
     os.environ.update(fast_dds.environment())
     try:
@@ -124,6 +126,8 @@ def begin(parser: argparse.ArgumentParser, *, says_goodbye: bool = False) -> arg
         rclpy.init(signal_handler_options=handlers)
     except RuntimeError as error:
         raise OptionError(_explained(str(error))) from error
+    except UnicodeEncodeError as error:
+        raise OptionError(f"arguments must be UTF-8, but got {error.object!r}") from error
     parsed, unknown = parser.parse_known_args(remove_ros_args(sys.argv)[1:])
     if unknown:
         raise OptionError(f"unknown: {' '.join(unknown)}; ROS's arguments come after --ros-args")

@@ -282,7 +282,7 @@ def test_what_is_no_image_is_refused(
     ("wrong", "text"),
     [
         ({"min_score": 1.5}, "min_score must be from 0.3 to 1, but got 1.5"),
-        ({"max_faces": 0}, "max_faces must be from 1 to 256"),
+        ({"max_faces": -1}, "max_faces must be from 0 to 256"),
         ({"detection_size_px": 20}, "detection_size_px must be from 64 to 4096"),
         ({"detector": "dlib"}, "detector must be one of auto, yuface, opencv"),
         ({"provider": "gpu"}, "provider must be one of"),

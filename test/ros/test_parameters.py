@@ -51,7 +51,7 @@ def test_word_or_number(branches: object) -> None:
         ("min_scores", 0.9, r"unknown parameter min_scores \(nearest: min_score.*\); known are a"),
         ("xyz", 0.9, "unknown parameter xyz; known are annotated_image, "),
         ("model", "x.onnx", "model cannot be changed at run time"),
-        ("max_faces", 0, "max_faces must be from 1 to 256, but got 0"),
+        ("max_faces", -1, "max_faces must be from 0 to 256, but got -1"),
         ("min_score", "high", "min_score must be a float"),
         ("branches", "most", "branches must be adaptive, or a whole number from 1 to 64"),
     ],
@@ -76,7 +76,7 @@ def test_external_detections_are_for_one_image_topic() -> None:
 def test_descriptors_carry_bounds_and_text() -> None:
     described = {o.name: descriptor(o) for o in options(NodeOptions)}
     assert described["min_score"].floating_point_range[0].to_value == 1.0
-    assert described["max_faces"].integer_range[0].from_value == 1
+    assert described["max_faces"].integer_range[0].from_value == 0
     assert "one of best_effort, reliable" in described["reliability"].additional_constraints
     assert described["branches"].dynamic_typing
     assert "one of adaptive; or a number from 1 to 64" in (

@@ -65,10 +65,11 @@ def test_one_bad_file_among_several_does_not_stop_the_others(tmp_path: Path, pho
     files = ("notes.txt", photo.name, "gone.png", "empty.jpg", photo.name)
     done = esr(tmp_path, "image", *files, "--json")
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [photo.name] * 2
-    line = refusal(done)
-    assert "notes.txt: not a picture that can be read, such as JPEG or PNG" in line
-    assert "gone.png: No such file or directory" in line
-    assert "empty.jpg: not a picture" in line
+    assert done.returncode == 2
+    notes, gone, empty = done.stderr.splitlines()
+    assert notes == "esr image: notes.txt: not a picture that can be read, such as JPEG or PNG"
+    assert gone == "esr image: gone.png: No such file or directory"
+    assert empty.startswith("esr image: empty.jpg: not a picture")
 
 
 def test_faces_of_one_picture_do_not_affect_the_next(

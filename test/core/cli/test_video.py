@@ -109,19 +109,37 @@ def test_readable_part_of_a_damaged_video_is_processed(
 ) -> None:
     videos.cut(videos.write(tmp_path / "half.avi", videos.moved(rgb, 30), "MJPG"), 0.5)
     done = esr(tmp_path, "video", "half.avi", "--json")
-    assert done.returncode == 0
     last = json.loads(done.stdout.splitlines()[-1])
-    (line,) = done.stderr.splitlines()
-    assert f"esr video: half.avi: ends at {last['stamp_s']:.2f} s, after " in line
-    assert f"after {last['frame'] + 1} of 30 frames" in line
+    at = f"its last frame is at {last['stamp_s']:.2f} s of 1.00 s"
+    rest = "the rest is missing or damaged"
+    assert refusal(done) == f"esr video: half.avi: {at}; {rest}"
+    done = esr(tmp_path, "camera", "half.avi", "--json")
+    assert refusal(done).endswith(rest)
+
+
+def test_faces_beyond_the_limit_are_counted(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    videos.write(tmp_path / "two.avi", [np.hstack([rgb, rgb])] * 4, "MJPG")
+    flags = ("--max-faces", 1, "--detect-every", 2, "--json")
+    note = "two.avi: 4 faces left out in 4 frames; max_faces is 1\n"
+    for command in ("video", "camera"):
+        done = esr(tmp_path, command, "two.avi", *flags)
+        assert done.returncode == 0
+        answers = [json.loads(line) for line in done.stdout.splitlines()]
+        assert {(len(each["faces"]), each["left_out"]) for each in answers} == {(1, 1)}
+        if command == "video":
+            assert done.stderr == f"esr video: {note}"
+        else:
+            assert done.stderr.startswith("esr camera: two.avi: ")
 
 
 def test_one_bad_video_does_not_stop_the_others(tmp_path: Path, talk: Path) -> None:
     (tmp_path / "notes.mp4").write_text("no video", encoding="utf-8")
     done = esr(tmp_path, "video", "notes.mp4", talk.name, "gone.mp4", "--csv", "x.csv")
-    line = refusal(done)
-    assert "notes.mp4: not a video that can be read" in line
-    assert "gone.mp4: No such file or directory" in line
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "esr video: notes.mp4: not a video that can be read, such as MP4, AVI or MKV",
+        "esr video: gone.mp4: No such file or directory",
+    ]
     assert {frame.source for frame in read_csv(tmp_path / "x.csv")} == {"talk.mp4"}
 
 

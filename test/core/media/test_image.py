@@ -32,6 +32,10 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+#: The note of a command about the other files of ``photos``.
+LEFT_OUT = "esr image: photos: left out, as no pictures: notes.txt, within.png\n"
+
+
 @pytest.fixture
 def photos(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
     """A folder with a face, an empty picture, and files that are no pictures."""
@@ -45,14 +49,16 @@ def photos(tmp_path: Path, rgb: NDArray[np.uint8]) -> Path:
 
 
 def test_pictures_of_a_folder_by_name(photos: Path) -> None:
-    assert [path.name for path in find_pictures(photos)] == ["a.JPG", "b.png"]
-    with pytest.raises(ImageError, match=r"within\.png: no pictures in this folder \(\.bmp"):
+    pictures, others = find_pictures(photos)
+    assert [path.name for path in pictures] == ["a.JPG", "b.png"]
+    assert [path.name for path in others] == ["notes.txt", "within.png"]
+    with pytest.raises(ImageError, match=r"within\.png: no pictures in this folder"):
         find_pictures(photos / "within.png")
 
 
 def test_folder_as_json_and_csv(tmp_path: Path, photos: Path) -> None:
     done = esr(tmp_path, "image", "photos", "photos/b.png", "--json", "--csv", "new/x.csv")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, LEFT_OUT)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["image"] for each in lines] == ["photos/a.JPG", "photos/b.png", "photos/b.png"]
     frames = list(read_csv(tmp_path / "new" / "x.csv"))
@@ -131,6 +137,42 @@ def test_pictures_of_floats_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "x.tiff")
 
 
+def test_pictures_of_every_kind_that_opencv_reads(tmp_path: Path, photos: Path) -> None:
+    jpeg = (photos / "a.JPG").read_bytes()
+    for name in ("c.jfif", "d.JPE", "e", "f.dat"):
+        (photos / name).write_bytes(jpeg)
+    bgr = cv2.imread(str(photos / "a.JPG"))
+    for ending in (".jp2", ".bmp", ".tiff", ".webp", ".ppm"):
+        assert cv2.imwrite(str(photos / f"g{ending}"), bgr)
+    (photos / "h.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    (photos / "i.svg").write_text("<svg/>", encoding="ascii")
+    done = esr(tmp_path, "image", "photos", "--json")
+    assert done.returncode == 2
+    answered = [Path(json.loads(line)["image"]).name for line in done.stdout.splitlines()]
+    others = ["g.bmp", "g.jp2", "g.ppm", "g.tiff", "g.webp"]
+    assert answered == ["a.JPG", "b.png", "c.jfif", "d.JPE", "e", "f.dat", *others]
+    fault = "not a picture that can be read, such as JPEG or PNG"
+    lines = [f"esr image: photos/{name}: {fault}" for name in ("h.HEIC", "i.svg")]
+    assert done.stderr.splitlines() == [LEFT_OUT.strip(), *lines]
+
+
+def test_all_faces_of_a_group_or_their_number(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    face = cv2.resize(rgb[0:260, 100:360, ::-1], (120, 120))
+    cv2.imwrite(str(tmp_path / "group.png"), np.tile(face, (5, 8, 1)))
+    done = esr(tmp_path, "image", "group.png", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    answer = json.loads(done.stdout)
+    assert len(answer["faces"]) == 40
+    assert "left_out" not in answer
+    note = "esr image: group.png: 24 faces left out in 1 picture; max_faces is 16\n"
+    done = esr(tmp_path, "image", "group.png", "--json", "--max-faces", 16)
+    answer = json.loads(done.stdout)
+    assert (len(answer["faces"]), answer["left_out"], done.stderr) == (16, 24, note)
+    done = esr(tmp_path, "image", "group.png", "--max-faces", 16)
+    assert "group.png: 16 of 40 faces" in done.stdout
+    assert (done.returncode, done.stderr) == (0, note)
+
+
 def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos: Path) -> None:
     done = esr(tmp_path, "image", "photos/within.png", "photos/b.png", "--json")
     assert "photos/within.png: no pictures in this folder" in refusal(done)
@@ -155,7 +197,7 @@ def test_votes_of_the_branches(tmp_path: Path, photos: Path) -> None:
 def test_saliency_is_a_picture_for_each_face(tmp_path: Path, photos: Path) -> None:
     command = ("image", "photos", "--saliency", "why", "--json")
     done = esr(tmp_path, *command)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, LEFT_OUT)
     (face,) = json.loads(done.stdout.splitlines()[1])["faces"]
     assert face["saliency"] == "why/b-face1.png"
     assert [path.name for path in (tmp_path / "why").iterdir()] == ["b-face1.png"]

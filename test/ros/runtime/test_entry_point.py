@@ -60,3 +60,20 @@ def test_exit_codes(body: str, code: int, error: str) -> None:
 def test_camera_whose_context_becomes_invalid_ends_with_0() -> None:
     done = run(STOPPED)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("emotion_node", "--ros-args", "-p", "model:=caf\udce9.onnx"),
+        ("emotion_node", "--ros-args", "--params-file", "caf\udce9.yaml"),
+        ("bag_player", "caf\udce9"),
+        ("photo_camera", "--ros-args", "-r", "__node:=caf\udce9"),
+    ],
+)
+def test_arguments_that_are_not_utf8_are_refused(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{arguments[0]}: arguments must be UTF-8, but got ")
+    assert "caf\\udce9" in line
