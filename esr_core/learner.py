@@ -303,9 +303,11 @@ class FacialEmotionLearner:
         description = checkpoint.find_description(folder, self.name_experiment)
         path = folder
         esr = session = None
-        if checkpoint.read_description(description)["optimized"]:
+        content = checkpoint.read_description(description)
+        if content["optimized"]:
             path = description.with_suffix(".onnx")
             session = load_model(path, self.device.split(":")[0])
+            checkpoint.check_digest(content, path)
             metadata = session.metadata
         else:
             esr, metadata = checkpoint.load(

@@ -15,12 +15,14 @@ from itertools import count
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
 from esr_core.errors import ModelError
+from esr_core.hashing import digest
 from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.network.esr import ESR, Weights
 
@@ -28,8 +30,11 @@ BASE_FILE = "Net-Base-Shared_Representations.pt"
 BRANCH_FILE = "Net-Branch_{}.pt"
 #: Marks a folder while the files of a save replace those of the previous one.
 UNFINISHED = "unfinished-save"
-#: Exceptions of torch for files that are not the weights of a network.
-_DAMAGED = (EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, UnpicklingError)
+#: Exceptions of :func:`load_tensors` for damaged files and other content.
+DAMAGED = (
+    *(EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, UnpicklingError),
+    BadZipFile,
+)
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WHOLE = (torch.int32, torch.int64)
 
@@ -56,18 +61,20 @@ def save_weights(
         ModelError: these are not the weights of the network that the metadata describes.
     """
     pairs = ESR(metadata.branches, metadata.diversified).pairs(state_dicts)
-    names = [BASE_FILE, *(BRANCH_FILE.format(i) for i in range(1, len(pairs)))]
+    names = _weight_files(metadata.branches)
     for file, (part, weights) in zip(names, pairs):
         _check(weights, part, f"{folder / file} cannot be written")
     folder.mkdir(parents=True, exist_ok=True)
     name = name or file_name(metadata.name)
     with ExitStack() as replaced_together:
+        digests = {}
         for file, weights in zip(names, state_dicts):
             partial = replaced_together.enter_context(replacing(folder / file))
             with open(partial, "wb") as target:
                 torch.save({key: value.cpu() for key, value in weights.items()}, target)
+            digests[file] = digest(partial)
         partial = replaced_together.enter_context(replacing(folder / f"{name}.json"))
-        partial.write_text(_description(metadata), encoding="utf-8")
+        partial.write_text(_description(metadata, digests), encoding="utf-8")
         (folder / UNFINISHED).touch()
     _remove_strays(folder, metadata.branches, name)
     (folder / UNFINISHED).unlink()
@@ -87,11 +94,17 @@ def _remove_strays(folder: Path, branches: int, name: str) -> None:
 
 def write_description(folder: Path, metadata: ModelMetadata, name: str, onnx: str = "") -> None:
     """Write ``<name>.json``; ``onnx`` is the relative path of an optimized network's file."""
+    names = [onnx] if onnx else _weight_files(metadata.branches)
+    digests = {file: digest(folder / file) for file in names if (folder / file).is_file()}
     with replacing(folder / f"{name}.json") as partial:
-        partial.write_text(_description(metadata, onnx), encoding="utf-8")
+        partial.write_text(_description(metadata, digests, onnx), encoding="utf-8")
 
 
-def _description(metadata: ModelMetadata, onnx: str = "") -> str:
+def _weight_files(branches: int) -> list[str]:
+    return [BASE_FILE, *(BRANCH_FILE.format(i + 1) for i in range(branches))]
+
+
+def _description(metadata: ModelMetadata, digests: dict[str, str], onnx: str = "") -> str:
     description = {
         "model_paths": [onnx or "."],
         "framework": "pytorch",
@@ -100,6 +113,7 @@ def _description(metadata: ModelMetadata, onnx: str = "") -> str:
         "inference_params": json.loads(metadata.to_json()),
         "optimized": bool(onnx),
         "optimizer_info": {},
+        "sha256": digests,
     }
     return json.dumps(description, indent=2) + "\n"
 
@@ -143,6 +157,17 @@ def read_description(path: Path) -> dict[str, Any]:
     return description
 
 
+def check_digest(description: dict[str, Any], path: Path) -> None:
+    """Raise ModelError if a file is not the one that its description has a SHA-256 of."""
+    digests = description.get("sha256")  # not in those of other programs
+    noted = digests.get(path.name) if isinstance(digests, dict) else None
+    if noted and noted != digest(path):
+        raise ModelError(
+            f"{path}: damaged or replaced: its SHA-256 is not that in the .json file beside it; "
+            "save or download it again"
+        )
+
+
 def load(
     folder: Path,
     name: str = "",
@@ -183,6 +208,7 @@ def load(
         path = folder / (branch_file.format(i) if i else base_file)
         weights = _read(path) if i else base
         _check(weights, part, f"{path}: not the weights of this network")
+        check_digest(description, path)
         part.load_state_dict(weights)
     return esr.eval(), metadata
 
@@ -196,15 +222,25 @@ def _metadata(params: Any, base: Any, branches: int, where: str) -> ModelMetadat
     return ModelMetadata(name, branches, diversified, PUBLISHED_INPUT)
 
 
+def load_tensors(path: Path) -> Any:
+    """Return the content of a file of ``torch.save``, on the CPU; DAMAGED if it cannot be read."""
+    if is_zipfile(path):  # older files are none
+        with ZipFile(path) as file:
+            damaged = file.testzip()  # torch does not compare the checksums
+        if damaged:
+            raise BadZipFile(f"{damaged} in it is not as written")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch repeats them in its error
+        # weights_only: a downloaded file must not be able to run code.
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _read(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch repeats them in its error
-            # weights_only: a downloaded file must not be able to run code.
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such file") from error
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = "it is cut short, damaged, or holds other things than tensors"
         if isinstance(error, OSError):
             reason = error.strerror or str(error)

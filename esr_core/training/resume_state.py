@@ -6,7 +6,6 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,13 +16,13 @@ from esr_core.data.dataset import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.inference.metadata import ModelMetadata
+from esr_core.network.checkpoint import DAMAGED, load_tensors
 from esr_core.network.esr import ESR
 from esr_core.training.config import AUTO, TrainingConfig
 
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
 FORMAT = 2
-_DAMAGED = (OSError, EOFError, RuntimeError, LookupError, TypeError, ValueError, UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -132,11 +131,11 @@ def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = load_tensors(path)
         if state["format"] != FORMAT:
             raise ValueError(f"its format is {state['format']}, but must be {FORMAT}")
         differences = _differences(identity, state["identity"])
-    except _DAMAGED as error:
+    except DAMAGED as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TrainingError(
             f"{path}: not the state of a training ({reason}); use another folder, or remove the "

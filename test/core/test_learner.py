@@ -171,6 +171,10 @@ def test_optimized_network_is_saved_and_loaded(tmp_path: Path, make: Make) -> No
         other.load(9, tmp_path / "saved")
     with pytest.raises(ModelError, match="already optimized"):
         other.optimize()
+    with open(tmp_path / "saved/esr_9.onnx", "ab") as file:
+        file.write(b"\x32\0")  # an empty field more
+    with pytest.raises(ModelError, match=r"esr_9\.onnx: damaged or replaced: its SHA-256"):
+        other.load(2, tmp_path / "saved")
 
 
 def test_saved_weights_come_back(tmp_path: Path, make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -333,3 +335,48 @@ def test_failed_save_leaves_the_previous_files(
     assert not list(tmp_path.glob("*.part"))
     read, _ = checkpoint.load(tmp_path)
     torch.testing.assert_close(read.state_dict(), esr.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", [checkpoint.BASE_FILE, "Net-Branch_2.pt"])
+def test_flipped_bits_are_noticed(tmp_path: Path, name: str) -> None:
+    """Anywhere in the file: in the numbers by the zip's checksums, elsewhere by the SHA-256."""
+    saved(tmp_path, branches=2)
+    path = tmp_path / name
+    whole, draw = path.read_bytes(), random.Random(5)
+    for _ in range(8):
+        data = bytearray(whole)
+        for _ in range(64):
+            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match=name):
+            checkpoint.load(tmp_path)
+    data = bytearray(whole)
+    data[whole.index(b"PK\1\2") + 5] ^= 1  # in the directory, in a field that nobody reads
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="damaged or replaced: its SHA-256 is not that in the"):
+        checkpoint.load(tmp_path)
+    path.write_bytes(whole)
+    checkpoint.load(tmp_path)
+
+
+def test_weights_without_a_digest_load_and_their_checksums_count(tmp_path: Path) -> None:
+    """Those of other programs and of earlier versions."""
+    esr = saved(tmp_path, branches=2)
+    description = tmp_path / "esr-2.json"
+    content = json.loads(description.read_text())
+    assert set(content.pop("sha256")) == {path.name for path in tmp_path.glob("*.pt")}
+    description.write_text(json.dumps(content))
+    read, metadata = checkpoint.load(tmp_path)
+    torch.testing.assert_close(read.state_dict(), esr.state_dict(), rtol=0, atol=0)
+    path = tmp_path / "Net-Branch_1.pt"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(
+        ModelError, match=r"Net-Branch_1\.pt: not the weights of a network; it is cut"
+    ):
+        checkpoint.load(tmp_path)
+    saved(tmp_path, branches=2)
+    checkpoint.write_description(tmp_path, metadata, "esr-2")
+    digests = json.loads(description.read_text())["sha256"]
+    assert set(digests) == {path.name for path in tmp_path.glob("*.pt")}

@@ -362,7 +362,9 @@ def test_training_resumes_in_the_precision_it_began_with(tmp_path: Path, faces: 
 def test_damaged_state_is_named(tmp_path: Path, faces: FerPlus, tiny: Run) -> None:
     folder = tiny.copy(tmp_path / "copy")
     state = folder / "state.pt"
-    for content in (state.read_bytes()[:5000], b"", b"hello"):
+    flipped = bytearray(state.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
+    for content in (flipped, state.read_bytes()[:5000], b"", b"hello"):
         state.write_bytes(content)
         with pytest.raises(TrainingError, match=r"state\.pt: not the state of a training"):
             train(faces, faces, TINY, folder)
