@@ -20,7 +20,7 @@ DEPTHS = (8, 10, 12, 14, 16)
 #: of the sensor, fewer pixels than the smallest face that can be detected.
 IGNORED = 0.001
 #: Number of images for which a range is kept that they do not need any more.
-HOLD = 20
+HOLD = 15
 #: At least as many pixels of an image are counted.
 _SAMPLES = 20_000
 

@@ -155,6 +155,9 @@ def _rows(message: Image, encoding: _Encoding) -> Any:
     if step < row_bytes:
         raise ImageError(f"{what} needs a step of at least {row_bytes} bytes, but has {step}")
     chroma_rows, chroma_bytes = encoding.chroma or (0, 0)
+    whole = int(height * row_bytes * (1 + chroma_rows * chroma_bytes))
+    if encoding.chroma and len(message.data) == whole:
+        step = row_bytes  # no padding; some cameras count the bytes of all planes in their step
     chroma = int(height * chroma_rows), int(step * chroma_bytes)
     count = height * step + chroma[0] * chroma[1]
     if len(message.data) != count:
