@@ -239,8 +239,9 @@ def limit_reached(left_out: Sequence[int], options: PipelineOptions, image: str)
 
     left_out: their number in each image with such, 1 or more. image: the noun of one image.
     """
-    images = f"{len(left_out)} {image}{'' if len(left_out) == 1 else 's'}"
-    return f"{sum(left_out)} faces left out in {images}; max_faces is {options.max_faces}"
+    pairs = ((sum(left_out), "face"), (len(left_out), image))
+    faces, images = (f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in pairs)
+    return f"{faces} left out in {images}; max_faces is {options.max_faces}"
 
 
 class EmotionPipeline(FrameAnalyzer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import select
 import signal
@@ -29,6 +30,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """Run one command; return 0 if all was answered, else 2 after a line on stderr per fault."""
     print_any_name()
     parsed = parser().parse_args(arguments)
+    logging.basicConfig(format=f"esr {parsed.command}: %(message)s")
 
     def fail(message: object) -> int:
         for line in str(message).splitlines():

@@ -49,7 +49,7 @@ def faces_of(frame: FrameRecord) -> str:
 def note(arguments: argparse.Namespace, text: str, is_answered: bool = True) -> None:
     """Report what a command leaves out, limits or guesses: a line on stderr.
 
-    text: begins with the name of the input. is_answered: False if the user asked for it; then the
+    text: begins with the name of the input. is_answered: False if it was requested; then the
     exit code is 2.
     """
     print(f"esr {arguments.command}: {text}", file=sys.stderr)

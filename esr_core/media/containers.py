@@ -27,7 +27,7 @@ _START_BYTES = 1 << 16
 
 
 def unreadable(path: Path) -> str:
-    """Return why OpenCV may not open a file, as far as the file tells."""
+    """Return the reason for which OpenCV may not open a file, by its content."""
     with path.open("rb") as stream:
         start = stream.read(_START_BYTES)
         if start[4:8] == b"ftyp":

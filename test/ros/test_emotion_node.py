@@ -82,6 +82,15 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
         assert message in node.said
 
 
+def test_faces_beyond_the_limit_are_counted(met: Any, photograph: Photo, to_image: Any) -> None:
+    node, me = met("-p", "max_faces:=1")
+    half = cv2.resize(photograph[:, 64:384], (320, 480))
+    two = me.ask(to_image(np.hstack([half, half[:, ::-1]])))
+    assert len(two.emotions) == 1
+    assert me.spin_until(lambda: me.diagnostics.get("left_out") == "1"), node.said
+    assert "image_raw: 1 face left out in 1 image; max_faces is 1" in node.said
+
+
 def test_smallest_and_largest_images(met: Any, photograph: Photo, to_image: Any) -> None:
     _, me = met()
     assert me.ask(to_image(photograph[:1, :1])).emotions == []

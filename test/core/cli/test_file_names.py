@@ -14,6 +14,7 @@ import videos
 from commands import esr, refusal
 from numpy.typing import NDArray
 
+from esr_core.cli import parser
 from esr_core.file_names import as_utf8, native_path
 from esr_core.inference.onnx_model import default_model
 
@@ -80,19 +81,34 @@ def test_tables_are_printed_in_every_encoding(folder: Path, environment: dict[st
     assert done.stdout.startswith(b"caf\\udce9.png: 1 face")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("video", f"{NAME}.mkv"),
-        ("camera", f"{NAME}.mkv"),
-        ("camera", f"rtsp://127.0.0.1:1/{NAME}"),
-        ("image", f"{NAME}.png", "--model", f"{NAME}.txt"),
-        ("report", f"{NAME}.txt"),
-        ("evaluate", "--data", f"{NAME}.npz.xz"),
-        ("export", f"{NAME}.d", f"{NAME}2.onnx"),
-        ("train", "--config", f"{NAME}.yaml"),
-        ("annotate", f"{NAME}.d"),
-    ],
-)
-def test_missing_files_are_one_line(folder: Path, arguments: tuple[str, ...]) -> None:
-    assert "caf\\udce9" in refusal(esr(folder, *arguments))
+#: An input that is missing, for every command.
+MISSING: list[tuple[str, ...]] = [
+    ("video", f"{NAME}.mkv"),
+    ("camera", f"{NAME}.mkv"),
+    ("camera", f"rtsp://127.0.0.1:1/{NAME}"),
+    ("image", f"{NAME}.png", "--model", f"{NAME}.txt"),
+    ("image", f"{NAME}.png", "--detector-model", f"{NAME}.txt"),
+    ("report", f"{NAME}.txt"),
+    ("evaluate", "--data", f"{NAME}.npz.xz"),
+    ("calibrate", f"{NAME}.d", "--data", f"{NAME}.npz.xz"),
+    ("card", f"{NAME}.onnx", "--data", f"{NAME}.npz.xz"),
+    ("export", f"{NAME}.d", f"{NAME}2.onnx"),
+    ("train", "--config", f"{NAME}.yaml"),
+    ("train", "--data", f"{NAME}.d", "--out", "out"),
+    ("annotate", f"{NAME}.d"),
+    ("bench", "--model", f"{NAME}.txt"),
+    ("download", "demo_image", "--url", f"file:///{NAME}"),
+]
+
+
+@pytest.mark.parametrize("arguments", MISSING)
+def test_missing_inputs_are_named(folder: Path, arguments: tuple[str, ...]) -> None:
+    """docs/recordings.md: one form of notes and exit codes for all commands."""
+    line = refusal(esr(folder, *arguments))
+    assert line.startswith(f"esr {arguments[0]}: ")
+    assert "caf\\udce9" in line
+
+
+def test_every_command_is_among_them() -> None:
+    (commands,) = (each for each in parser()._actions if each.dest == "command")
+    assert {words[0] for words in MISSING} == set(commands.choices or ())

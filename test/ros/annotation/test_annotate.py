@@ -138,7 +138,7 @@ def test_encodings_padding_and_what_is_no_image(tmp_path: Path) -> None:
         for number, data in enumerate([*contents, b"", b"\0\1\0\0no message", contents[0][:5000]]):
             writer.put(topic, 10**18 + number * 10**8, data)
     done = esr(tmp_path, "annotate", "mixed", "--json")
-    summary = report(done)
+    summary = report(done, 2)
     assert (summary["images"], summary["answered"], summary["undecodable"]) == (6, 2, 4)
     assert "encoding 'strange' is unknown" in summary["first_error"]
     assert "4 of 6 images cannot be decoded; the first: encoding 'strange'" in done.stderr
@@ -242,7 +242,9 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
     file = tmp_path / "mine.yaml"
     file.write_text("/**:\n  ros__parameters:\n    max_faces: 1\n    reliability: reliable\n")
     words = ("annotate", walk, "--json", "--params-file", file)
-    report(esr(tmp_path, *words, "-o", "one"))
+    done = esr(tmp_path, *words, "-o", "one")
+    assert report(done)["limits"] == ["10 faces left out in 10 images; max_faces is 1"]
+    assert done.stderr.endswith(f"{walk}: 10 faces left out in 10 images; max_faces is 1\n")
     assert {len(each.emotions) for each in bags.emotions(tmp_path / "one")} == {0, 1}
     report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
     assert bags.answers(tmp_path / "two") == bags.answers(annotated)

@@ -24,6 +24,7 @@ def record(faces: int, number: int = 0) -> AnalysisRecord:
     ]
     votes = random.integers(-1, 8, (faces, 9))
     analysis = FrameAnalysis(Detections(*values[:3]), Prediction(*values[3:], votes))
+    analysis = analysis._replace(left_out=number)
     return AnalysisRecord(
         ImageHeader(number, 5, "camera"), (480, 640), analysis, detected=number % 2 == 0
     )
@@ -71,6 +72,7 @@ def assert_same(found: List[List[AnalysisRecord]], expected: List[List[AnalysisR
         assert (one.error, one.detected) == (other.error, other.detected)
         assert (one.analysis is None) == (other.analysis is None)
         if one.analysis and other.analysis:
+            assert one.analysis.left_out == other.analysis.left_out
             for name in ("boxes", "scores", "landmarks"):
                 own, its = (getattr(each.analysis.faces, name) for each in (one, other))
                 np.testing.assert_array_equal(own, its)
