@@ -138,7 +138,6 @@ class FrameAnalyzer:
     """Detect, crop and predict: one call of the network for the faces of all images.
 
     ``options`` may be replaced between two calls; those that are not ``live`` have no effect then.
-    OptionError for more branches than the network has.
     """
 
     def __init__(
@@ -161,6 +160,7 @@ class FrameAnalyzer:
 
     @options.setter
     def options(self, options: PipelineOptions) -> None:
+        """Replace the options; OptionError for more branches than the network has."""
         self.model.check_branches(options.branches)
         self._options = options
 

@@ -20,6 +20,7 @@ from esr_core.media.records import (
     FrameRecord,
     read_csv,
 )
+from esr_core.perception.stream_state import FrameResult
 
 SAD = FaceRecord(
     7, (1.5, 2.0, 30.0, 40.1), 0.91, "sad", 0.6, (0.4, 0, 0.6, *5 * [0.0]), -0.5, 0, 1.0
@@ -68,7 +69,7 @@ def test_record_of_a_face(model: Model, rgb: NDArray[np.uint8]) -> None:
 def test_boxes_are_cut_to_the_frame(model: Model, rgb: NDArray[np.uint8]) -> None:
     (face,) = EmotionPipeline(model=model).step(rgb, 0.0)
     over = replace(face, box=np.array([-4.04, 430.26, 100.26, 530.0], np.float32))
-    (record,) = FrameRecord.of("x.png", 0, 0.0, [over], (512, 90, 3)).faces
+    (record,) = FrameRecord.of("x.png", 0, 0.0, FrameResult([over], []), (512, 90, 3)).faces
     assert record.box == (0.0, 430.3, 90.0, 81.7)
 
 
