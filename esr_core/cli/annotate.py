@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.params_file
     parameters, ignored = batch.pipeline_parameters(file) if file else ({}, [])
     if ignored:
-        names = ", ".join(ignored)
-        print(f"esr annotate: {file}: ignored under /**: {names}", file=sys.stderr)
+        text = f"ignored under /**: {', '.join(ignored)}"
+        print(f"esr annotate: {file}: {text}", file=sys.stderr)
     options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}
