@@ -143,6 +143,7 @@ class FrameAnalyzer:
 
     @options.setter
     def options(self, options: PipelineOptions) -> None:
+        """Replace the options; OptionError for more branches than the network has."""
         self.model.check_branches(options.branches)
         self._options = options
 
