@@ -68,15 +68,14 @@ def get(item: Item, root: Path, server: Optional[str] = None) -> Path:
     return result
 
 
-def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Path:
-    """Download a file to ``path`` and return that; an existing file of this SHA-256 is kept.
+def fetch(url: str, path: Path, timeout_s: float = 30.0) -> Path:
+    """Download a file to ``path`` and return that; an existing file is kept.
 
     An interrupted HTTP download is kept as ``<path>.part``, and the next call resumes it if the
     server supports range requests. Downloads by FTP start from the beginning.
 
     Raises:
-        DownloadError: the server is unreachable or lacks the file, the connection broke, or the
-            content does not match ``sha256``.
+        DownloadError: the server is unreachable or lacks the file, or the connection broke.
     """
     try:
         import pooch
@@ -90,8 +89,8 @@ def fetch(url: str, path: Path, sha256: str = "", timeout_s: float = 30.0) -> Pa
     receive = partial(_receive, part=part, note=note, timeout_s=timeout_s)
     pooch.get_logger().setLevel("WARNING")
     try:
-        pooch.retrieve(url, sha256 or None, path.name, path.parent, downloader=receive)
-    # ValueError: another SHA-256, or a malformed URL such as http://[::1
+        pooch.retrieve(url, None, path.name, path.parent, downloader=receive)
+    # ValueError: a malformed URL such as http://[::1
     except (OSError, ValueError, http.client.HTTPException) as error:
         if part.exists() and not note.exists():
             part.unlink()

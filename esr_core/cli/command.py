@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
 import textwrap
 from typing import Any
 
@@ -63,24 +62,17 @@ def note_missing(arguments: argparse.Namespace, video: VideoReader) -> None:
         note(arguments, video.missing(), is_answered=not video.lacks_frames())
 
 
-def check_bags() -> None:
-    """Raise OptionError in a Python for which rosbags 0.11 does not exist, as JetPack 5 has it."""
-    if sys.version_info < (3, 10):
-        raise OptionError("bags need Python 3.10 or newer; process them on another machine")
-
-
 def ros_module(name: str) -> Any:
     """Import a module of esr_ros, by name: esr_core can be imported without ROS.
 
     Raises:
-        OptionError: ROS is not installed, or Python is too old for bags; with the remedy.
+        OptionError: ROS is not installed, or the module lacks what it needs; with the remedy.
     """
-    check_bags()
-    for needed in ("rclpy", "rosbags", "esr_ros"):
+    for needed in ("rclpy", "esr_ros"):
         if importlib.util.find_spec(needed) is None:
             raise OptionError(
                 f"{needed} is not installed; run 'source env.sh' in a clone, or source ROS 2 and "
-                "this package's workspace, and 'pip install rosbags mcap'"
+                "this package's workspace"
             )
     return importlib.import_module(f"esr_ros.{name}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -46,7 +46,8 @@ def write(
     record, spec = metadata.record, metadata.input
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
     present = {
-        **record,
+        "data": record.get("data"),
+        "calibration": record.get("calibration"),
         "minutes": "minutes" in record,
         "recipe": recipe,
         "detail_px": spec.detail_px,
@@ -56,9 +57,7 @@ def write(
     }
     faces = report.confusion.sum(axis=1).tolist()
     nested = report.branches.nested if report.branches else ()
-    text = _OPTIONAL.sub(
-        lambda match: match[2] if present.get(match[1]) else "", _CARD.read_text(encoding="utf-8")
-    ).format(
+    text = _select(_CARD.read_text(encoding="utf-8"), present).format(
         file=model.name,
         size_mb=model.stat().st_size / 1e6,
         digest=digest(model),
@@ -87,6 +86,16 @@ def write(
     with replacing(card) as partial:
         partial.write_text(text, encoding="utf-8")
     return [card, picture]
+
+
+def _select(template: str, present: Dict[str, Any]) -> str:
+    """Return the text without optional parts that are not present; ValueError if it is invalid."""
+    unknown = {match[1] for match in _OPTIONAL.finditer(template)} - present.keys()
+    text = _OPTIONAL.sub(lambda match: match[2] if present.get(match[1]) else "", template)
+    if unknown or "<!--" in text:
+        names = ", ".join(sorted(unknown)) or "one that does not end"
+        raise ValueError(f"the card's template has unknown optional parts: {names}")
+    return text
 
 
 def _table(head: Sequence[object], *rows: Sequence[object]) -> str:

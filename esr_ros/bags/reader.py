@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence, Tuple
 
 import zstandard
 from rosbags.interfaces import Connection
@@ -172,7 +172,7 @@ class BagReader:
         for _, part in self._parts:
             yield from part.records()
 
-    def messages(self, connections: Sequence[Connection]) -> Iterator[Message]:
+    def messages(self, connections: Sequence[Connection]) -> Generator[Message, None, None]:
         """Yield the messages of these connections, file by file, by time where there is an index.
 
         Damaged messages are left out and noted in ``damage``. BagError: the disk is gone.

@@ -16,7 +16,7 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import FOOTER_SIZE
-from mcap.records import Attachment, Channel, Chunk, DataEnd, Message, Metadata, Schema
+from mcap.records import Attachment, Channel, Chunk, DataEnd, Footer, Message, Metadata, Schema
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
 from rosbags import interfaces
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
@@ -142,12 +142,12 @@ def has_whole_summary(path: Path) -> bool:
     if path.suffix != ".mcap":
         return True
     with open(path, "rb") as stream:
-        stream.seek(-(FOOTER_SIZE + MAGIC_SIZE), SEEK_END)
-        footer = next(StreamReader(stream, skip_magic=True).records)
+        stream.seek(_HEAD.size - FOOTER_SIZE - MAGIC_SIZE, SEEK_END)
+        footer = Footer.read(ReadDataStream(stream))
         stream.seek(footer.summary_start)
         # All that follows, up to the checksum itself.
         summary = stream.read()[: -(CRC_SIZE + MAGIC_SIZE)]
-    return footer.summary_crc in (0, crc32(summary))
+    return bool(footer.summary_crc in (0, crc32(summary)))
 
 
 def sqlite_metadata(path: Path) -> str:

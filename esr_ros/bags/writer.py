@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import struct
 from pathlib import Path
-from typing import Any, ClassVar, Dict, List, Literal, Optional
+from typing import Any, Dict, List, Literal, Mapping, Optional
 
 from mcap.records import Attachment
 from rosbags import interfaces
@@ -47,7 +47,10 @@ class BagWriteError(EsrError):
 
 
 class _Writer(Writer):
-    STORAGE_PLUGINS: ClassVar[Any] = {**Writer.STORAGE_PLUGINS, StoragePlugin.MCAP: McapWriter}
+    STORAGE_PLUGINS: Mapping[StoragePlugin, Any] = {
+        **Writer.STORAGE_PLUGINS,
+        StoragePlugin.MCAP: McapWriter,
+    }
 
 
 class BagWriter:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import NoReturn
 
 import rclpy
 
-from esr_core.cli.command import check_bags
 from esr_core.errors import OptionError
 from esr_core.progress import bar
 from esr_ros.runtime.entry_point import begin, call
@@ -28,7 +26,7 @@ def main() -> int:
 def _run() -> None:
     arguments = begin(_parser())
     _check(arguments)
-    # After the check: without rosbags they cannot be imported.
+    # Here, as an error of this import is one of the user: it needs rosbags.
     from esr_ros.bags.reader import BagReader
     from esr_ros.playback.playback import Playback
 
@@ -63,9 +61,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
     if not 0 <= arguments.wait <= 86400:
         raise OptionError(f"--wait must be from 0 to 86400 seconds, but got {arguments.wait}")
-    check_bags()
-    if importlib.util.find_spec("rosbags") is None:
-        raise OptionError("rosbags is not installed; run 'pip install rosbags mcap'")
 
 
 def _rounds(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -113,3 +114,29 @@ def test_wrong_arguments_are_refused_in_one_line(
     assert len(lines) == 1
     assert lines[0].startswith("bag_player: ")
     assert error in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("esr_ros.playback.player import main", ["bag_player", "bag"]),
+        ("esr_core.cli import main", ["esr", "annotate", "bag"]),
+        ("esr_core.cli import main", ["esr", "report", "."]),
+        ("esr_ros.demo.photo_camera import show as main", ["photo_camera", "--bag", "bag"]),
+    ],
+)
+@pytest.mark.parametrize("lacking", ["rosbags", "mcap"])
+def test_libraries_for_bags_that_are_not_installed(
+    tmp_path: Path, program: str, words: list[str], lacking: str
+) -> None:
+    code = (
+        f"import sys; sys.modules['{lacking}'] = None; sys.argv = {words}\n"
+        f"from {program}\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"{lacking} is not installed; run 'pip install rosbags mcap'\n" in done.stderr
+    assert "Traceback" not in done.stderr
