@@ -33,7 +33,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     logging.basicConfig(format=f"esr {parsed.command}: %(message)s")
 
     def fail(message: object) -> int:
-        for line in str(message).splitlines():
+        for line in str(message).split("\n"):
             note(parsed, line)
         return 2
 

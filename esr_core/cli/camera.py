@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after the slow start, so that the first frame is new
     left_out: List[int] = []  # faces beyond max_faces, in each frame with such
-    disconnected = False
+    disconnected, frames = False, 0
     csv = output_files.csv_file(arguments)  # is kept after Ctrl-C, and if a camera ends
     with csv as write, suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.callback(_report_limits, arguments, camera, left_out, pipeline.options)
@@ -78,12 +78,15 @@ def run(arguments: argparse.Namespace) -> None:
             shape = image.rgb.shape
             frame = FrameRecord.of(camera.device, image.number, image.stamp_s, result, shape)
             left_out += [frame.left_out] if frame.left_out else []
+            frames += 1
             write(frame)
             if show is None:
                 output_files.print_json("camera", frame)
             elif not show(image.rgb, result.faces, frame):
                 return
         disconnected = camera.live
+        if camera.video and not frames:
+            raise VideoError(f"{camera.device}: no frame can be read ({camera.video.codec})")
     if disconnected:
         raise VideoError(f"{camera.device}: delivers no more frames")
 

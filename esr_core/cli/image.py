@@ -22,7 +22,7 @@ from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.file_names import as_utf8
-from esr_core.media.image import find_pictures, read_image
+from esr_core.media.image import count_pages, find_pictures, read_image
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.detection import turned, turned_boxes
@@ -200,6 +200,9 @@ def _process(
         print(json.dumps({"image": str(path), **record.json_of_faces(results)}))
     else:
         _print(record, results)
+    pages = count_pages(path)
+    if pages > 1:
+        note(arguments, f"{path}: the first of its {pages} pictures is processed, no other")
     if record.left_out:
         beyond = limit_reached([record.left_out], pipeline.options, "picture")
         note(arguments, f"{path}: {beyond}")

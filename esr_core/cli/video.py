@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
     flag = video.add_argument
     flag("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
     output_files.add_flags(video, "frame")
-    save_help = "write annotated videos of the same size and rate, without sound"
+    save_help = "write annotated videos with the sizes and times of the frames, without sound"
     flag("--save", type=Path, metavar="FOLDER|FILE.mp4", help=save_help)
     flag(
         "--every",

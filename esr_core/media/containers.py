@@ -114,6 +114,8 @@ def set_stamps(path: Path, stamps_s: Sequence[float], last_s: float) -> bool:
         moov = _read(stream, begin, size)
         fields: Dict[bytes, bytes] = {}
         _rebuilt(moov, fields)
+        if not fields.keys() >= {b"mvhd", b"mdhd", b"stts", b"stsz"}:
+            return False
         (count,) = struct.unpack_from(">I", fields[b"stsz"], 16)
         if count != len(stamps_s):
             return False

@@ -62,6 +62,12 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
     return [p for p in paths if is_picture[p]], [p for p in paths if not is_picture[p]]
 
 
+def count_pages(path: Path) -> int:
+    """Return the number of pictures in an image file: pages, or frames of an animation."""
+    with native_path(path) as name:
+        return cv2.imcount(name)
+
+
 def _is_picture(path: Path) -> bool:
     kind = mimetypes.guess_type(path.name, strict=False)[0] or ""
     if kind.startswith("image/") or path.suffix.lower() in _PICTURES:

@@ -91,7 +91,8 @@ class VideoReader:
         # Many files have no number of frames. OpenCV then computes it from their duration and a
         # rate that is a guess, so the duration is right where the number is not.
         duration_s = min(self.count / self.rate_hz, containers.duration_s(self.path))
-        if self._stamp_s >= 0.98 * duration_s - 0.5:
+        interval_s = self._stamp_s / max(self._read - 1, 1)
+        if self._stamp_s + interval_s >= 0.98 * duration_s - min(0.5, 0.1 * duration_s):
             return ""
         rest = "; the rest is missing or damaged" if self.lacks_frames() else ""
         return (

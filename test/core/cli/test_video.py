@@ -18,7 +18,7 @@ from commands import esr, refusal
 from numpy.typing import NDArray
 
 from esr_core.media.records import read_csv
-from esr_core.media.video import VideoReader
+from esr_core.media.video import VideoReader, open_writer
 
 
 @pytest.fixture
@@ -91,6 +91,20 @@ def test_annotated_video_is_saved_and_not_overwritten(tmp_path: Path, talk: Path
     assert esr(tmp_path, *save, "--overwrite").returncode == 0
     assert (tmp_path / "new" / "talk.mp4").read_bytes() != before
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["talk.mp4"]
+
+
+def test_annotated_video_keeps_uneven_times(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    stamps_s = [0.0, 0.04, 0.5, 0.54, 2.0, 6.8]
+    with open_writer(tmp_path / "phone.mp4", 25) as writer:
+        for stamp_s in stamps_s:
+            writer.write(rgb, stamp_s)
+    assert esr(tmp_path, "video", "phone.mp4", "--save", "all.mp4").returncode == 0
+    read = [frame.stamp_s for frame in VideoReader(tmp_path / "all.mp4")]
+    np.testing.assert_allclose(read, stamps_s, atol=1e-3)
+    part = ("--save", "part.mp4", "--from", 0.5, "--every", 2)
+    assert esr(tmp_path, "video", "phone.mp4", *part).returncode == 0
+    read = [frame.stamp_s for frame in VideoReader(tmp_path / "part.mp4")]
+    np.testing.assert_allclose(read, [0, 0.04, 1.5, 6.3], atol=1e-3)
 
 
 def test_table_on_the_terminal(tmp_path: Path, talk: Path) -> None:

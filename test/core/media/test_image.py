@@ -156,6 +156,15 @@ def test_pictures_of_every_kind_that_opencv_reads(tmp_path: Path, photos: Path) 
     assert done.stderr.splitlines() == [LEFT_OUT.strip(), *lines]
 
 
+def test_further_pictures_of_a_file_are_counted(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    assert cv2.imwritemulti(str(tmp_path / "scan.tiff"), [rgb[..., ::-1]] * 3)
+    done = esr(tmp_path, "image", "scan.tiff", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["faces"][0]["label"] == "happy"
+    note = "the first of its 3 pictures is processed, no other"
+    assert done.stderr == f"esr image: scan.tiff: {note}\n"
+
+
 def test_all_faces_of_a_group_or_their_number(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
     face = cv2.resize(rgb[0:260, 100:360, ::-1], (120, 120))
     cv2.imwrite(str(tmp_path / "group.png"), np.tile(face, (5, 8, 1)))
