@@ -11,16 +11,27 @@ from typing import Iterator
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of processors that this process may use, 1 or more.
+    """Return the number of cores that this process may use, 1 or more.
 
     Those of its CPU mask (``taskset``, cpuset), or fewer if the CPU quota of its cgroups, version 1
-    or 2, gives it less time than that; part of a processor counts as one.
+    or 2, gives it less time than that; part of a core counts as one. The hardware threads of a core
+    count as one, since they share what computes a network.
 
     root: mount point of the kernel's file systems.
     """
-    has_mask = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_mask else os.cpu_count() or 1
-    return max(math.ceil(min([cores, *_quotas(root)])), 1)
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    cores = {_siblings(root, number) for number in os.sched_getaffinity(0)}
+    return max(math.ceil(min([len(cores), *_quotas(root)])), 1)
+
+
+def _siblings(root: Path, number: int) -> str:
+    """Return a name of the core that a hardware thread belongs to."""
+    file = root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list"
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except OSError:
+        return str(number)
 
 
 def _quotas(root: Path) -> Iterator[float]:

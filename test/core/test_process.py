@@ -30,6 +30,17 @@ def test_cores_and_threads_are_those_of_the_mask() -> None:
     assert usable_cores() <= len(os.sched_getaffinity(0))
 
 
+def test_hardware_threads_of_a_core_are_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 4, 6})
+    for number in range(8):
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{number}/topology"
+        topology.mkdir(parents=True)
+        topology.joinpath("thread_siblings_list").write_text(f"{number % 4},{number % 4 + 4}\n")
+    assert usable_cores(tmp_path) == 3  # 0 and 4 are one
+
+
 @pytest.mark.parametrize(
     ("own", "files", "cores"),
     [
