@@ -237,5 +237,5 @@ def test_the_command_keeps_and_names(tmp_path: Path) -> None:
     with BagReader(tmp_path / "noted_emotions") as bag:
         assert set(bag.custom_data()) == {"site", "esr_ros"}
     named = esr(tmp_path, "annotate", "noted.mcap", "--storage", "sqlite3", "-o", "out")
-    assert named.returncode == 0
+    assert named.returncode == 2
     assert "noted.mcap: attachment calibration.yaml: only MCAP files have any" in named.stderr
