@@ -131,7 +131,11 @@ install_runtime() { # install_runtime oldest|newest
 }
 
 check_machine
-if ! has_ros; then distribution=$(wheels); fi
+if has_ros; then
+  [ ! -e .venv/.ros_wheels ] || fail ".venv has ROS 2 $(cat .venv/.ros_wheels) of PyPI, but ROS 2 $ROS_DISTRO is sourced; run 'make clean' first, or use another clone"
+else
+  distribution=$(wheels)
+fi
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros "requirements/ros-$distribution.txt" install_ros "$distribution"; fi
 once node requirements/node.txt install_node
