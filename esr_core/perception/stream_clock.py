@@ -16,8 +16,8 @@ LATE_S = 1.0
 #: be wrong, and two cameras may publish in turns.
 RECENT = 3
 #: Stamps are wrong if they advance by this factor slower or faster than the images arrive, or go
-#: back by more than LATE_S that often, within a number of images. Recordings are played at most
-#: that fast; stamps in a wrong unit are off by 1000.
+#: back by more than LATE_S that often, within WINDOW images or for a moment each time. Recordings
+#: are played at most that fast; stamps in a wrong unit are off by 1000.
 MAX_RATE, MAX_BACK, WINDOW = 100.0, 3, 30
 #: Longest gap between two images that counts as arrival; a longer one is a pause of the player.
 MAX_GAP_S = 1.0
@@ -46,6 +46,8 @@ class StreamClock:
         self._offset_s = 0.0  # from stamps to the time
         self._arrival_s: Optional[float] = None
         self._recent: Deque[float] = deque(maxlen=RECENT)
+        self._before_s = inf  # the time before the last restart
+        self._spikes = 0  # restarts after which the stamps soon returned to that time
         # Of each image: steps of the time and of the arrival in seconds, whether the stamp is back.
         self._window: Deque[Tuple[float, float, bool]] = deque(maxlen=WINDOW)
         #: Why the time of arrival counts; empty: the stamps do.
@@ -69,9 +71,14 @@ class StreamClock:
         last_s, is_back = self._time_s, self._time_s - stamp_s - self._offset_s > LATE_S
         if is_back and stamp_s < min(self._recent) - LATE_S:
             is_restart, self._offset_s, self._time_s = True, 0.0, -inf
+            self._before_s = last_s
             self._recent.clear()
         elif is_back:  # from a stamp that was too late
             self._offset_s = last_s - stamp_s
+        if len(self._recent) == RECENT:
+            self._before_s = inf
+        elif stamp_s > self._before_s:
+            self._before_s, self._spikes = inf, self._spikes + 1
         self._recent.append(stamp_s)
         self._time_s = max(self._time_s, stamp_s + self._offset_s)
         if gap_s:
@@ -85,7 +92,7 @@ class StreamClock:
         if len(self._window) < WINDOW and (gaps_s.sum() < MAX_GAP_S or len(self._window) < 5):
             return ""
         usual_s = gaps_s.mean()
-        if back.sum() >= MAX_BACK:
+        if back.sum() >= MAX_BACK or self._spikes >= MAX_BACK:
             return "the stamps of the images go back and forth"
         if steps_s.mean() < usual_s / MAX_RATE:
             return "the stamps of the images do not advance"

@@ -84,10 +84,20 @@ def test_a_jump_forward_is_no_restart() -> None:
         ([1.7e9 + i / 30 * 1e3 for i in range(60)], "100 times faster"),
         ([s - 10 * (i % 2) for i, s in enumerate(STEADY)], "back and forth"),
         ([s - 10 * (i % 8 > 3) for i, s in enumerate(STEADY * 2)], "back and forth"),
+        ([1.7e9 + i / 30 - 10 * (i % 40 == 9) for i in range(160)], "back and forth"),
         ([None] * 60, "without a stamp"),
         ([None if i == 9 else s for i, s in enumerate(STEADY)], "without a stamp"),
     ],
-    ids=["stand", "microseconds", "milliseconds", "in turns", "in blocks", "none", "one of many"],
+    ids=[
+        "stand",
+        "microseconds",
+        "milliseconds",
+        "in turns",
+        "in blocks",
+        "now and then",
+        "none",
+        "one of many",
+    ],
 )
 def test_where_stamps_are_wrong_arrival_counts(stamps: List[Optional[float]], problem: str) -> None:
     clock = StreamClock()
