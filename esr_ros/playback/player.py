@@ -23,7 +23,7 @@ def main() -> int:
     return call("bag_player", _run)
 
 
-def _run() -> None:
+def _run() -> int:
     arguments = begin(_parser())
     _check(arguments)
     # Here, as an error of this import is one of the user: it needs rosbags.
@@ -54,6 +54,7 @@ def _run() -> None:
         for text in dict.fromkeys(bag.damage):
             log.warning(f"damaged: {text}")
         log.info("done")
+        return 2 if bag.damage or playing.left_out else 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
