@@ -30,7 +30,7 @@ from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason
-from esr_ros.runtime.entry_point import begin, call, leave_soon
+from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
 from esr_ros.runtime.rclpy_features import guard_services
 
 #: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
@@ -278,9 +278,11 @@ def _run(node: EmotionNode) -> int:
             for transition in (node.trigger_configure, node.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
                     return 2 if rclpy.ok() else 0
-        while rclpy.ok():
+        stopped = note_stops()
+        while rclpy.ok() and not stopped.is_set():
             # Not spin(): a signal does not end its wait.
             executor.spin_once(timeout_sec=WAKE_S)
+        leave_soon(0)  # should the following hang
         return 0
     except KeyboardInterrupt:
         leave_soon(0)  # should the following hang

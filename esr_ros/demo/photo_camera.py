@@ -23,7 +23,7 @@ from std_msgs.msg import Header
 from esr_core.errors import EsrError, OptionError
 from esr_ros.conversions.messages import image
 from esr_ros.demo.scene import PERIOD_S, Scene, SceneRenderer
-from esr_ros.runtime.entry_point import begin, call
+from esr_ros.runtime.entry_point import begin, call, exits_at_once
 
 #: Shares of a bag's time, and number of faces. One face leaves and returns.
 BAG_SCRIPT = ((0.1, 0), (0.3, 1), (0.25, 2), (0.15, 0), (0.2, 1))
@@ -78,9 +78,10 @@ def _write(arguments: argparse.Namespace, others: List[str]) -> None:
 
 
 def _publish() -> None:
+    with exits_at_once():
+        renderer = SceneRenderer(Scene(((PERIOD_S, 1),)))
+        messages = cycle(_rendered(renderer))
     begin(_parser())
-    renderer = SceneRenderer(Scene(((PERIOD_S, 1),)))
-    messages = cycle(_rendered(renderer))
     node = rclpy.create_node("photo_camera")
     publisher = node.create_publisher(Image, "image_raw", 1)  # reliable, for viewers
 

@@ -8,9 +8,9 @@ import re
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, Callable, NoReturn, Optional
+from typing import Any, Callable, Iterator, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
 from esr_core.file_names import print_any_name
@@ -29,20 +29,42 @@ def run(module: str, name: str) -> NoReturn:
     SIGINT and SIGTERM end the program with 0 at any time, also where SIGINT was ignored, as shells
     do for background processes.
     """
-    # In the middle of an import a KeyboardInterrupt could get lost, or become an error of the
-    # module; until imports are done, the program exits at once.
-    for stop in STOPS:
-        signal.signal(stop, lambda number, frame: os._exit(0))
-    main: Any = getattr(import_module(module), name)
     try:
-        for stop in STOPS:
-            signal.signal(stop, _interrupt)
+        with exits_at_once():
+            main: Any = getattr(import_module(module), name)
         code = _exit_code(main)
         # Not sys.exit(): during Python's shutdown another signal would kill it, and remaining
         # threads of ROS could abort it.
         leave(code)
     except KeyboardInterrupt:
         leave(0)
+
+
+@contextmanager
+def exits_at_once() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM exit with 0 at once; after it, they raise KeyboardInterrupt.
+
+    For imports and other foreign code, in which a KeyboardInterrupt could get lost or become
+    another error, while there is nothing to clean up.
+    """
+    _handle_stops(lambda number, frame: os._exit(0))
+    yield
+    _handle_stops(_interrupt)
+
+
+def note_stops() -> threading.Event:
+    """Return an event that SIGINT and SIGTERM set, from now on, instead of raising.
+
+    For a loop of ROS's executor: a KeyboardInterrupt that is raised in a destructor gets lost.
+    """
+    stopped = threading.Event()
+    _handle_stops(lambda number, frame: stopped.set())
+    return stopped
+
+
+def _handle_stops(handler: Callable[[int, Any], None]) -> None:
+    for stop in STOPS:
+        signal.signal(stop, handler)
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:
@@ -52,9 +74,8 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 
 def _ignore_stops() -> None:
-    for stop in STOPS:
-        # Not SIG_IGN: Python would report a pending signal as lost.
-        signal.signal(stop, lambda number, frame: None)
+    # Not SIG_IGN: Python would report a pending signal as lost.
+    _handle_stops(lambda number, frame: None)
 
 
 def _exit_code(main: Callable[[], int]) -> int:

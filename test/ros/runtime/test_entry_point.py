@@ -77,3 +77,19 @@ def test_arguments_that_are_not_utf8_are_refused(arguments: tuple[str, ...]) -> 
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"{arguments[0]}: arguments must be UTF-8, but got ")
     assert "caf\\udce9" in line
+
+
+@pytest.mark.parametrize("stop", ["SIGINT", "SIGTERM"])
+def test_signal_in_a_destructor_is_not_lost(stop: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from esr_ros.runtime.entry_point import note_stops\n"
+        "class Waitable:\n"
+        "    def __del__(self):\n"
+        f"        os.kill(os.getpid(), signal.{stop})\n"
+        "stopped = note_stops()\n"
+        "Waitable()\n"
+        "sys.exit(0 if stopped.wait(10) else 1)\n"
+    )
+    done = run(code)
+    assert (done.returncode, done.stderr) == (0, "")
