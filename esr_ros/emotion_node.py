@@ -29,7 +29,7 @@ from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
-from esr_ros.node.ros_errors import ROS_ERRORS, reason
+from esr_ros.node.ros_errors import ROS_ERRORS, reason, resolved_topic
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
 from esr_ros.runtime.rclpy_features import guard_services
 
@@ -78,7 +78,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if self.options.humans:
             self._humans = Ros4HriPublisher(self)
         names = self.options.image_topics
-        topics = [self.resolve_topic_name(name) for name in names]
+        topics = [resolved_topic(self, "image_topics", name) for name in names]
         for number, base in enumerate(bases(names, topics)):
             camera = ImageSubscription(self, number, base, self.options, model.metadata)
             self.cameras.append(camera)

@@ -20,6 +20,8 @@ from esr_core.pipeline import PipelineOptions
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
 #: Topics of every ROS node; their QoS is not checked.
 _ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
+#: Patterns for nodes of all names in parameter files.
+_ALL = ("*", "**")
 #: QoS policies that can be overridden, and their types.
 _POLICIES = {"depth": int, "history": str, "reliability": str}
 
@@ -106,10 +108,12 @@ def declare(node: Node) -> NodeOptions:
     known = {o.name: o for o in options(NodeOptions)}
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
-    strange = sorted({name for name in _shared() if name in given} - set(known))
+    strange = sorted({name for name in _shared(node.get_namespace()) if name in given} - set(known))
     if strange:
         names = ", ".join(strange)
-        node.get_logger().warning(f"ignored under /**, as no parameters of this node: {names}")
+        node.get_logger().warning(
+            f"ignored, as they are for all nodes and unknown to this one: {names}"
+        )
     unknown = unknown_names({name for name in given if name not in strange}, known)
     if unknown:
         raise OptionError(f"{node.get_fully_qualified_name()}: unknown parameter {unknown}")
@@ -128,14 +132,22 @@ def declare(node: Node) -> NodeOptions:
     return NodeOptions(**{name: node.get_parameter(name).value for name in known})
 
 
-def _shared() -> Set[str]:
-    """Return the parameters that the files of the command line have under /**, for all nodes."""
+def _shared(namespace: str) -> Set[str]:
+    """Return the parameters that the files of the command line have for nodes of all names."""
+    parts = namespace.strip("/").split("/")
+    spaces = ["", *("/" + "/".join(parts[: i + 1]) for i in range(len(parts)) if parts[0])]
     names: Set[str] = set()
     for flag, path in zip(sys.argv, sys.argv[1:]):
-        if flag == "--params-file":
-            with suppress(RuntimeError):  # it has nothing under that name
-                names |= {*parameter_dict_from_yaml_file(path, target_nodes=["/**"])}
+        for pattern in (f"{space}/{each}" for space in spaces for each in _ALL):
+            if flag == "--params-file":
+                with suppress(RuntimeError):  # it has nothing under that name
+                    names |= {*parameter_dict_from_yaml_file(path, target_nodes=[pattern])}
     return names
+
+
+def is_for_all(node: str) -> bool:
+    """Tell whether a section of a parameter file is for nodes of all names: /**, /robot/*."""
+    return node.rpartition("/")[2] in _ALL
 
 
 def _check_override_values(node: Node) -> None:

@@ -44,7 +44,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except EsrError as error:
         return fail(error)
     except UnicodeError as error:
-        return fail(f"a file, or its name, is not UTF-8 ({error})")
+        encoding = getattr(error, "encoding", "utf-8").upper()
+        return fail(f"a file, or its name, is not {encoding} ({error})")
     except ModuleNotFoundError as error:
         if error.name not in ("torch", "onnx", "yaml", "matplotlib"):
             raise

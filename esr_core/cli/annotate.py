@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     flag("--topic", action="append", default=[], metavar="TOPIC", help=topic_help)
     flag("--emotion-topic", default="", metavar="TOPIC", help="in place of the node's, /emotion")
     flag("--image", default="", choices=("raw", "compressed"), help="write annotated images too")
-    only = "write only the results"
+    only = "write only the results, without other topics and attachments"
     flag("--without-originals", dest="originals", action="store_false", help=only)
     flag("--storage", default="", choices=("mcap", "sqlite3"), help="(default: that of the bag)")
     flag("--overwrite", action="store_true", help="replace an existing output")
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     file = arguments.params_file
     parameters, ignored = batch.pipeline_parameters(file) if file else ({}, [])
     if ignored:
-        note(arguments, f"{file}: ignored under /**: {', '.join(ignored)}")
+        note(arguments, f"{file}: ignored, as they are for all nodes: {', '.join(ignored)}")
     options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}

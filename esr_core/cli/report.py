@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> None:
     source, target = arguments.input, arguments.output
     if target.suffix.lower() not in _PAGES or not target.parent.is_dir() or target.is_dir():
         raise OptionError(f"--output must be a .html in an existing folder, but got {target}")
+    if not source.exists():
+        raise OptionError(f"{source}: there is no such file or folder")
     if source.is_dir():  # which may hold an earlier page
         inputs = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
     else:

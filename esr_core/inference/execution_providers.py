@@ -11,7 +11,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from esr_core.errors import ModelError
-from esr_core.file_names import native_path
+from esr_core.file_names import as_utf8, native_path
 from esr_core.inference import tensorrt_cache
 from esr_core.inference.nvml import first_gpu
 from esr_core.process import usable_cores
@@ -23,7 +23,7 @@ SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 #: Exceptions of ONNX Runtime for a file or a provider that does not work. ValueError: for unknown
 #: options, and for messages about damaged files that are not UTF-8.
-LOAD_ERRORS: Tuple[Type[Exception], ...] = (
+_LOAD_ERRORS: Tuple[Type[Exception], ...] = (
     *(e for e in vars(ort_errors).values() if isinstance(e, type) and issubclass(e, Exception)),
     *(RuntimeError, ValueError),
 )
@@ -95,11 +95,20 @@ def chosen(name: str) -> str:
 def session_of(
     model: Union[Path, bytes], threads: int, providers: Sequence[Any] = (CPU,)
 ) -> onnxruntime.InferenceSession:
-    """Create the session of a network, given as a path or as the content of the file."""
+    """Create the session of a network, given as a path or as the content of the file.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     with native_path(model) if isinstance(model, Path) else nullcontext(model) as network:
-        return onnxruntime.InferenceSession(
-            network, session_options(threads), providers=list(providers), enable_fallback=0
-        )
+        try:
+            return onnxruntime.InferenceSession(
+                network, session_options(threads), providers=list(providers), enable_fallback=0
+            )
+        except _LOAD_ERRORS as error:
+            name = as_utf8(model) if isinstance(model, Path) else "a network"
+            reason = " ".join(str(error).replace(str(network), name).split())
+            raise ModelError(f"{name}: ONNX Runtime does not load it ({reason})") from error
 
 
 def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
@@ -130,9 +139,6 @@ def _open(path: Path, key: str, threads: int) -> Opened:
             session = session_of(path, threads, [(provider.name, options), *fallbacks])
     except OSError as error:
         raise ModelError(f"{engines}: no engine can be kept there ({error})") from error
-    except LOAD_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{path}: ONNX Runtime does not load it ({reason})") from error
     if session.get_providers()[0] != provider.name:
         raise ModelError(
             f"provider {key!r} is in this build of ONNX Runtime, but does not start here: is there "

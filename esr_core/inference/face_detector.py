@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.errors import DetectorError, ModelError
-from esr_core.inference.execution_providers import LOAD_ERRORS, session_of
+from esr_core.inference.execution_providers import session_of
 from esr_core.inference.onnx_model import shipped_file
 from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector
 
@@ -37,9 +37,8 @@ class YuNet:
         try:
             # One thread: on two, the layers are too small to gain more than a tenth.
             self._session = session_of(path, threads=1)
-        except LOAD_ERRORS as error:
-            reason = " ".join(str(error).split())
-            raise DetectorError(f"{path}: ONNX Runtime does not load it ({reason})") from error
+        except ModelError as error:
+            raise DetectorError(str(error)) from error
         (image, *others), outputs = self._session.get_inputs(), self._session.get_outputs()
         if others or len(image.shape) != 4 or not {o.name for o in outputs} >= set(_OUTPUTS):
             raise DetectorError(

@@ -16,7 +16,10 @@ from esr_core.media.bit_depth import to_uint8
 from esr_core.perception.preprocessing import InputSpec, whole
 
 #: Suffixes of image files that Python's table of MIME types lacks, in some versions at least.
-_PICTURES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".webp")
+_PICTURES = (
+    *(".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".webp"),
+    *(".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"),
+)
 #: Larger values in an image of floats mean that its range is 0 to 255, not 0 to 1.
 _LARGEST = 16.0
 
@@ -56,7 +59,7 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
         ImageError: there are no image files.
     """
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    is_picture = {path: path.is_file() and _is_picture(path) for path in paths}
+    is_picture = {path: not path.is_dir() and _is_picture(path) for path in paths}
     if not any(is_picture.values()):
         raise ImageError(f"{folder}: no pictures in this folder")
     return [p for p in paths if is_picture[p]], [p for p in paths if not is_picture[p]]

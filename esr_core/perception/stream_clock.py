@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
+from statistics import median
 from typing import Deque, NamedTuple, Optional, Tuple
-
-import numpy as np
 
 #: Time without an image after which a camera is silent, and its faces end.
 SILENCE_S = 5.0
-#: Stamps that go back by no more are out of order; by more, a recording has started over.
+#: Stamps that go back by no more are out of order; by more, they are wrong, or a recording has
+#: started over.
 LATE_S = 1.0
-#: The stamps that a recording which starts over must precede: more than one, as a single stamp may
-#: be wrong, and two cameras may publish in turns.
+#: The number of images whose stamps must agree: a single stamp may be wrong, and two cameras may
+#: publish in turns.
 RECENT = 3
-#: Stamps are wrong if they advance by this factor slower or faster than the images arrive, or go
-#: back by more than LATE_S that often, within WINDOW images or for a moment each time. Recordings
-#: are played at most that fast; stamps in a wrong unit are off by 1000.
-MAX_RATE, MAX_BACK, WINDOW = 100.0, 3, 30
+#: Stamps are wrong if they advance by this factor slower or faster than the images arrive, within
+#: WINDOW images, or if MAX_STRAYS of them were off by more than LATE_S for a moment. Recordings are
+#: played at most that fast; stamps in a wrong unit are off by 1000.
+MAX_RATE, WINDOW, MAX_STRAYS = 100.0, 30, 3
 #: Longest gap between two images that counts as arrival; a longer one is a pause of the player.
 MAX_GAP_S = 1.0
 
@@ -34,8 +34,10 @@ class StreamClock:
     """Turns the stamps of one camera into a time that goes back at restarts only.
 
     Stamps are used as they are, so the same recording gives the same results. An image whose stamp
-    is late has the time of the image before. Where the times of arrival are known, they count from
-    the first image on that has no stamp, and once the stamps are found to be wrong.
+    is late, or goes back for a moment only, has the time of the image before. A recording starts
+    over if the stamps go back to its first one, after a pause, or for RECENT images. Where the
+    times of arrival are known, they count from the first image on that has no stamp, and once the
+    stamps are found to be wrong.
 
     max_pause_s: images that arrive after a longer pause are a restart.
     """
@@ -45,11 +47,13 @@ class StreamClock:
         self._time_s = -inf
         self._offset_s = 0.0  # from stamps to the time
         self._arrival_s: Optional[float] = None
+        self._first_s = 0.0  # the first stamp of the recording
         self._recent: Deque[float] = deque(maxlen=RECENT)
+        self._early = 0  # the number of images since the stamps went back
         self._before_s = inf  # the time before the last restart
-        self._spikes = 0  # restarts after which the stamps soon returned to that time
-        # Of each image: steps of the time and of the arrival in seconds, whether the stamp is back.
-        self._window: Deque[Tuple[float, float, bool]] = deque(maxlen=WINDOW)
+        self._strays = 0  # how often stamps were wrong for a moment
+        # Of each image: the step of the time, and that of the arrival, in seconds.
+        self._window: Deque[Tuple[float, float]] = deque(maxlen=WINDOW)
         #: Why the time of arrival counts; empty: the stamps do.
         self.problem = ""
 
@@ -68,34 +72,54 @@ class StreamClock:
         if stamp_s is None or self.problem:
             self._time_s = (arrival_s or 0.0) if is_first else self._time_s + gap_s
             return Moment(self._time_s, is_restart)
-        last_s, is_back = self._time_s, self._time_s - stamp_s - self._offset_s > LATE_S
-        if is_back and stamp_s < min(self._recent) - LATE_S:
-            is_restart, self._offset_s, self._time_s = True, 0.0, -inf
-            self._before_s = last_s
+        last_s = self._time_s
+        is_new = is_first or self._is_restart(stamp_s, gap_s)
+        if is_new:
+            self._before_s, self._time_s = (inf if is_first else last_s), -inf
+            self._first_s, self._offset_s = stamp_s, 0.0
             self._recent.clear()
-        elif is_back:  # from a stamp that was too late
-            self._offset_s = last_s - stamp_s
-        if len(self._recent) == RECENT:
-            self._before_s = inf
-        elif stamp_s > self._before_s:
-            self._before_s, self._spikes = inf, self._spikes + 1
-        self._recent.append(stamp_s)
-        self._time_s = max(self._time_s, stamp_s + self._offset_s)
+            self._early = 0
+        if not self._early:
+            self._recent.append(stamp_s)
+            self._time_s = max(self._time_s, stamp_s + self._offset_s)
         if gap_s:
-            step_s = max(self._time_s - last_s, 0.0)
-            self._window.append((step_s, min(gap_s, MAX_GAP_S), is_back))
+            self._window.append((max(self._time_s - last_s, 0.0), min(gap_s, MAX_GAP_S)))
             self.problem = self._check()
-        return Moment(self._time_s, is_restart)
+        return Moment(self._time_s, is_restart or (is_new and not is_first))
+
+    def _is_restart(self, stamp_s: float, gap_s: float) -> bool:
+        """Compare a stamp with those before; count the strays."""
+        is_young = len(self._recent) < RECENT
+        if self._time_s - stamp_s - self._offset_s <= LATE_S:
+            self._strays += self._early > 0  # those before were too early
+            self._early = 0
+            if gap_s > LATE_S or stamp_s + self._offset_s - self._time_s > SILENCE_S:
+                self._first_s = stamp_s  # perhaps of another recording
+            if not is_young:
+                self._before_s = inf
+            elif stamp_s > self._before_s:  # it was no restart
+                self._before_s, self._strays = inf, self._strays + 1
+            return False
+        is_live = self._arrival_s is not None
+        if (is_young and is_live) or stamp_s >= min(self._recent) - LATE_S:
+            # The stamp before was too late.
+            self._offset_s = self._time_s - stamp_s
+            self._first_s = min(self._first_s, stamp_s)
+            self._strays, self._early = self._strays + 1, 0
+            return False
+        self._early += 1
+        is_first_again = not self._strays and abs(stamp_s - self._first_s) <= LATE_S
+        return is_young or is_first_again or gap_s > LATE_S or self._early == RECENT
 
     def _check(self) -> str:
-        steps_s, gaps_s, back = np.array(self._window).T
-        if len(self._window) < WINDOW and (gaps_s.sum() < MAX_GAP_S or len(self._window) < 5):
-            return ""
-        usual_s = gaps_s.mean()
-        if back.sum() >= MAX_BACK or self._spikes >= MAX_BACK:
+        if self._strays >= MAX_STRAYS:
             return "the stamps of the images go back and forth"
-        if steps_s.mean() < usual_s / MAX_RATE:
+        steps_s, gaps_s = zip(*self._window)
+        if len(gaps_s) < WINDOW and (sum(gaps_s) < MAX_GAP_S or len(gaps_s) < 5):
+            return ""
+        usual_s = sum(gaps_s) / len(gaps_s)
+        if sum(steps_s) < usual_s * len(gaps_s) / MAX_RATE:
             return "the stamps of the images do not advance"
-        if np.median(steps_s) > usual_s * MAX_RATE:
+        if median(steps_s) > usual_s * MAX_RATE:
             return f"the stamps advance {MAX_RATE:.0f} times faster than the images arrive"
         return ""

@@ -15,14 +15,14 @@ from esr_core.options import unknown_names
 from esr_core.pipeline import PipelineOptions
 from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.parameters import NodeOptions
+from esr_ros.parameters import NodeOptions, is_for_all
 
 #: A bag and its output.
 Pair = Tuple[Path, Path]
 #: The bag, the number of images processed, and of all images.
 OnProgress = Callable[[Path, int, int], None]
 #: The nodes in a parameter file whose parameters are read.
-_NODES = ("/**", "emotion_node", "/emotion_node", "/**/emotion_node")
+_NODES = ("/**", "/*", "emotion_node", "/emotion_node", "/**/emotion_node")
 
 
 def annotate_all(
@@ -108,14 +108,14 @@ def _annotate_one(path: Path, output: Path, job: AnnotationJob) -> AnnotationRep
 def pipeline_parameters(path: Path) -> Tuple[Dict[str, Any], List[str]]:
     """Return the pipeline's options in a parameter file of the node; OptionError if invalid.
 
-    Also the names under ``/**`` that are not the node's, and ignored.
+    Also the names for nodes of all names that are unknown to this one, and ignored.
     """
     known = {each.name for each in fields(NodeOptions)}
     try:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = {name: content[name]["ros__parameters"] for name in _NODES if name in content}
         values = {str(name): value for node in nodes.values() for name, value in node.items()}
-        own = {str(name) for node in nodes if node != "/**" for name in nodes[node]}
+        own = {str(name) for node in nodes if not is_for_all(node) for name in nodes[node]}
     except OSError as error:
         raise OptionError(f"--params-file: {path}: {error.strerror}") from error
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:

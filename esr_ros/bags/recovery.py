@@ -18,6 +18,7 @@ from mcap.opcode import Opcode
 from mcap.reader import FOOTER_SIZE
 from mcap.records import Attachment, Channel, Chunk, DataEnd, Footer, Message, Metadata, Schema
 from mcap.stream_reader import MAGIC_SIZE, StreamReader, breakup_chunk
+from mcap.writer import MCAP0_MAGIC
 from rosbags import interfaces
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 from rosbags.rosbag2 import ReaderError
@@ -90,6 +91,10 @@ def _mcap_messages(path: Path, found: Found, note: Note) -> Iterator[Item]:
 def _mcap_records(path: Path, note: Note) -> Iterator[Any]:
     """Yield the records of a file; those of a chunk with its messages by time."""
     with open(path, "rb") as stream:
+        if stream.read(MAGIC_SIZE) != MCAP0_MAGIC:
+            note("it is no MCAP file")
+            return
+        stream.seek(0)
         records = StreamReader(stream, emit_chunks=True, record_size_limit=LONGEST_BYTES).records
         while True:
             begin = stream.tell()
@@ -132,7 +137,8 @@ def records(path: Path, note: Note) -> Iterator[Any]:
                 elif opcode == Opcode.METADATA:
                     yield Metadata.read(ReadDataStream(BytesIO(stream.read(length))))
             except UNREADABLE:
-                note(f"an attachment or a metadata record, at byte {begin}, is not as written")
+                kind = "an attachment" if opcode == Opcode.ATTACHMENT else "a metadata record"
+                note(f"{kind}, at byte {begin}, is not as written")
             stream.seek(begin + length)
             head = stream.read(_HEAD.size)
 

@@ -23,6 +23,7 @@ from esr_ros.conversions.vision_msgs import Found
 from esr_ros.node.diagnostics import FrameCounters
 from esr_ros.node.publishers import Publishers
 from esr_ros.node.ros4hri_subscriber import SUFFIX, Ros4HriSubscriber
+from esr_ros.node.ros_errors import resolved_topic
 from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
 from esr_ros.parameters import NodeOptions
 from esr_ros.runtime.rclpy_features import with_message_info
@@ -80,7 +81,7 @@ class ImageSubscription:
         self._node = node
         self.number = number
         self.name = options.image_topics[number]
-        self.topic: str = node.resolve_topic_name(self.name)
+        self.topic = resolved_topic(node, "image_topics", self.name)
         compressed = self.topic.endswith(_COMPRESSED)
         self.message_type: Type[AnyImage] = CompressedImage if compressed else Image
         self.stream = StreamState(SILENCE_S)
@@ -89,7 +90,9 @@ class ImageSubscription:
         self.counters = FrameCounters()
         self._reliability = options.reliability
         topic = options.detections_topic
-        self._detections_topic: str = node.resolve_topic_name(topic) if topic else ""
+        self._detections_topic = ""
+        if topic:
+            self._detections_topic = resolved_topic(node, "detections_topic", topic)
         self._detections_have_ids = self._detections_topic.endswith(SUFFIX)
         if topic and self._detections_topic == node.resolve_topic_name(f"{base}/detections"):
             raise OptionError(f"detections_topic {topic} is published by this node itself")
@@ -250,7 +253,7 @@ class ImageSubscription:
         if not publishers:
             large_data = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA")
             publishers = "no publishers" + (LARGE_DATA if large_data else "")
-        elif self.message_type not in self._published_types():
+        elif {*self._published_types()} != {self.message_type}:
             publishers += f". The types differ; those of images are {' and '.join(_TYPES)}"
         elif not received:
             publishers += f". {OTHER_USER}. {LARGE_IMAGES}"

@@ -18,6 +18,7 @@ from rosgraph_msgs.msg import Clock
 
 from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
+from esr_ros.bags.mcap_writer import SCHEMALESS
 from esr_ros.bags.reader import BagError, BagReader
 
 CLOCK = "/clock"
@@ -187,6 +188,8 @@ def _ext(connection: Connection) -> ConnectionExtRosbag2:
 def _installed(connection: Connection) -> Any:
     """Return the class of a topic's messages; it must be that of the recording."""
     name = connection.msgtype
+    if name == SCHEMALESS:
+        raise PlaybackError("recorded without a message type")
     serialization = _ext(connection).serialization_format
     if serialization not in ("cdr", ""):
         raise PlaybackError(f"recorded as {serialization}, not as cdr")

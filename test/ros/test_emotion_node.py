@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable
 
@@ -172,6 +173,21 @@ def test_topic_of_another_type_is_named(start: Any, robot: Any) -> None:
     assert "FASTDDS_BUILTIN_TRANSPORTS" not in node.said
 
 
+def test_topic_of_two_types(start: Any, robot: Any) -> None:
+    node = start()
+    robot()
+    other = (
+        "import rclpy, sensor_msgs.msg as msg\nrclpy.init()\nnode = rclpy.create_node('other')\n"
+        "node.create_publisher(msg.CompressedImage, 'image_raw', 1)\nrclpy.spin(node)"
+    )
+    with subprocess.Popen([sys.executable, "-c", other]) as process:
+        text = "other publishes sensor_msgs/msg/CompressedImage"
+        node.wait_until(lambda: text in node.said, "both publishers")
+        process.kill()
+    assert "The types differ; those of images are" in node.said
+    assert "FASTDDS_BUILTIN_TRANSPORTS" not in node.said
+
+
 @pytest.mark.parametrize("bits", [8, 12])
 def test_16_bit_images_of_a_camera_that_uses_fewer(met: Any, photograph: Photo, bits: int) -> None:
     _, me = met()
@@ -280,21 +296,24 @@ def test_misspelt_name_in_a_file(start: Any, tmp_path: Path) -> None:
     assert "unknown parameter smothing_s" in node.said
 
 
-def test_parameters_that_nodes_share(start: Any, tmp_path: Path) -> None:
-    """Under /** are those of other nodes too; what the node knows is taken, and checked."""
-    shared = "/**: {ros__parameters: {robot: r2, gains: {p: 1.0, i: [1, 2]}, autostart: false, "
+@pytest.mark.parametrize("nodes", ["/**", "/*", "/robot/**"])
+def test_parameters_that_nodes_share(start: Any, tmp_path: Path, nodes: str) -> None:
+    """Some are of other nodes; what the node knows is taken, and checked."""
+    in_robot = ("-r", "__ns:=/robot") if "robot" in nodes else ()
+    mine = "robot: r2, gains: {p: 1.0, i: [1, 2]}, autostart: false"
+    shared = f"{nodes}: {{ros__parameters: {{{mine}, "
     file, own = tmp_path / "shared.yaml", tmp_path / "own.yaml"
     file.write_text(f"{shared}min_score: 0.7}}}}\ncamera: {{ros__parameters: {{fps: 30}}}}\n")
-    node = start("--params-file", str(file))
-    text = "[emotion_node]: ignored under /**, as no parameters of this node: gains.i, gains.p, r"
+    node = start(*in_robot, "--params-file", str(file))
+    text = "emotion_node]: ignored, as they are for all nodes and unknown to this one: gains.i, "
     node.wait_until(lambda: text in node.said, "the warning")
     assert node.stop() == 0
-    own.write_text("emotion_node: {ros__parameters: {robots: r2}}\n")
-    node = start("--params-file", str(file), "--params-file", str(own))
+    own.write_text("/**/emotion_node: {ros__parameters: {robots: r2}}\n")
+    node = start(*in_robot, "--params-file", str(file), "--params-file", str(own))
     assert node.exit_code() == 2
     assert "/emotion_node: unknown parameter robots; known are" in node.said
     file.write_text(f"{shared}min_score: 7.0}}}}\n")
-    node = start("--params-file", str(file))
+    node = start(*in_robot, "--params-file", str(file))
     assert node.exit_code() == 2
     assert "min_score must be from 0.3 to 1, but got 7.0" in node.said
 

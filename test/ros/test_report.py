@@ -239,7 +239,7 @@ def test_command_says_what_is_wrong(annotated: Path, tmp_path: Path) -> None:
         ((annotated, "--topic", "/emo"), "no emotions on /emo, only on /emotion"),
         (("folder",), "folder: not a bag; one is a folder with .mcap or .db3 files"),
         (("no.mcap",), "no.mcap: not a bag that can be read"),
-        (("gone.db3",), "gone.db3: there is no such bag"),
+        (("gone.db3",), "gone.db3: there is no such file or folder"),
         (("faces.csv", "--topic", "/emotion"), "--topic is for bags; faces.csv has no topics"),
     ):
         assert error in refusal(esr(tmp_path, "report", *arguments))

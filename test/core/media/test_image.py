@@ -188,6 +188,18 @@ def test_folder_without_pictures_does_not_stop_the_others(tmp_path: Path, photos
     assert len(done.stdout.splitlines()) == 1
 
 
+def test_a_dangling_link_and_a_damaged_raw_picture_are_errors(tmp_path: Path, photos: Path) -> None:
+    (photos / "q.jpg").symlink_to("gone.jpg")
+    (photos / "raw.dng").write_bytes(b"II*\0damaged")
+    (photos / "nowhere").symlink_to("gone")
+    done = esr(tmp_path, "image", "photos", "--json")
+    assert done.returncode == 2
+    assert "photos/q.jpg: No such file or directory" in done.stderr
+    assert "photos/raw.dng: not a picture that can be read" in done.stderr
+    assert "left out, as no pictures: notes.txt, nowhere, within.png" in done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
 def test_votes_of_the_branches(tmp_path: Path, photos: Path) -> None:
     command = ("image", "photos/b.png", "--show-branches", "--branches", 1)
     (face,) = json.loads(esr(tmp_path, *command, "--json").stdout)["faces"]

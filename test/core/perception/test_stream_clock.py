@@ -62,7 +62,49 @@ def test_a_recording_that_starts_over_is_a_restart_and_has_its_stamps() -> None:
     assert not clock.problem
 
 
-def test_one_stamp_of_another_hour_costs_no_restart() -> None:
+@pytest.mark.parametrize("first", [0, 2, 20, 40])
+def test_a_recording_may_go_back_to_any_place(first: int) -> None:
+    later = [s - 60 for s in STEADY[first:]]
+    clock = StreamClock()
+    moments = [clock.update(stamp_s) for stamp_s in STEADY + later]
+    assert [i for i, each in enumerate(moments) if each.is_restart] == [62]
+    assert [each.time_s for each in moments] == [*STEADY, STEADY[-1], STEADY[-1], *later[2:]]
+
+
+def test_a_recording_that_follows_another_may_start_over_at_once() -> None:
+    clock = StreamClock()
+    moments = [clock.update(s) for s in [*STEADY[:30], *[s + 60 for s in STEADY * 2]]]
+    assert [i for i, each in enumerate(moments) if each.is_restart] == [90]
+
+
+def test_a_recording_that_goes_back_after_a_pause_is_a_restart_at_once() -> None:
+    clock = StreamClock()
+    times(clock, STEADY)
+    moment = clock.update(STEADY[0] - 60, 50 + 60 / 30 + 1.5)
+    assert moment == (STEADY[0] - 60, True)
+
+
+@pytest.mark.parametrize(("every", "seconds"), [(30, 5), (30, -5), (60, -5), (3, 5), (3, -5)])
+def test_a_second_publisher_of_another_time_costs_no_restart(every: int, seconds: float) -> None:
+    clock, stamps = StreamClock(), []
+    for i in range(240):
+        stamps.append(1.7e9 + i / 30)
+        if i % every == every - 1:
+            stamps.append(1.7e9 + i / 30 + seconds)
+    assert restarts(clock, stamps) == 0
+    assert "back and forth" in clock.problem
+
+
+@pytest.mark.parametrize("place", [0, 1, 20])
+@pytest.mark.parametrize("seconds", [3600, -3600, 3, -3])
+def test_one_wrong_stamp_costs_no_restart(place: int, seconds: float) -> None:
+    clock, wrong = StreamClock(), [*STEADY]
+    wrong[place] += seconds
+    assert restarts(clock, wrong) == 0
+    assert not clock.problem
+
+
+def test_time_goes_on_after_one_stamp_of_another_hour() -> None:
     clock, wrong = StreamClock(), [*STEADY]
     wrong[20] += 3600
     moments = [clock.update(stamp_s) for stamp_s in wrong]

@@ -248,10 +248,11 @@ def test_parameters_of_a_file(walk: Path, annotated: Path, tmp_path: Path) -> No
     assert {len(each.emotions) for each in bags.emotions(tmp_path / "one")} == {0, 1}
     report(esr(tmp_path, *words, "-o", "two", "--max-faces", "16"))
     assert bags.answers(tmp_path / "two") == bags.answers(annotated)
-    file.write_text("/**: {ros__parameters: {max_faces: 1, robot: r2, gains: {p: 1.0}}}\n")
-    shared = esr(tmp_path, *words, "-o", "shared")
-    assert bags.answers(tmp_path / "shared") == bags.answers(tmp_path / "one")
-    assert "mine.yaml: ignored under /**: gains, robot\n" in shared.stderr
+    for nodes in ("/**", "/*"):
+        file.write_text(f"{nodes}: {{ros__parameters: {{max_faces: 1, robot: r2, g: {{p: 1}}}}}}\n")
+        shared = esr(tmp_path, *words, "--overwrite", "-o", "shared")
+        assert bags.answers(tmp_path / "shared") == bags.answers(tmp_path / "one")
+        assert "mine.yaml: ignored, as they are for all nodes: g, robot\n" in shared.stderr
     file.write_text("/**/emotion_node:\n  ros__parameters:\n    max_facse: 1\n    1: 2\n")
     assert "unknown: 1, max_facse (nearest: max_faces" in refusal(
         esr(tmp_path, *words, "-o", "three")

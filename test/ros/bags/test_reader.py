@@ -457,3 +457,10 @@ def test_depth_is_no_camera(tmp_path: Path) -> None:
     error = pytest.raises(BagError, match="no images in it, only depth on /points")
     with images(tmp_path / "none", {"/points": "32FC1"}) as bag, error:
         bag.image_topics()
+
+
+def test_text_that_is_named_mcap_is_no_mcap(tmp_path: Path) -> None:
+    path = tmp_path / "notes.mcap"
+    path.write_text("not a recording")
+    with pytest.raises(BagError, match="it is no MCAP file"), BagReader(path) as bag:
+        list(bag.messages(bag.connections))

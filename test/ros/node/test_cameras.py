@@ -80,11 +80,11 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
         ('image_topics:=["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
         (
             'image_topics:=["left image"]',
-            "cannot configure: failed to resolve name: topic name must not",
+            " is no name of a topic: failed to resolve name: topic name must not",
         ),
         (
             'image_topics:=["left//image_raw"]',
-            "cannot configure: failed to resolve name: topic name must not",
+            " is no name of a topic: failed to resolve name: topic name must not",
         ),
         ("image_topics:=[]", "a parameter is an empty list, such as image_topics: []"),
         (
@@ -109,6 +109,8 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
             "qos_overrides./imag_raw.subscription.depth:=5",
             "is for none of this node's topics: /diagnostics.pub",
         ),
+        ('image_topics:=["a b"]', "image_topics: 'a b' is no name of a topic"),
+        ("detections_topic:=a//b", "detections_topic: 'a//b' is no name of a topic"),
         ("qos_overrides./imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
 )
