@@ -210,9 +210,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             if camera.adapt_type():
                 self.get_logger().info(f"subscribed to {camera.topic} ({camera}), as is published")
-            problem = camera.problem()
-            if problem:
-                camera.warn("no images", problem)
             if camera.state == "silent":
                 self._worker.reset([camera])
         self._publish_diagnostics()
@@ -228,6 +225,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
             problem = camera.problem()
             if problem:
+                camera.warn("no images", problem)
                 own["problem"] = problem
             statuses.append(status(title, *camera_is, self.options, own))
         header = Header(stamp=self.get_clock().now().to_msg())

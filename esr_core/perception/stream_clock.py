@@ -30,6 +30,11 @@ class Moment(NamedTuple):
     is_restart: bool  # the images before are of another time: their tracks have ended
 
 
+def stamp_seconds(sec: int, nanosec: int) -> Optional[float]:
+    """Return a stamp of ROS in seconds; None for 0, which some cameras set."""
+    return float(sec + nanosec * 1e-9) or None
+
+
 class StreamClock:
     """Turns the stamps of one camera into a time that goes back at restarts only.
 

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from esr_core.errors import ImageError, OptionError
 from esr_core.hashing import digest, digest_of_ends
 from esr_core.media.bit_depth import RunningRange, ValueRange
-from esr_core.perception.stream_clock import SILENCE_S
+from esr_core.perception.stream_clock import SILENCE_S, stamp_seconds
 from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, PipelineOptions, limit_reached
 from esr_ros.annotation.executors import AnalysisRecord, Executor, RecordedImage
@@ -300,7 +300,7 @@ class AnswerWriter:
         assert record.analysis is not None
         sec, nanosec, frame_id = record.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
-        stamp_s = sec + nanosec * 1e-9 or None
+        stamp_s = stamp_seconds(sec, nanosec)
         result = self._pipeline.update(self._stream, record.analysis, stamp_s, time_ns * 1e-9)
         self.faces = max([self.faces, *(face.face_id for face in result.faces)])
         self.with_faces += bool(result.faces)

@@ -15,6 +15,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys.store import Typestore
 
 from esr_core.errors import EsrError
+from esr_core.perception.stream_clock import stamp_seconds
 from esr_ros.bags import message_definitions
 
 #: The types of image topics.
@@ -53,7 +54,7 @@ def write(message: Any, kind: str) -> bytes:
 
 def stamp_s(sec: int, nanosec: int, recorded_ns: int) -> float:
     """Return a stamp in seconds; an image without one has the time of its recording."""
-    return float(sec + nanosec * 1e-9) if sec or nanosec else recorded_ns * 1e-9
+    return stamp_seconds(sec, nanosec) or recorded_ns * 1e-9
 
 
 def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.perception.stream_clock import StreamClock
+from esr_core.perception.stream_clock import StreamClock, stamp_seconds
 from esr_core.report.summary import Recording
 from esr_ros.bags import cdr, message_definitions
 from esr_ros.bags.metadata import note
@@ -136,7 +136,7 @@ def _entries(
 def _entry(topic: str, number: int, time_ns: int, message: Any, clock: StreamClock) -> _Entry:
     sec, nanosec = int(message.header.stamp.sec), int(message.header.stamp.nanosec)
     faces = tuple(_face(each) for each in message.emotions)
-    time_s = clock.update(sec + nanosec * 1e-9 or None, time_ns * 1e-9).time_s
+    time_s = clock.update(stamp_seconds(sec, nanosec), time_ns * 1e-9).time_s
     frame = FrameRecord(topic, number, time_s, faces)
     latency_s = (time_ns - sec * 10**9 - nanosec) * 1e-9 if sec or nanosec else float("nan")
     return _Entry(frame, cdr.stamp_s(sec, nanosec, time_ns), time_ns, latency_s)

@@ -11,6 +11,7 @@ import rclpy
 from rclpy.node import Node
 
 from esr_core.errors import ImageError
+from esr_core.perception.stream_clock import stamp_seconds
 from esr_core.pipeline import EmotionPipeline, FrameResult, View, limit_reached
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
@@ -133,7 +134,7 @@ class FrameWorker:
                 camera.warn("image", f"ignored an image on {camera.topic}: {error}")
                 continue
             stamp = image.header.stamp
-            stamp_s = stamp.sec + stamp.nanosec * 1e-9 or None  # some cameras set none
+            stamp_s = stamp_seconds(stamp.sec, stamp.nanosec)
             faces = detections(rgb.shape) if detections else None
             views[camera] = View(camera.stream, rgb, stamp_s, faces, arrival_s)
         analyses = self._pipeline.analyze(list(views.values()))
