@@ -146,7 +146,7 @@ def _shared(namespace: str) -> Set[str]:
 
 
 def is_for_all(node: str) -> bool:
-    """Tell whether a section of a parameter file is for nodes of all names: /**, /robot/*."""
+    """Return whether a section of a parameter file is for nodes of all names: /**, /robot/*."""
     return node.rpartition("/")[2] in _ALL
 
 

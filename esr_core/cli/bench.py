@@ -24,9 +24,15 @@ from esr_core.progress import bar
 
 #: Options of one benchmark only, and their defaults; then those of both.
 _NETWORKS = {"networks": None, "data": None, "faces": [1], "rounds": 10, "calls": 10, "plot": None}
-_NODE = {"seconds": 10.0, "only": "", "set": [], "params_file": None}
+_NODE: Dict[str, Any] = {
+    **{"seconds": 10.0, "only": "", "set": [], "params_file": None},
+    **{"against": None, "turns": 3},
+}
 _SHARED = {"model": "", "provider": "cpu", "threads": 0}
-_RANGES = {"rounds": (1, 10_000), "calls": (1, 10_000), "threads": (0, 256), "seconds": (1, 86_400)}
+_RANGES = {
+    **{"rounds": (1, 10_000), "calls": (1, 10_000), "threads": (0, 256)},
+    **{"seconds": (1, 86_400), "turns": (1, 100)},
+}
 _TIMES = {
     "network": "{network}",
     "engine": "{name}",
@@ -67,7 +73,8 @@ def add(commands: Any) -> None:
         "or one file; or the ROS node.",
         "esr bench\n  esr bench --networks ESR-9 --faces 1,4,16 --threads 2\n"
         "  esr bench --data valid.npz.xz --plot speed.png\n  esr bench --model esr-9.onnx --json\n"
-        "  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800",
+        "  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800\n"
+        "  esr bench --node --against ../esr_ros_before",
         run,
     )
     bench.argument_default = argparse.SUPPRESS  # so that run() finds the options that were given
@@ -98,6 +105,9 @@ def add(commands: Any) -> None:
     node.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
     node.add_argument("--only", metavar="TEXT", help="cameras with this text in their name")
     node.add_argument("--params-file", type=Path, metavar="YAML", help="parameters of the node")
+    against_help = "a clone of another version, set up: both take turns, and ratios are printed"
+    node.add_argument("--against", type=Path, metavar="FOLDER", help=against_help)
+    node.add_argument("--turns", type=int, help="of each version with --against (default: 3)")
     set_help = "a parameter of the node, repeatable; overrides the file"
     node.add_argument("--set", action="append", metavar="NAME:=VALUE", help=set_help)
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
@@ -27,6 +28,8 @@ from esr_ros.demo.scene import Scene
 
 #: Sampling period of the node's memory, and number of parts in the figures over time.
 TICK_S, PARTS = 0.5, 60
+#: Longest measurement of the bare node.
+FLOOR_S = 5.0
 
 
 def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path) -> Dict[str, Any]:
@@ -51,11 +54,14 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         sent = rig.run(on_tick, TICK_S)
         cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
         reported = rig.dropped() - dropped
+        stages_ms = rig.stages_ms()
     answered = [stamp for stamp, _ in sent if stamp in rig.answers]
     latency_ms = np.array([rig.latency_s[stamp] for stamp in answered]) * 1e3
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
     # n images have n - 1 periods; one more, to the end of the last image's.
     elapsed_s = (sent[-1][0] - sent[0][0]) / 1e9 * len(sent) / (len(sent) - 1)
+    # What is left is the way from the node to the listener.
+    stages_ms["delivery"] = round(max(p50 - stages_ms.pop("latency", p50), 0.0), 2)
     return {
         "scenario": case.name,
         "sent_hz": round(len(sent) / elapsed_s, 1),
@@ -76,7 +82,18 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         },
         **_detection_errors(rig, sent),
         "start_s": round(start_s, 1),
+        "stages_ms": stages_ms,
+        "floor_ms": _floor_ms(replace(scene, scenes=((min(seconds, FLOOR_S), case.faces),)), log),
     }
+
+
+def _floor_ms(scene: Scene, log: Path) -> float:
+    """Return the median latency of a node that only answers: that of rclpy and DDS."""
+    with node_test_rig(scene, log, is_bare=True) as rig:
+        rig.wait_for_first_answer()
+        sent = rig.run(lambda: None)
+        latencies_s = [rig.latency_s[stamp] for stamp, _ in sent if stamp in rig.latency_s]
+    return round(float(np.median(latencies_s)) * 1e3, 2)
 
 
 def cpu_s(pid: int) -> float:

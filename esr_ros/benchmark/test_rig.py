@@ -77,6 +77,11 @@ class NodeTestRig:
             output = self._log.read_text(encoding="utf-8").strip() or "nothing"
             raise BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
 
+    def stages_ms(self) -> Dict[str, float]:
+        """Return the median time of each stage of a frame, and of all, from the diagnostics."""
+        medians = {k: v for k, v in self._diagnostics.items() if k.endswith(" p50 ms")}
+        return {key[: -len(" p50 ms")]: float(value) for key, value in medians.items()}
+
     def dropped(self) -> int:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
         self._diagnostics = {}
@@ -132,10 +137,13 @@ class NodeTestRig:
 
 
 @contextmanager
-def node_test_rig(scene: Scene, log: Path, arguments: Sequence[str] = ()) -> Iterator[NodeTestRig]:
+def node_test_rig(
+    scene: Scene, log: Path, arguments: Sequence[str] = (), *, is_bare: bool = False
+) -> Iterator[NodeTestRig]:
     """Start camera, node and listener in a ROS domain of their own, and end them.
 
-    log: file for the output of the node. arguments: ROS arguments of the node.
+    log: file for the output of the node. arguments: ROS arguments of the node. is_bare: instead of
+    emotion_node, one that answers each image with an empty message.
 
     Raises:
         SceneError: scikit-image is not installed.
@@ -157,7 +165,8 @@ def node_test_rig(scene: Scene, log: Path, arguments: Sequence[str] = ()) -> Ite
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         raise BenchmarkError(f"ROS does not start: {str(error).splitlines()[0]}") from error
-    command = [sys.executable, str(executable), "--ros-args", *arguments]
+    program = ["-m", "esr_ros.benchmark.bare_node"] if is_bare else [str(executable)]
+    command = [sys.executable, *program, "--ros-args", *arguments]
     try:
         with Worker("the camera", "esr_ros.demo.photo_camera", json.dumps(asdict(scene))) as camera:
             camera.receive()  # it has drawn its images

@@ -17,6 +17,8 @@ from esr_ros.parameters import NodeOptions
 
 #: Consecutive undecodable images that are an error.
 UNDECODABLE_IS_ERROR = 3
+#: The stages of a frame in their order: until the callback, until the worker takes it, the rest.
+STAGES = ("transport", "wait", "decode", "detect", "crop", "infer", "track", "publish")
 TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces", "left_out")
 
 
@@ -34,6 +36,7 @@ class FrameCounters:
     faces: int = 0
     left_out: int = 0  # faces beyond `max_faces`
     latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
+    stages_s: Deque[Dict[str, float]] = field(default_factory=lambda: deque(maxlen=300))
     _last: Tuple[float, ...] = field(default_factory=lambda: (time.monotonic(), 0, 0, 0, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -43,10 +46,17 @@ class FrameCounters:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
-    def add_latency(self, seconds: float) -> None:
-        """Add the latency of an answer; the last 300 are kept."""
+    def add_latency(self, seconds: float, stages_s: Dict[str, float]) -> None:
+        """Add the latency of an answer, and the times of its stages; the last 300 are kept."""
         with self._lock:
             self.latencies_s.append(seconds)
+            self.stages_s.append(stages_s)
+
+    def stage_s(self) -> Dict[str, float]:
+        """Return the median of each of STAGES in the last 300 answers."""
+        with self._lock:
+            rows = [[each.get(stage, 0.0) for stage in STAGES] for each in self.stages_s]
+        return dict(zip(STAGES, np.median(rows, axis=0).tolist())) if rows else {}
 
     def latency_s(self) -> Tuple[float, float]:
         """Return median and 99th percentile of the last 300 latencies, from stamp to message."""
@@ -109,6 +119,7 @@ def status(
         "dropped": f"{dropped:.0%}",
         "latency p50 ms": f"{p50_s * 1e3:.1f}",
         "latency p99 ms": f"{p99_s * 1e3:.1f}",
+        **{f"{stage} p50 ms": f"{s * 1e3:.2f}" for stage, s in counters.stage_s().items()},
         **details,
     }
     values = [KeyValue(key=key, value=value) for key, value in pairs.items()]

@@ -9,10 +9,12 @@ from typing import Deque, Dict, Generic, Hashable, List, Optional, TypeVar
 
 import rclpy
 from rclpy.node import Node
+from std_msgs.msg import Header
 
 from esr_core.errors import ImageError
 from esr_core.perception.stream_clock import stamp_seconds
 from esr_core.pipeline import EmotionPipeline, FrameResult, View, limit_reached
+from esr_core.stage_timer import StageTimer
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
@@ -125,7 +127,7 @@ class FrameWorker:
                 return  # ROS was shut down meanwhile
 
     def _process(self, images: Dict[ImageSubscription, ReceivedImage]) -> None:
-        views = {}
+        views, timer, began_s = {}, StageTimer(), time.monotonic()
         for camera, (image, arrival_s, detections) in images.items():
             try:
                 rgb = decode(image, camera.value_range.update)
@@ -137,18 +139,22 @@ class FrameWorker:
             stamp_s = stamp_seconds(stamp.sec, stamp.nanosec)
             faces = detections(rgb.shape) if detections else None
             views[camera] = View(camera.stream, rgb, stamp_s, faces, arrival_s)
-        analyses = self._pipeline.analyze(list(views.values()))
+        timer.lap("decode")
+        analyses = self._pipeline.analyze(list(views.values()), timer)
         for (camera, view), analysis in zip(views.items(), analyses):
             if not camera.is_subscribed:  # disabled during the analysis
                 camera.counters.add(stale=1)
                 continue
             result = self._pipeline.update(view.stream, analysis, view.stamp_s, view.arrival_s)
-            self._publish(camera, images[camera], view, result)
+            timer.lap("track")
+            self._publish(camera, images[camera].image.header, view, result)
+            timer.lap("publish")
+            waited_s = began_s - images[camera].arrival_s
+            self._add_latency(camera, view, {"wait": waited_s, **timer.seconds})
 
     def _publish(
-        self, camera: ImageSubscription, image: ReceivedImage, view: View, result: FrameResult
+        self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
     ) -> None:
-        header = image.image.header
         try:
             camera.publishers.publish(header, view.rgb, result)
         except ImageError as error:
@@ -160,9 +166,13 @@ class FrameWorker:
             note = limit_reached([result.left_out], self._pipeline.options, "image")
             camera.warn("limit", f"{camera.topic}: {note}")
         camera.counters.undecodable_in_a_row = 0
-        if view.stamp_s is None or camera.stream.clock.problem:
-            latency_s = time.monotonic() - image.arrival_s
-        else:
+
+    def _add_latency(
+        self, camera: ImageSubscription, view: View, stages_s: Dict[str, float]
+    ) -> None:
+        assert view.arrival_s is not None  # it has arrived
+        latency_s = here_s = time.monotonic() - view.arrival_s
+        if view.stamp_s is not None and not camera.stream.clock.problem:
             latency_s = self._node.get_clock().now().nanoseconds * 1e-9 - view.stamp_s
         if 0 < latency_s < MAX_LATENCY_S:
-            camera.counters.add_latency(latency_s)
+            camera.counters.add_latency(latency_s, {"transport": latency_s - here_s, **stages_s})

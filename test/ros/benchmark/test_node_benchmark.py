@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ament_index_python.packages import get_package_prefix
 
 from esr_core.inference.face_detector import open_detector
 from esr_core.inference.onnx_model import default_model
 from esr_core.perception.detection import find_faces
 from esr_ros.benchmark.node_benchmark import cpu_s, memory_mb
 from esr_ros.demo.scene import Scene, SceneRenderer
+from esr_ros.node.diagnostics import STAGES
 
 SECONDS = 30.0
 
@@ -74,6 +76,31 @@ def test_camera_and_node_count_the_same(row: Any) -> None:
     assert row["node_says"] == row["dropped"]
 
 
+def test_stages_of_a_frame_add_up(row: Any) -> None:
+    stages, whole = row["stages_ms"], row["p50_ms"]
+    assert set(stages) == {*STAGES, "delivery"}
+    assert stages["detect"] > 0.1 < stages["infer"]
+    assert 0.5 * whole < sum(stages.values()) < 1.5 * whole
+    assert 0 < row["floor_ms"] < whole
+
+
+def test_versions_take_turns(tmp_path: Path) -> None:
+    clone = Path(get_package_prefix("esr_ros")).parents[1]
+    words = ("--only", "30 Hz 0", "--seconds", "1", "--turns", "2", "--against", clone)
+    done = bench(tmp_path, *map(str, words), "--json")
+    assert done.returncode == 0, done.stderr
+    (compared,) = json.loads(done.stdout)
+    assert compared["scenario"] == "640x480 30 Hz 0 faces"
+    latency = compared["p50_ms"]
+    assert latency["here"] > 0 < latency["there"]
+    assert 0.1 < latency["ratio"] < 10
+    (tmp_path / "install" / "esr_ros").mkdir(parents=True)
+    (tmp_path / "env.sh").write_text("esr() { echo 'esr: no such flag' >&2; return 2; }\n")
+    done = bench(tmp_path, "--only", "30 Hz 0", "--seconds", "1", "--against", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"esr bench: --against {tmp_path}: ")
+
+
 def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> None:
     done = bench(
         tmp_path, "--only", "30 Hz 4 faces", "--seconds", "3", "--set", "detect_every:=3", "--json"
@@ -105,6 +132,7 @@ def test_parameter_file_and_its_overrides(tmp_path: Path) -> None:
         (["--params-file", "none.yaml"], "--params-file: there is no file none.yaml"),
         (["--seconds", "0"], "--seconds must be from 1 to 86400, but got 0"),
         (["--only", "30 Hz 1", "--set", "min_score:=7.0"], "min_score must be from 0.3 to 1"),
+        (["--against", "nowhere"], "--against: nowhere is no clone after 'make setup'"),
         (["--only", "30 Hz 1", "--model", "none.onnx"], "none.onnx: no such model file"),
     ],
 )

@@ -35,7 +35,7 @@ def test_state(state: str, level: bytes, message: str) -> None:
 @pytest.mark.parametrize(("latency_s", "level"), [(0.1, OK), (0.3, WARN), (2.0, ERROR)])
 def test_slow_answers(latency_s: float, level: bytes) -> None:
     counters = FrameCounters(received=1, answered=1)
-    counters.add_latency(latency_s)
+    counters.add_latency(latency_s, {})
     summary = report(counters)
     assert summary.level == level
     assert summary.message == (
