@@ -17,9 +17,9 @@ from esr_core.options import check, option
 from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces, turned
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
+from esr_core.perception.stage_timer import StageTimer
 from esr_core.perception.stream_state import FrameResult as FrameResult
 from esr_core.perception.stream_state import StreamState
-from esr_core.stage_timer import StageTimer
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from esr_core.errors import ImageError
+from esr_core.perception.stage_timer import StageTimer
 from esr_core.perception.stream_clock import stamp_seconds
 from esr_core.pipeline import EmotionPipeline, FrameResult, View, limit_reached
-from esr_core.stage_timer import StageTimer
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
