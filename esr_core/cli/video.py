@@ -113,6 +113,10 @@ def _process(
                     output_files.print_json("video", record)
             if writer:
                 writer.write(draw_faces(rgb, faces), frame.stamp_s)
+        if not frames and video.last_s is not None:
+            raise VideoError(
+                f"{path}: no frame {_range(arguments).rstrip()}; it ends at {video.last_s:.2f} s"
+            )
         if not frames:
             raise VideoError(f"{path}: no frame {_range(arguments)}can be read ({video.codec})")
     if left_out:

@@ -92,9 +92,7 @@ def _grid(width: int, height: int) -> NDArray[np.float32]:
     return np.concatenate(levels)
 
 
-def _reduce(
-    rgb: NDArray[np.uint8], size_px: int
-) -> Tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _reduce(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Return the image, reduced if larger, and the factors from its x and y to those of ``rgb``."""
     height, width = rgb.shape[:2]
     scale = max(max(height, width) / size_px, 1.0)

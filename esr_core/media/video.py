@@ -84,6 +84,11 @@ class VideoReader:
             raise VideoError(f"{self.path}: frame {self._read - 1} cannot be decoded")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
+    @property
+    def last_s(self) -> Optional[float]:
+        """Time of the last frame that was read; None: none was."""
+        return self._stamp_s if self._read else None
+
     def missing(self) -> str:
         """Return a message if the video ended before its length, else ""."""
         if not self._ended or self.count is None or self._read >= self.count:
