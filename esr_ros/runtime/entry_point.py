@@ -58,7 +58,12 @@ def note_stops() -> threading.Event:
     For a loop of ROS's executor: a KeyboardInterrupt that is raised in a destructor gets lost.
     """
     stopped = threading.Event()
-    _handle_stops(lambda number, frame: stopped.set())
+
+    def note(number: int, frame: Any) -> None:
+        _ignore_stops()  # a flood of them would interrupt the handler again and again
+        stopped.set()
+
+    _handle_stops(note)
     return stopped
 
 

@@ -323,7 +323,7 @@ def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("gone.csv",), "gone.csv: No such file"),
+        (("gone.csv",), "gone.csv: there is no such file or folder"),
         (("empty.csv",), "empty.csv: contains no images"),
         (("other.csv",), "other.csv: must begin with the columns"),
         (("wrong.csv",), "wrong.csv: image 0 of a: the stamp must be a number of seconds, not nan"),
@@ -337,6 +337,8 @@ def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None
 def test_command_names_the_fault(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
     write(tmp_path / "empty.csv", [])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    for name in ("talk.mp4", "faces.txt"):
+        (tmp_path / name).touch()
     write(tmp_path / "wrong.csv", [FrameRecord("a", 0, float("nan"), ())])
     write(tmp_path / "stills.csv", [FrameRecord(name, 0, 0.0, ()) for name in ("a.png", "b.png")])
     before = sorted(tmp_path.iterdir())

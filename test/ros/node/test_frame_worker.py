@@ -14,6 +14,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool
 
+from esr_core.perception.stage_timer import StageTimer
 from esr_core.pipeline import FrameAnalysis, View
 from esr_ros.emotion_node import EmotionNode
 from esr_ros.msg import EmotionEvent
@@ -47,10 +48,10 @@ def test_image_in_analysis_is_not_published_once_the_node_is_disabled(
     analyze, (camera,) = node.pipeline.analyze, node.cameras
     analyzing, may_go_on = threading.Event(), threading.Event()
 
-    def slow(views: Sequence[View]) -> list[FrameAnalysis]:
+    def slow(views: Sequence[View], timer: StageTimer) -> list[FrameAnalysis]:
         analyzing.set()
         assert may_go_on.wait(60)
-        return analyze(views)
+        return analyze(views, timer)
 
     me = robot()
     events = me.hear(EmotionEvent, "emotion/events")
