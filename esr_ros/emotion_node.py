@@ -162,6 +162,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if rclpy.ok():
             self._unsubscribe(worker)
             for camera in self.cameras:
+                camera.publishers.wait_for_subscribers()
                 totals = ", ".join(f"{n} {name}" for name, n in camera.counters.totals().items())
                 self.get_logger().info(f"stopped; {totals} on {camera.topic}")
 

@@ -6,6 +6,7 @@ from typing import Any, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -16,6 +17,9 @@ from esr_core.perception.events import Event
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions.emotion_topics import EmotionTopic, ImageResult, emotion_topics
 from esr_ros.parameters import NodeOptions
+
+#: Longest wait for subscribers when the node stops.
+ACK_S = 0.5
 
 
 class Publishers:
@@ -50,6 +54,12 @@ class Publishers:
         for topic, publisher in self._publishers:
             if topic.suffix == "/events":
                 _publish(topic, publisher, image)
+
+    def wait_for_subscribers(self) -> None:
+        """Wait until the last events have arrived, ACK_S at most: the process may end after it."""
+        for topic, publisher in self._publishers:
+            if topic.suffix == "/events":
+                publisher.wait_for_all_acked(Duration(seconds=ACK_S))
 
 
 def _publisher(node: Node, base: str, topic: EmotionTopic) -> Any:

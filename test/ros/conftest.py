@@ -145,11 +145,17 @@ class Robot:
         self.node.create_subscription(kind, topic, heard.append, qos)
         return heard
 
-    def call(self, kind: Any, name: str, request: Any) -> Any:
-        """Call a service of the node and return its response."""
-        future = self._client(kind, name).call_async(request)
-        assert self.spin_until(future.done), f"no response of {name}"
-        return future.result()
+    def call(self, kind: Any, name: str, request: Any, repeat: bool = False) -> Any:
+        """Call a service of the node and return its response.
+
+        repeat: it changes nothing, so it is called again if a response gets lost.
+        """
+        deadline_s = time.monotonic() + DEADLINE_S
+        while True:
+            future = self._client(kind, name).call_async(request)
+            if self.spin_until(future.done, 2.0 if repeat else DEADLINE_S):
+                return future.result()
+            assert repeat and time.monotonic() < deadline_s, f"no response of {name}"
 
     def _client(self, kind: Any, name: str) -> Any:
         """Return the client of a service; it is kept, because a response to a new one may get lost.

@@ -19,7 +19,8 @@ CLEANUP = Transition.TRANSITION_CLEANUP
 
 
 def state(me: Any) -> int:
-    return int(me.call(GetState, "/emotion_node/get_state", GetState.Request()).current_state.id)
+    name = "/emotion_node/get_state"
+    return int(me.call(GetState, name, GetState.Request(), repeat=True).current_state.id)
 
 
 def resident_mb(pid: int) -> float:

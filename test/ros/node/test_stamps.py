@@ -72,6 +72,17 @@ def test_late_images_are_answered_and_the_face_keeps_its_id(watched: Any) -> Non
     assert [each.type for each in me.events] == []
 
 
+@pytest.mark.parametrize("seconds", [-3600, -5, 5, 3600])
+def test_one_wrong_stamp_ends_no_face(watched: Any, seconds: int) -> None:
+    _, me, image = watched()
+    stamps_ns = [BEGIN_NS + i * STEP_NS for i in range(40)]
+    stamps_ns[20] += seconds * 10**9
+    answers = show(me, image, stamps_ns)
+    assert [len(each.emotions) for each in answers] == [1] * 40
+    assert len(ids(answers)) == 1
+    assert [each.type for each in me.events] == []
+
+
 def test_a_recording_that_starts_over_has_other_faces(watched: Any) -> None:
     _, me, image = watched()
     first = show(me, image, [BEGIN_NS + i * STEP_NS for i in range(40)])
