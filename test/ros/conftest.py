@@ -155,7 +155,8 @@ class Robot:
             future = self._client(kind, name).call_async(request)
             if self.spin_until(future.done, 2.0 if repeat else DEADLINE_S):
                 return future.result()
-            assert repeat and time.monotonic() < deadline_s, f"no response of {name}"
+            assert repeat, f"no response of {name}"
+            assert time.monotonic() < deadline_s, f"no response of {name}"
 
     def _client(self, kind: Any, name: str) -> Any:
         """Return the client of a service; it is kept, because a response to a new one may get lost.
