@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -49,6 +50,13 @@ class Image:
         return np.ascontiguousarray(self.rgb()[:, :, ::-1])
 
 
+def silence_opencv() -> None:
+    """Keep OpenCV's log off stderr, unless OPENCV_LOG_LEVEL is set; errors have our own text."""
+    logging = getattr(cv2.utils, "logging", None)  # missing in old versions
+    if logging and "OPENCV_LOG_LEVEL" not in os.environ:
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+
+
 def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
     """Return the image files of a folder, and all else in it, sorted by name.
 
@@ -58,6 +66,7 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
     Raises:
         ImageError: there are no image files.
     """
+    silence_opencv()
     paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     is_picture = {path: not path.is_dir() and _is_picture(path) for path in paths}
     if not any(is_picture.values()):
@@ -100,6 +109,7 @@ def read_samples(content: Any) -> NDArray[Any]:
     Raises:
         ImageError: they are not a picture, or its pixels are not of 8 or 16 bits.
     """
+    silence_opencv()
     packed = np.frombuffer(content, np.uint8)
     try:
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH

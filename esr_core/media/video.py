@@ -16,6 +16,7 @@ from esr_core.atomic_write import replacing
 from esr_core.errors import VideoError
 from esr_core.file_names import as_utf8, native_path
 from esr_core.media import containers
+from esr_core.media.image import silence_opencv
 
 #: Used if a file has no frame rate.
 _USUAL_RATE_HZ = 25.0
@@ -170,9 +171,7 @@ def open_capture(source: Union[Path, str, int]) -> cv2.VideoCapture:
     The environment variables OPENCV_LOG_LEVEL and OPENCV_FFMPEG_LOGLEVEL enable the log.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET of libavutil/log.h
-    logging = getattr(cv2.utils, "logging", None)  # missing in old versions
-    if logging and "OPENCV_LOG_LEVEL" not in os.environ:
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    silence_opencv()
     if isinstance(source, Path):
         # An absolute path, because FFmpeg parses the part before a colon as a protocol.
         with native_path(source) as name:

@@ -192,10 +192,13 @@ def test_a_dangling_link_and_a_damaged_raw_picture_are_errors(tmp_path: Path, ph
     (photos / "q.jpg").symlink_to("gone.jpg")
     (photos / "raw.dng").write_bytes(b"II*\0damaged")
     (photos / "nowhere").symlink_to("gone")
+    (photos / "cut.gif").write_bytes(b"GIF89a\x50\0\x3c\0\xf7\0\0\1\2\3")
     done = esr(tmp_path, "image", "photos", "--json")
     assert done.returncode == 2
     assert "photos/q.jpg: No such file or directory" in done.stderr
-    assert "photos/raw.dng: not a picture that can be read" in done.stderr
+    for name in ("raw.dng", "cut.gif"):
+        assert f"photos/{name}: not a picture that can be read" in done.stderr
+    assert all(line.startswith("esr image: ") for line in done.stderr.splitlines()), done.stderr
     assert "left out, as no pictures: notes.txt, nowhere, within.png" in done.stderr
     assert len(done.stdout.splitlines()) == 2
 
