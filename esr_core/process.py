@@ -6,6 +6,7 @@ import ctypes
 import math
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Iterator
 
@@ -65,6 +66,5 @@ def end_with_parent() -> None:
 
 def return_freed_memory() -> None:
     """Return memory that is freed, and kept by glibc, to the system; elsewhere nothing happens."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim:
-        trim(0)
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)

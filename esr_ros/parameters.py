@@ -6,6 +6,7 @@ import json
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, Iterable, List, Sequence, Set
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -108,13 +109,14 @@ def declare(node: Node) -> NodeOptions:
     known = {o.name: o for o in options(NodeOptions)}
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
-    strange = sorted({name for name in _shared(node.get_namespace()) if name in given} - set(known))
+    foreign = given.keys() - known.keys()
+    strange = foreign & _shared(node.get_namespace()) if foreign else set()
     if strange:
-        names = ", ".join(strange)
+        names = ", ".join(sorted(strange))
         node.get_logger().warning(
             f"ignored, as they are for all nodes and unknown to this one: {names}"
         )
-    unknown = unknown_names({name for name in given if name not in strange}, known)
+    unknown = unknown_names(given.keys() - strange, known)
     if unknown:
         raise OptionError(f"{node.get_fully_qualified_name()}: unknown parameter {unknown}")
     for name in given:
@@ -137,11 +139,10 @@ def _shared(namespace: str) -> Set[str]:
     parts = namespace.strip("/").split("/")
     spaces = ["", *("/" + "/".join(parts[: i + 1]) for i in range(len(parts)) if parts[0])]
     names: Set[str] = set()
-    for flag, path in zip(sys.argv, sys.argv[1:]):
-        for pattern in (f"{space}/{each}" for space in spaces for each in _ALL):
-            if flag == "--params-file":
-                with suppress(RuntimeError):  # it has nothing under that name
-                    names |= {*parameter_dict_from_yaml_file(path, target_nodes=[pattern])}
+    files = [path for flag, path in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
+    for path, space, every in product(files, spaces, _ALL):
+        with suppress(RuntimeError):  # it has nothing under that name
+            names |= {*parameter_dict_from_yaml_file(path, target_nodes=[f"{space}/{every}"])}
     return names
 
 

@@ -1,6 +1,6 @@
 """The main job, for people to see: a camera, the node, and this listener, over DDS alone.
 
-Exits 1 if more than a twentieth of the images went unanswered, with a face in them.
+Exits 1 if an image with a face went unanswered.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from esr_ros.msg import Emotion
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAY = Scene(scenes=((3.5, 1), (3.0, 2), (1.5, 0), (2.0, 1)))
-#: Share of unanswered images from which on the demo fails.
-MOST_UNANSWERED = 0.05
 
 
 def main() -> int:
@@ -89,7 +87,7 @@ def _report(console: Console, sent: List[Sent], rig: NodeTestRig, picture: Path)
             f"Images with a face without an answer: {len(unanswered)}. The node processes the "
             "newest image; on a busy machine it drops others."
         )
-    return int(len(unanswered) > MOST_UNANSWERED * len(sent))
+    return int(bool(unanswered))
 
 
 def _percentiles(values_s: List[float]) -> str:

@@ -108,6 +108,9 @@ def _other(arguments: argparse.Namespace, case: str) -> Dict[str, Any]:
     if not arguments.against:
         return {}
     words = ["--node", "--json", "--only", case, "--seconds", str(arguments.seconds)]
+    for name in ("model", "provider", "threads"):
+        if hasattr(arguments, name):
+            words += [f"--{name}", str(getattr(arguments, name))]
     if arguments.params_file:
         words += ["--params-file", str(arguments.params_file.absolute())]
     for parameter in arguments.set:

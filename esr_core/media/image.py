@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, List, Tuple
 
@@ -50,6 +51,7 @@ class Image:
         return np.ascontiguousarray(self.rgb()[:, :, ::-1])
 
 
+@lru_cache(maxsize=None)  # once: it is called for each compressed image
 def silence_opencv() -> None:
     """Keep OpenCV's log off stderr, unless OPENCV_LOG_LEVEL is set; errors have our own text."""
     logging = getattr(cv2.utils, "logging", None)  # missing in old versions

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
 from rclpy.node import Node
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
 from esr_core.errors import OptionError
+from esr_ros.runtime.entry_point import without_source_lines
 
 #: Exceptions for invalid names, types and QoS.
 ROS_ERRORS = (
@@ -26,9 +25,7 @@ ROS_ERRORS = (
 
 def reason(error: Exception) -> str:
     """Return the message of an error in one line, with an explanation where it is unclear."""
-    message = " ".join(
-        re.sub(r", at \S+:\d+", "", str(error)).split()
-    )  # without rcl's source lines
+    message = " ".join(without_source_lines(str(error)).split())
     if isinstance(error, AssertionError):
         return f"a QoS override has a value of the wrong type {message}".rstrip()
     if "PARAMETER_NOT_SET" in message:

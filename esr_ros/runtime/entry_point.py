@@ -167,11 +167,16 @@ def check_domain() -> None:
         raise OptionError(f"ROS_DOMAIN_ID must be from 0 to {LAST_DOMAIN}, but is {domain!r}")
 
 
+def without_source_lines(text: str) -> str:
+    """Return an error of rcl without the places in its source."""
+    return re.sub(r", at \S+:\d+", "", text)
+
+
 def _explained(text: str) -> str:
     """Return an error of rcl for an argument, without lexemes and its source lines."""
     if text.startswith("["):  # no more than the argument
         return f"unknown after --ros-args: {text}"
-    text = re.sub(r", at \S+:\d+", "", text.splitlines()[0])
+    text = without_source_lines(text.splitlines()[0])
     text = re.sub(r"\. Error: Expected lexeme.*", "", text)
     text = text.replace("failed to initialize rcl: ", "").replace("Couldn't parse", "cannot read")
     if "logging" in text or ".log for writing" in text:

@@ -204,14 +204,10 @@ class Robot:
     def change_state(self, number: int) -> bool:
         """Request a lifecycle transition of the node; returns whether it was made."""
         name = "/emotion_node/change_state"
-        discovered = name in self._clients
-        deadline_s = time.monotonic() + DEADLINE_S
-        while not discovered:
+        if name not in self._clients:
             # Refused in every state, so it can be repeated until there is a response.
             nothing = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CREATE))
-            future = self._client(ChangeState, name).call_async(nothing)
-            discovered = self.spin_until(future.done, 2.0)
-            assert discovered or time.monotonic() < deadline_s, f"no response of {name}"
+            self.call(ChangeState, name, nothing, repeat=True)
         request = ChangeState.Request(transition=Transition(id=number))
         return bool(self.call(ChangeState, name, request).success)
 

@@ -80,11 +80,13 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
         ('image_topics:=["image_raw", "/image_raw"]', "image_topics has /image_raw twice"),
         (
             'image_topics:=["left image"]',
-            " is no name of a topic: failed to resolve name: topic name must not",
+            "cannot configure: image_topics: 'left image' is no name of a topic: failed to resolve "
+            "name: topic name must not",
         ),
         (
             'image_topics:=["left//image_raw"]',
-            " is no name of a topic: failed to resolve name: topic name must not",
+            "cannot configure: image_topics: 'left//image_raw' is no name of a topic: failed to "
+            "resolve name: topic name must not",
         ),
         ("image_topics:=[]", "a parameter is an empty list, such as image_topics: []"),
         (
