@@ -1,5 +1,6 @@
+import signal
+
 import rclpy
-from rclpy.executors import ExternalShutdownException
 
 from esr_ros.msg import EmotionArray
 
@@ -10,10 +11,10 @@ def on_emotions(message):
         print(f"face {face.face_id}: {face.label} {face.confidence:.0%}, {affect}", flush=True)
 
 
-rclpy.init()
+stops = []
+signal.signal(signal.SIGINT, lambda number, frame: stops.append(number))
+rclpy.init(signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)  # Ctrl-C ends the loop
 node = rclpy.create_node("listener")
 node.create_subscription(EmotionArray, "emotion", on_emotions, 10)
-try:
-    rclpy.spin(node)
-except (KeyboardInterrupt, ExternalShutdownException):
-    pass  # Ctrl-C, or a shutdown of ROS
+while not stops:
+    rclpy.spin_once(node, timeout_sec=0.1)

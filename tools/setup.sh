@@ -115,7 +115,7 @@ install_browser() {
   local missing="Chromium or Chrome, with its chromedriver, is missing, the tests need it; install it (Debian: apt install chromium chromium-driver)"
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "$missing"
   echo "setup: installing Chromium"
-  local install="apt-get install --no-install-recommends -y chromium chromium-driver"
+  local install="apt-get -o DPkg::Lock::Timeout=300 install --no-install-recommends -y chromium chromium-driver"
   export DEBIAN_FRONTEND=noninteractive
   $install >"$log" 2>&1 || { apt-get update && $install; } >"$log" 2>&1 || fail "$missing (details: $log)"
   has_browser || fail "$missing (details: $log)"
