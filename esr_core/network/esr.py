@@ -205,10 +205,19 @@ class ESR(nn.Module):
         """Return the base, then each branch: the parts with files of their own."""
         return [self.base, *self.convolutional_branches]
 
-    def forward(self, x: Tensor) -> Scores:
-        """Return the outputs of all branches for faces (n, 3, h, w) in [0, 1]."""
-        shared = self.base(x)
-        emotions, affect, cbams = zip(*(branch(shared) for branch in self.convolutional_branches))
+    def forward(self, x: Tensor, kept: Tensor | None = None, balanced: bool = False) -> Scores:
+        """Return the outputs of all branches for faces (n, 3, h, w) in [0, 1].
+
+        kept: (branches, n, c) factors of the shared features. balanced: the gradient of the base
+        is divided by the number of branches.
+        """
+        shared, branches = self.base(x), self.convolutional_branches
+        if balanced and shared.requires_grad:
+            shared.register_hook(lambda gradient: gradient / len(branches))
+        inputs = [shared] * len(branches)
+        if kept is not None:
+            inputs = [shared * factors.to(shared.dtype)[:, :, None, None] for factors in kept]
+        emotions, affect, cbams = zip(*(f(features) for f, features in zip(branches, inputs)))
         attention = Attention(*map(torch.stack, zip(*cbams))) if self.diversified else None
         return Scores(torch.stack(emotions), torch.stack(affect), attention)
 

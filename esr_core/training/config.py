@@ -113,8 +113,30 @@ class TrainingConfig:
     momentum: float = option(0.9, "of SGD (Nesterov)", (0, 0.9999))
     weight_decay: float = option(5e-4, "of convolutions and linear layers", (0, 1))
     average: float = option(0.995, "decay per step of the weights' EMA; 0: none", (0, 0.99999))
-    reduction: str = option("mean", "over the losses of the branches", choices=("mean", "sum"))
+    reduction: str = option(
+        "mean",
+        "over the losses of the branches; balanced: their sum for the branches, their mean for the "
+        "base, so that a branch learns as fast as in an ensemble of one",
+        choices=("mean", "sum", "balanced"),
+    )
     labels: str = option("cross_entropy", "targets from the votes of FER+", choices=LABEL_MODES)
+    own_labels: bool = option(False, "labels: probability draws for each branch on its own")
+    bag: float = option(
+        1.0,
+        "share of the faces, drawn for each branch, that it learns from (Breiman, 1996)",
+        (0.1, 1),
+    )
+    dropout: float = option(
+        0.0,
+        "of channels of the shared features, drawn for each branch (Tompson et al., 2015)",
+        (0, 0.9),
+    )
+    balance: float = option(
+        0.0,
+        "tau of the logit-adjusted loss of the last branch (Menon et al., 2021); 0 of the first, "
+        "between them in equal steps",
+        (0, 2),
+    )
     repeat_rare: float = option(
         0.0, "emotions with a smaller share are oversampled (Gupta et al., 2019); 0: none", (0, 1)
     )
@@ -133,6 +155,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.own_labels and self.labels != "probability":
+            raise OptionError(f"own_labels needs labels probability, but labels is {self.labels}")
         if not self.stages or not all(isinstance(stage, ResizeStage) for stage in self.stages):
             raise OptionError("stages must hold one stage or more, such as 56x4")
 

@@ -16,24 +16,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.data.dataset import FaceDataset
+from esr_core.network.complexity import BASE
 from esr_core.training.augmentation import Views, augment, degrade, draw
 from esr_core.training.config import TrainingConfig
 from esr_core.training.distributed import Group
+
+#: Number of channels of the shared features.
+FEATURES = BASE[-1][1]
 
 
 class Batch(NamedTuple):
     """One process's share of a batch, on the CPU."""
 
     images: Tensor  # (n, c, h, w) uint8
-    emotions: Tensor  # (n, 8) targets, rows sum to 1
+    emotions: Tensor  # (n, 8) targets, rows sum to 1; of unlike branches (branches, n, 8)
     affect: Tensor  # (n, 2)
     views: Views
+    kept: Tensor | None  # (branches, n, channels) factors of the shared features, for dropout
 
-    def to(self, device: torch.device, size_px: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return augmented views (n, c, size, size) in [0, 1], emotions and affect, on a device."""
+    def to(
+        self, device: torch.device, size_px: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return augmented views (n, c, size, size) in [0, 1] and the other parts, on a device."""
         images = self.images.to(device, non_blocking=True).float() / 255
         views = augment(images, size_px, self.views.to(device))
-        return views, self.emotions.to(device), self.affect.to(device)
+        kept = None if self.kept is None else self.kept.to(device)
+        return views, self.emotions.to(device), self.affect.to(device), kept
 
 
 class Batches:
@@ -41,8 +49,16 @@ class Batches:
 
     def __init__(self, faces: FaceDataset, config: TrainingConfig, group: Group) -> None:
         self._faces, self._config, self._group = faces, config, group
-        self._shown = times_shown(faces.emotions, config.repeat_rare).cumsum(0)
+        times = times_shown(faces.emotions, config.repeat_rare)
+        self._shown = times.cumsum(0)
+        shown = torch.from_numpy(faces.emotions) * times[:, None]
+        #: (8,) the share of each emotion in an epoch.
+        self.shares = (shown.sum(dim=0) / shown.sum()).float()
         self._affect = torch.from_numpy(faces.affect)
+        draws = (
+            torch.rand(len(faces), generator=seeded(config.seed, k)) for k in range(config.branches)
+        )
+        self._bags = torch.stack([draw < config.bag for draw in draws])  # (branches, faces)
         # A set smaller than a batch is one batch.
         self._batch_size = min(config.batch_size, len(faces) // group.size * group.size)
 
@@ -51,13 +67,13 @@ class Batches:
 
     def epoch(self, phase: int, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Iterate over the batches of an epoch from ``first_step`` on."""
-        place = (self._config.seed, phase, epoch)
+        place, branches = (self._config.seed, phase, epoch), self._config.phases()[phase].branches
         order, size = self._order(seeded(*place)), self._batch_size
         with ThreadPoolExecutor(1, thread_name_prefix="batch") as loader:
             waiting = None
             for step in range(first_step, len(self)):
                 rows = order[step * size : (step + 1) * size]
-                coming = loader.submit(self._load, rows, seeded(*place, step))
+                coming = loader.submit(self._load, rows, branches, (*place, step))
                 if waiting:
                     yield waiting.result()
                 waiting = coming
@@ -76,10 +92,11 @@ class Batches:
         rows = torch.repeat_interleave(torch.arange(len(times)), times)
         return rows[torch.randperm(len(rows), generator=generator)]
 
-    def _load(self, rows: Tensor, generator: torch.Generator) -> Batch:
+    def _load(self, rows: Tensor, branches: int, place: tuple[int, ...]) -> Batch:
         # Drawn for the whole batch, so that the number of processes does not matter.
-        mixup = self._config.augmentation.mixup
+        generator, mixup = seeded(*place), self._config.augmentation.mixup
         targets, affect = self._faces.targets(rows, generator), self._affect[rows]
+        targets = self._targets_of_branches(targets, rows, branches, place)
         views = draw(len(rows), self._config.augmentation, generator)
         mine = self._group.share(torch.arange(len(rows)))
         faces = self._faces.load(rows[mine].tolist())
@@ -91,12 +108,33 @@ class Batches:
             others = self._faces.load(rows[partner[mine]].tolist())
             weight = share[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
             faces = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
-            targets = torch.lerp(targets[partner], targets, share)
+            targets = torch.lerp(targets[..., partner, :], targets, share)
             affect = torch.lerp(affect[partner], affect, share)
         views = views.select(mine)
         images = torch.from_numpy(degrade(faces, views))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return Batch(images, targets[mine], affect[mine], views)
+        kept = self._kept(len(rows), branches, place)
+        kept = None if kept is None else kept[:, mine]
+        return Batch(images, targets[..., mine, :], affect[mine], views, kept)
+
+    def _targets_of_branches(
+        self, targets: Tensor, rows: Tensor, branches: int, place: tuple[int, ...]
+    ) -> Tensor:
+        """Return the targets (n, 8), or (branches, n, 8) if they differ; 0 outside of a bag."""
+        if self._config.own_labels:
+            drawn = (self._faces.targets(rows, seeded(*place, k)) for k in range(branches))
+            targets = torch.stack(list(drawn))
+        if self._config.bag < 1:
+            targets = targets * self._bags[:branches, rows, None] / self._config.bag
+        return targets
+
+    def _kept(self, n: int, branches: int, place: tuple[int, ...]) -> Tensor | None:
+        """Return 0 for the dropped channels of the shared features and 1 / (1 - dropout) else."""
+        share = self._config.dropout
+        if not share:
+            return None
+        drawn = torch.rand(branches, n, FEATURES, generator=seeded(*place, branches))
+        return (drawn >= share) / (1 - share)
 
 
 def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
 from esr_core.network.esr import ESR, Scores, widened
 from esr_core.training.config import DIVERSITY, Phase, TrainingConfig
@@ -40,28 +41,45 @@ class Losses(NamedTuple):
 class Objective(nn.Module):
     """A network and the loss of one phase; torch's DistributedDataParallel wraps both as one."""
 
-    def __init__(self, esr: ESR, config: TrainingConfig, phase: Phase, group: Group) -> None:
+    def __init__(
+        self,
+        esr: ESR,
+        config: TrainingConfig,
+        phase: Phase,
+        group: Group,
+        shares: Tensor = torch.ones(len(LABELS)),
+    ) -> None:
+        """shares: (8,) of the emotions in the data, for the option ``balance``."""
         super().__init__()
         self.esr, self.config, self.phase, self.group = esr, config, phase, group
+        tau = torch.linspace(0, config.balance, phase.branches, device=shares.device)
+        #: (branches, 1, 8) added to the logits in the loss.
+        self.adjustment: Tensor
+        self.register_buffer("adjustment", tau[:, None, None] * shares.clamp(min=1e-6).log())
 
-    def forward(self, views: Tensor, emotions: Tensor, affect: Tensor) -> Losses:
+    def forward(
+        self, views: Tensor, emotions: Tensor, affect: Tensor, kept: Tensor | None = None
+    ) -> Losses:
         """Return the losses of this process's share of a batch.
 
-        views: (n, 1 or 3, s, s) in [0, 1]. emotions: (n, 8), rows sum to 1. affect: (n, 2).
+        views: (n, 1 or 3, s, s) in [0, 1]. The others as in
+        :class:`esr_core.training.data_loader.Batch`.
         """
         config = self.config
+        balanced = config.reduction == "balanced"
         with torch.autocast(views.device.type, torch.bfloat16, config.precision == "bf16"):
-            scores = self.esr(views.expand(-1, 3, -1, -1))
+            scores = self.esr(views.expand(-1, 3, -1, -1), kept, balanced)
         logits = widened(scores.emotions)
         if self.phase.learns == "affect":
             branches = affect_loss(widened(scores.affect), affect, self.group)
         else:
-            branches = emotion_loss(logits, emotions)
+            branches = emotion_loss(logits + self.adjustment, emotions)
         if self.phase.learns == "both":
             branches = branches + self._derived_affect_loss(logits, affect)
         total = branches.mean() if config.reduction == "mean" else branches.sum()
         total = total + config.diversity_weight * self._diversity_loss(scores)
-        correct = logits.argmax(dim=2) == emotions.argmax(dim=1)
+        label = (emotions if emotions.ndim == 2 else emotions.sum(dim=0)).argmax(dim=1)
+        correct = logits.argmax(dim=2) == label
         return Losses(total, branches.detach(), correct.float().mean(dim=1))
 
     def _derived_affect_loss(self, logits: Tensor, affect: Tensor) -> Tensor:
@@ -84,7 +102,10 @@ class Objective(nn.Module):
 
 
 def emotion_loss(logits: Tensor, emotions: Tensor) -> Tensor:
-    """Cross entropy of each branch: logits (branches, n, 8), targets (n, 8) → (branches,)."""
+    """Cross entropy of each branch: logits (branches, n, 8) → (branches,).
+
+    emotions: targets, (n, 8) or (branches, n, 8); a row of zeros does not count.
+    """
     return -(emotions * logits.log_softmax(dim=2)).sum(dim=2).mean(dim=1)
 
 

@@ -91,8 +91,8 @@ class _Trainer:
         self.batches = Batches(self.training, self.config, self.group)
 
     def run(self, start: ESR | None, fresh: bool) -> EvaluationReport:
-        name = f"{self.family}-{self.phases[0].branches}"
-        if start and start.name != name:
+        name, method = f"{self.family}-{self.phases[0].branches}", self.config.method
+        if start and start.name != name and not (method == "joint" and self._can_grow(start)):
             raise OptionError(f"start is an {start.name}, but the config trains an {name} first")
         state = self._begin(start, fresh)
         try:
@@ -114,6 +114,10 @@ class _Trainer:
             report = self.group.broadcast(report)
         assert report is not None
         return report
+
+    def _can_grow(self, start: ESR) -> bool:
+        smaller = len(start.convolutional_branches) < self.config.branches
+        return smaller and start.diversified == self.config.diversified
 
     def _begin(self, start: ESR | None, fresh: bool) -> TrainState:
         """Return the state in ``state.pt``, or a new one; all processes raise the same error."""
@@ -147,12 +151,12 @@ class _Trainer:
         """
         phase, config, group = self.phases[index], self.config, self.group
         with torch.random.fork_rng():
-            if before:
-                esr = self._best_network(before)
+            known = self._best_network(before) if before else start if index == 0 else None
+            if known:
+                esr = copy.deepcopy(known)
                 torch.manual_seed(seeded(config.seed, index).initial_seed())
-                esr.add_branch()
-            elif start and index == 0:
-                esr = copy.deepcopy(start)
+                while len(esr.convolutional_branches) < phase.branches:
+                    esr.add_branch()
             else:
                 torch.manual_seed(config.seed)
                 esr = ESR(phase.branches, config.diversified)
@@ -165,7 +169,9 @@ class _Trainer:
         for network in (esr, average) if average else (esr,):
             network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
         optimizer = make_optimizer(esr, phase, config)
-        objective: nn.Module = Objective(esr, config, phase, group)
+        objective: nn.Module = Objective(
+            esr, config, phase, group, self.batches.shares.to(self.device)
+        )
         if group.size > 1:
             objective = DistributedDataParallel(objective)
         sums = torch.zeros(1 + 2 * phase.branches, dtype=torch.float64)

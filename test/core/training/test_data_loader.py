@@ -119,3 +119,45 @@ def test_steps_and_epochs_have_random_numbers_of_their_own(faces: FerPlus) -> No
     loader = Batches(faces, config, Group())
     views = [b.views.transform for epoch in range(2) for b in loader.epoch(0, epoch)]
     assert len({tuple(view.flatten().tolist()) for view in views}) == 4
+
+
+def test_branches_have_bags_labels_and_dropout_of_their_own() -> None:
+    """Each learns from a fixed share of the faces, and the places of a resume do not matter."""
+    images = np.zeros((400, 48, 48), np.uint8)
+    halves = np.tile(np.float32([0.5, 0.5, 0, 0, 0, 0, 0, 0]), (400, 1))
+    faces = FerPlus(images, halves, np.zeros(400, np.int64), "probability")
+    options = {"labels": "probability", "own_labels": True, "bag": 0.75, "dropout": 0.25}
+    config = TrainingConfig(
+        branches=3,
+        batch_size=100,
+        augmentation=NONE,
+        seed=5,
+        **options,  # type: ignore[arg-type]
+    )
+    loader = Batches(faces, config, Group())
+    first, second = (list(loader.epoch(0, epoch)) for epoch in (0, 1))
+    for batch in first:
+        assert batch.emotions.shape == (3, 100, 8)
+        assert set(batch.emotions.flatten().tolist()) == {0.0, np.float32(1 / 0.75)}
+        assert batch.kept is not None
+        assert batch.kept.shape == (3, 100, 128)
+        assert set(batch.kept.flatten().tolist()) == {0.0, np.float32(1 / 0.75)}
+    drawn = torch.cat([batch.emotions for batch in first], dim=1)
+    used = drawn.sum(dim=2) > 0
+    assert 0.7 < used.float().mean() < 0.8
+    assert 0.4 < (drawn[..., 0] > 0).float().mean() / used.float().mean() < 0.6
+    assert 0.3 < (used[0] != used[1]).float().mean() < 0.45  # 2 * 0.75 * 0.25
+    both = used[0] & used[1]
+    assert 0.4 < (drawn[0] != drawn[1]).any(dim=1)[both].float().mean() < 0.6
+    again = next(iter(loader.epoch(0, 1, first_step=2)))
+    torch.testing.assert_close(again.emotions, second[2].emotions, atol=0, rtol=0)
+    torch.testing.assert_close(again.kept, second[2].kept, atol=0, rtol=0)
+    alone = Batches(faces, config, Group(1, 2)).epoch(0, 0)
+    part = next(iter(alone))
+    torch.testing.assert_close(part.emotions, first[0].emotions[:, 1::2], atol=0, rtol=0)
+    assert part.kept is not None
+    assert first[0].kept is not None
+    torch.testing.assert_close(part.kept, first[0].kept[:, 1::2], atol=0, rtol=0)
+    bags = Batches(faces, config, Group())._bags
+    assert torch.equal(bags, loader._bags)  # a face stays in its bag
+    assert (bags[0] != bags[1]).any()

@@ -87,6 +87,64 @@ def test_total_is_emotions_and_derived_affect_of_all_branches(reduction: str, sh
     assert losses.correct.tolist() == pytest.approx(right.tolist())
 
 
+def test_balanced_branches_learn_from_their_own_loss_and_the_base_from_the_mean() -> None:
+    gradients = {}
+    for reduction in ("balanced", "sum", "mean"):
+        torch.manual_seed(0)
+        esr = ESR(2)
+        losses = objective(esr, replace(EXACT, reduction=reduction), "emotions")(*batch())
+        losses.total.backward()
+        gradients[reduction] = {
+            name: parameter.grad
+            for name, parameter in esr.named_parameters()
+            if "fc_dimensional" not in name
+        }
+    for name, gradient in gradients["balanced"].items():
+        wanted = gradients["mean" if name.startswith("base") else "sum"][name]
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_targets_of_unlike_branches() -> None:
+    """A branch learns from its own targets, and not at all from faces outside of its bag."""
+    logits, targets = torch.randn(2, 3, 8), torch.eye(8)[torch.tensor([[0, 1, 2], [3, 4, 5]])]
+    targets[1, 2] = 0
+    expected = -torch.stack([logits.log_softmax(2)[0, [0, 1, 2], [0, 1, 2]].sum() / 3])
+    losses = emotion_loss(logits, targets)
+    assert float(losses[0]) == pytest.approx(float(expected), rel=1e-5)
+    assert float(losses[1]) == pytest.approx(
+        -float(logits.log_softmax(2)[1, [0, 1], [3, 4]].sum()) / 3, rel=1e-5
+    )
+
+
+def test_adjusted_loss_of_the_last_branch() -> None:
+    """Menon et al., 2021, equation 10: tau times the logarithm of the shares is added."""
+    shares = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01])
+    torch.manual_seed(0)
+    esr, config = ESR(3).eval(), replace(EXACT, branches=3, balance=0.8)
+    phase = Phase("test", 3, (54,), "emotions")
+    views, emotions, affect = batch()
+    losses = Objective(esr, config, phase, Group(), shares)(views, emotions, affect)
+    with torch.no_grad():
+        logits = esr(views.expand(3, 3, 54, 54)).emotions
+    for k, tau in enumerate((0.0, 0.4, 0.8)):
+        wanted = emotion_loss(logits[k : k + 1] + tau * shares.log(), emotions)
+        assert float(losses.branches[k]) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_dropped_channels_are_those_of_each_branch() -> None:
+    torch.manual_seed(0)
+    esr = ESR(2).eval()
+    views, kept = torch.rand(3, 3, 54, 54), torch.ones(2, 3, 128)
+    kept[1, :, :64] = 0
+    with torch.no_grad():
+        shared = esr.base(views)
+        plain, dropped = esr(views).emotions, esr(views, kept).emotions
+        shared[:, :64] = 0
+        wanted = esr.convolutional_branches[1](shared)[0]
+    torch.testing.assert_close(dropped[0], plain[0])
+    torch.testing.assert_close(dropped[1], wanted)
+
+
 @pytest.mark.parametrize("kind", ["direct", "logdet", "none"])
 def test_diversity_is_added_for_spatial_and_channel_attention(kind: str) -> None:
     torch.manual_seed(0)

@@ -384,6 +384,17 @@ def test_start_must_be_the_configured_network(tmp_path: Path, faces: FerPlus) ->
     assert not (tmp_path / "out").exists()
 
 
+def test_start_with_fewer_branches_grows(tmp_path: Path, faces: FerPlus) -> None:
+    start = ESR(1)
+    config = replace(TINY, branches=2, learning_rate=1e-8, average=0.0)
+    train(faces, faces, config, tmp_path, start=start)
+    esr, _ = checkpoint.load(tmp_path)
+    assert esr.name == "ESR-2"
+    old, new = (branch.fc.weight.detach() for branch in esr.convolutional_branches)
+    torch.testing.assert_close(old, start.convolutional_branches[0].fc.weight.detach())
+    assert not torch.equal(old, new)
+
+
 def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
     wild = replace(TINY, learning_rate=100.0, schedule="constant", stages=(ResizeStage(54, 9),))
     with pytest.raises(TrainingError, match=r"the loss is no longer a number .* below 100"):
