@@ -28,6 +28,7 @@ from esr_core.training.distributed import Group
 
 #: Added to the diagonal, or two branches with equal attention would have an infinite loss.
 JITTER = 1e-6
+EQUAL = torch.full((len(LABELS),), 1 / len(LABELS))
 
 
 class Losses(NamedTuple):
@@ -47,7 +48,7 @@ class Objective(nn.Module):
         config: TrainingConfig,
         phase: Phase,
         group: Group,
-        shares: Tensor = torch.ones(len(LABELS)),
+        shares: Tensor = EQUAL,
     ) -> None:
         """shares: (8,) of the emotions in the data, for the option ``balance``."""
         super().__init__()
