@@ -375,7 +375,7 @@ class FacialEmotionLearner:
         if self.ort_session:
             return self.ort_session.predict_branches, self.ort_session.metadata
         esr, metadata = self._network()
-        return torch_predictor(esr.eval(), metadata.temperature), metadata
+        return torch_predictor(esr.eval(), metadata), metadata
 
     def _train(self, kind: str, start: ESR | None, verbose: bool) -> dict[str, Any]:
         """Train one stage, ``categorical`` or ``dimensional``, from ``start`` or from scratch."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Union
 
+import numpy as np
 from rich.table import Table
 
 from esr_core.cli import output_files
@@ -16,19 +16,23 @@ from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
 from esr_core.data import ferplus
 from esr_core.emotions import LABELS
-from esr_core.errors import OptionError
-from esr_core.evaluation.calibration import exit_early, fit_exit_margin, fit_temperature
+from esr_core.evaluation.calibration import (
+    adjustment,
+    exit_early,
+    fit_balance,
+    fit_exit_margin,
+    fit_temperature,
+)
 from esr_core.evaluation.metrics import (
-    Predictor,
-    at_temperature,
     measure,
+    open_predictor,
     predict_split,
     rounded,
     torch_predictor,
+    with_logits,
 )
 from esr_core.evaluation.robustness import PASSES, measure_robustness
 from esr_core.inference.face_detector import open_detector
-from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import ADAPTIVE, load_model
 from esr_core.progress import counter
 
@@ -66,7 +70,7 @@ def add(commands: Any) -> None:
     calibrate = command(
         commands,
         "calibrate",
-        "Fit the temperature and the early exit's margin of trained weights, and save them there.",
+        "Fit temperature, bias and early-exit margin of trained weights, and save them there.",
         "esr calibrate checkpoints/esr-9 --data valid.npz.xz",
         _calibrate,
     )
@@ -135,23 +139,42 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     before = measure(outputs, data.emotions, data.affect).ece
     target = data.emotions.argmax(axis=1)
     temperature = fit_temperature(outputs[3], target)
-    after = measure(at_temperature(outputs, temperature), data.emotions, data.affect).ece
-    margin = fit_exit_margin(outputs[3], target, temperature)
-    evaluated = float(exit_early(outputs[3], margin, temperature)[1].mean())
+    logits = (outputs[3] / temperature).astype(np.float32)
+    balance, curve = fit_balance(logits, target)
+    bias = adjustment(target, balance.tau)
+    logits += bias
+    after = measure(with_logits(outputs, logits), data.emotions, data.affect).ece
+    margin = fit_exit_margin(logits, target)
+    evaluated = float(exit_early(logits, margin)[1].mean())
+    figures = {
+        "ece_before": round(before, 4),
+        "ece": round(after, 4),
+        "faces": len(data),
+        "branches_asked": round(evaluated, 2),
+        "tau": balance.tau,
+        "balance": [[round(value, 4) for value in each] for each in curve],
+    }
+    fitted = replace(
+        metadata,
+        temperature=temperature,
+        bias=tuple(bias.tolist()) if balance.tau else (),
+        lead=margin,
+        record={**metadata.record, "calibration": figures},
+    )
     description = checkpoint.find_description(arguments.checkpoint)
-    figures = {"ece_before": round(before, 4), "ece": round(after, 4), "faces": len(data)}
-    figures["branches_asked"] = round(evaluated, 2)
-    record = {**metadata.record, "calibration": figures}
-    calibrated = replace(metadata, temperature=temperature, lead=margin, record=record)
-    checkpoint.write_description(arguments.checkpoint, calibrated, description.stem)
+    checkpoint.write_description(arguments.checkpoint, fitted, description.stem)
     if arguments.json:
-        print(json.dumps({"temperature": temperature, "lead": margin, **figures}))
-    else:
-        print(
-            f"temperature {temperature:.3f} saved in {description}; calibration error "
-            f"{before:.3f} before, {after:.3f} with it; with an exit margin of {margin:g} "
-            f"{evaluated:.1f} of {metadata.branches} branches are evaluated per face"
-        )
+        saved = {"temperature": temperature, "bias": fitted.bias, "lead": margin}
+        print(json.dumps({**saved, **figures}))
+        return
+    _, accuracy, f1 = curve[0]
+    print(
+        f"saved in {description}:\n"
+        f"temperature {temperature:.3f}: calibration error {before:.3f} before, {after:.3f} now\n"
+        f"tau {balance.tau:g}, for rare emotions: macro F1 {f1:.3f} before, {balance.macro_f1:.3f} "
+        f"now; accuracy {accuracy:.2%} before, {balance.accuracy:.2%} now\n"
+        f"exit margin {margin:g}: {evaluated:.1f} of {metadata.branches} branches per face"
+    )
 
 
 def _card(arguments: argparse.Namespace) -> None:
@@ -185,7 +208,7 @@ class _Evaluation:
 
     def __init__(self, data: FaceDataset, model: str, branches: Union[int, str] = 0) -> None:
         self._data = data
-        self._predict, self.metadata = _predictor(model, branches)
+        self._predict, self.metadata = open_predictor(model, branches)
         self._outputs = predict_split(self._predict, data, self.metadata.input, "evaluating")
         self.report = measure(self._outputs, data.emotions, data.affect)
         #: Branches evaluated per face, mean.
@@ -205,18 +228,3 @@ def _branches(text: str) -> Union[int, str]:
             f"must be {ADAPTIVE}, or a whole number from 1 on, but got {text!r}"
         )
     return int(text)
-
-
-def _predictor(model: str, branches: Union[int, str] = 0) -> Tuple[Predictor, ModelMetadata]:
-    if model and Path(model).is_dir():
-        if branches:
-            raise OptionError(f"--branches needs an .onnx file, but {model} is a folder of weights")
-        from esr_core.network import checkpoint
-
-        esr, metadata = checkpoint.load(Path(model))
-        return torch_predictor(esr, metadata.temperature), metadata
-    loaded = load_model(model or None)
-    if branches:
-        loaded.check_branches(branches)
-        return partial(loaded.predict, branches=branches), loaded.metadata
-    return loaded.predict_branches, loaded.metadata

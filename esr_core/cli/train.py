@@ -49,6 +49,12 @@ def add(commands: Any) -> None:
     train.add_argument("--fresh", action="store_true", help="start over, whatever OUT holds")
     train.add_argument("--json", action="store_true", help="print the evaluation as JSON")
     default = " ".join(map(str, TrainingConfig().stages))
+    train.add_argument(
+        "--teachers",
+        nargs="+",
+        metavar="MODEL",
+        help=".onnx files or folders of weights; their outputs become a part of the targets",
+    )
     help_text = f"input sizes, px, and epochs at each (default: {default})"
     train.add_argument("--stages", nargs="+", metavar="SIZExEPOCHS", help=help_text)
     for title, cls in (("training", TrainingConfig), ("augmentation", Augmentation)):
@@ -77,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
     from esr_core.data.dataset import open_split
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads
+    from esr_core.training.teachers import teach
     from esr_core.training.trainer import train
 
     chosen = _merge_config(arguments)
@@ -98,13 +105,16 @@ def run(arguments: argparse.Namespace) -> None:
         output_files.check(written, checkpoint.files(first), True)
         start = checkpoint.load(first)[0]
     _keep_pages()
-    with training_bar(chosen.batch_size, leads()) as show:
-        try:
+    try:
+        if arguments.teachers:
+            teachers = list(map(Path, arguments.teachers))
+            training = teach(training, teachers, chosen.teacher_weight, out, arguments.fresh)
+        with training_bar(chosen.batch_size, leads()) as show:
             report = train(
                 training, validation, chosen, out, show, device, start, fresh=arguments.fresh
             )
-        except AnotherTraining as error:
-            raise OptionError(f"{error}; use another --out, or start over with --fresh") from error
+    except AnotherTraining as error:
+        raise OptionError(f"{error}; use another --out, or start over with --fresh") from error
     if leads():
         text = f"accuracy {report.accuracy:.2%} of {report.n} images; weights, history.csv and "
         print(json.dumps(report.summary()) if arguments.json else f"{text}curves.png in {out}")
@@ -117,6 +127,11 @@ def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
         in_file = values.pop(name, None)
         if getattr(arguments, name) is None:
             setattr(arguments, name, in_file)
+    teachers = values.pop("teachers", None)
+    if arguments.teachers is None and teachers is not None:
+        if not isinstance(teachers, list) or not all(isinstance(each, str) for each in teachers):
+            raise OptionError(f"{arguments.config}: teachers must be a list of files or folders")
+        arguments.teachers = teachers
     for name in ("data", "out"):
         if not getattr(arguments, name):
             raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")

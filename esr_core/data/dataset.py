@@ -31,6 +31,7 @@ class FaceDataset(Protocol):
 
     name: str
     spec: InputSpec  # conversion of these faces to a network input
+    derives_affect: bool  # from the emotions, rather than from annotations
 
     @property
     def emotions(self) -> NDArray[np.float32]:
@@ -57,6 +58,7 @@ class AffectNetFaces:
 
     name = "affectnet"
     spec = PUBLISHED_INPUT
+    derives_affect = False
 
     def __init__(
         self, data: AffectNetCategorical | AffectNetDimensional, rows: NDArray[np.int64]
@@ -82,8 +84,7 @@ class AffectNetFaces:
 
     def subset(self, count: int) -> AffectNetFaces:
         """Return ``count`` of the faces, deterministically drawn, in their order."""
-        chosen = np.sort(np.random.default_rng(0).permutation(len(self))[:count])
-        return AffectNetFaces(self._data, self._rows[chosen])
+        return AffectNetFaces(self._data, self._rows[ferplus.sample(len(self), count)])
 
 
 def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:

@@ -46,6 +46,7 @@ class FerPlus:
 
     name = "ferplus"
     spec = InputSpec()
+    derives_affect = True
 
     def __len__(self) -> int:
         return len(self.images)
@@ -78,8 +79,13 @@ class FerPlus:
 
     def subset(self, count: int, seed: int = 0) -> FerPlus:
         """Return ``count`` images drawn at random, or all when there are fewer."""
-        rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        rows = sample(len(self), count, seed)
         return FerPlus(self.images[rows], self.distribution[rows], self.target[rows], self.labels)
+
+
+def sample(n: int, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Return ``count`` of ``n`` rows drawn at random, or all when there are fewer, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
 def read(path: Path, labels: str = "majority") -> FerPlus:

@@ -1,18 +1,20 @@
-"""Calibration on faces that were not trained on: the temperature, and the early exit's margin.
+"""Calibration on faces that were not trained on: temperature, bias, and the early exit's margin.
 
 Temperature scaling (Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML
 2017, section 4.2) matches confidence to accuracy; here the branches share the temperature, and the
-likelihood is that of their mean.
+likelihood is that of their mean. Logit adjustment (Menon et al., "Long-tail learning via logit
+adjustment", ICLR 2021, equation 9) raises rare emotions, which are predicted too seldom.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Tuple
+from typing import List, NamedTuple, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT
 
 Logits = NDArray[np.float32]  # (n, branches, 8)
@@ -21,6 +23,8 @@ Labels = NDArray[np.int64]  # (n,)
 LOWEST, HIGHEST = 0.1, 10.0
 #: Share of the faces that the early exit may get wrong in addition.
 EXIT_COST = 0.001
+#: Candidates for tau, the strength of the logit adjustment.
+TAUS = tuple(i / 20 for i in range(21))
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -59,34 +63,74 @@ def fit_temperature(logits: Logits, target: Labels) -> float:
     return round(math.exp((low + high) / 2), 3)
 
 
-def exit_early(
-    logits: Logits, margin: float, temperature: float = 1.0
-) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
+class Balance(NamedTuple):
+    """The effect of one tau on the mean of the branches."""
+
+    tau: float
+    accuracy: float
+    macro_f1: float
+
+
+def adjustment(target: Labels, tau: float) -> NDArray[np.float32]:
+    """Return the bias (8,) of the logits: -tau times the logarithm of each label's share.
+
+    A label without a face counts as one face.
+    """
+    counts = np.bincount(target, minlength=len(LABELS)).clip(min=1)
+    bias: NDArray[np.float32] = (-tau * np.log(counts / counts.sum())).astype(np.float32)
+    return bias
+
+
+def fit_balance(logits: Logits, target: Labels) -> Tuple[Balance, List[Balance]]:
+    """Return the tau with the highest macro F1 that costs no accuracy, and all of TAUS."""
+    curve = []
+    for tau in TAUS:
+        biased: Logits = logits + adjustment(target, tau)
+        predicted = mean_probabilities(biased).argmax(axis=1)
+        accuracy = float((predicted == target).mean())
+        curve.append(Balance(tau, accuracy, macro_f1(confusion_matrix(target, predicted))))
+    free = [each for each in curve if each.accuracy >= curve[0].accuracy]
+    return max(free, key=lambda each: each.macro_f1), curve
+
+
+def confusion_matrix(target: Labels, predicted: Labels) -> NDArray[np.int64]:
+    """Return the number of faces of each label (rows) that have each prediction (columns)."""
+    confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
+    np.add.at(confusion, (target, predicted), 1)
+    return confusion
+
+
+def macro_f1(confusion: NDArray[np.int64]) -> float:
+    """Return the mean F1 score of the labels that occur."""
+    actual = confusion.sum(axis=1)
+    f1 = 2 * np.diag(confusion) / np.maximum(actual + confusion.sum(axis=0), 1)
+    return float(f1[actual > 0].mean())
+
+
+def exit_early(logits: Logits, margin: float) -> Tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the outputs of an ensemble that evaluates all branches only if the first is unsure.
 
     margin: by which the first branch's likeliest emotion must exceed the next one. Returns
     probabilities (n, 8) and the number of evaluated branches (n,), as
     :mod:`esr_core.network.onnx_export`.
     """
-    first = mean_probabilities(logits[:, :1], temperature)
+    first = mean_probabilities(logits[:, :1])
     second, likeliest = np.sort(first, axis=1)[:, -2:].T
     unsure = likeliest - second < margin
     evaluated: NDArray[np.int64] = np.where(unsure, logits.shape[1], 1)
-    mean = mean_probabilities(logits, temperature)
+    mean = mean_probabilities(logits)
     return np.where(unsure[:, None], mean, first), evaluated
 
 
-def fit_exit_margin(
-    logits: Logits, target: Labels, temperature: float = 1.0, cost: float = EXIT_COST
-) -> float:
+def fit_exit_margin(logits: Logits, target: Labels, cost: float = EXIT_COST) -> float:
     """Return the smallest margin, in hundredths, above which at most ``cost`` is lost.
 
     cost: loss of accuracy compared with all branches, as a share of the faces.
     """
-    least = (mean_probabilities(logits, temperature).argmax(axis=1) == target).mean() - cost
+    least = (mean_probabilities(logits).argmax(axis=1) == target).mean() - cost
     fitted = NO_EARLY_EXIT
     for hundredths in range(100, -1, -1):
-        probabilities, _ = exit_early(logits, hundredths / 100, temperature)
+        probabilities, _ = exit_early(logits, hundredths / 100)
         if (probabilities.argmax(axis=1) == target).mean() < least:
             break
         fitted = hundredths / 100

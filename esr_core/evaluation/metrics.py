@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS
-from esr_core.errors import ModelError
-from esr_core.evaluation.calibration import Labels, Logits, log_softmax, mean_probabilities
+from esr_core.errors import ModelError, OptionError
+from esr_core.evaluation.calibration import (
+    Labels,
+    Logits,
+    confusion_matrix,
+    log_softmax,
+    macro_f1,
+    mean_probabilities,
+)
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.inference.onnx_model import load_model
 from esr_core.perception.preprocessing import InputSpec, whole
 from esr_core.progress import counter
 
@@ -128,10 +139,10 @@ def first_branches(outputs: Outputs, count: int) -> Outputs:
     return [probabilities, affect.mean(axis=1).clip(-1, 1), votes[:, :count], logits, affect]
 
 
-def at_temperature(outputs: Outputs, temperature: float) -> Outputs:
-    """Return the outputs of the ensemble with its logits divided by ``temperature``."""
-    _, affect, votes, logits, each = outputs
-    return [mean_probabilities(logits, temperature), affect, votes, logits / temperature, each]
+def with_logits(outputs: Outputs, logits: Logits) -> Outputs:
+    """Return the outputs of an ensemble whose logits were calibrated; affect is not changed."""
+    _, affect, _, _, each = outputs
+    return [mean_probabilities(logits), affect, logits.argmax(axis=2), logits, each]
 
 
 def measure(
@@ -146,10 +157,8 @@ def measure(
     if not (np.isfinite(probabilities).all() and np.isfinite(estimates).all()):
         raise ModelError("the network's outputs are not finite")
     target, predicted = emotions.argmax(axis=1), probabilities.argmax(axis=1)
-    confusion = np.zeros((len(LABELS), len(LABELS)), np.int64)
-    np.add.at(confusion, (target, predicted), 1)
+    confusion = confusion_matrix(target, predicted)
     correct, actual = np.diag(confusion), confusion.sum(axis=1)
-    f1 = 2 * correct / np.maximum(actual + confusion.sum(axis=0), 1)
     return EvaluationReport(
         n=len(target),
         loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
@@ -157,7 +166,7 @@ def measure(
         accuracy_vote=float((majority(votes, probabilities) == target).mean()),
         recall=dict(zip(LABELS, (correct / np.maximum(actual, 1)).tolist())),
         confusion=confusion,
-        macro_f1=float(f1[actual > 0].mean()),
+        macro_f1=macro_f1(confusion),
         ece=calibration_error(probabilities.max(axis=1), predicted == target),
         valence=measure_affect(estimates[:, 0], affect[:, 0]),
         arousal=measure_affect(estimates[:, 1], affect[:, 1]),
@@ -244,13 +253,16 @@ def calibration_error(
     return float(np.abs(gap).sum() / len(confidence))
 
 
-def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
-    """Return a predictor that runs a PyTorch network in float32 on its device."""
+def torch_predictor(esr: ESR, metadata: Optional[ModelMetadata] = None) -> Predictor:
+    """Return a predictor that runs a PyTorch network in float32 on its device.
+
+    metadata: for its calibration and its source of affect.
+    """
     import torch  # evaluating an .onnx file must not need it
 
     from esr_core.network.esr import Ensemble
 
-    ensemble = Ensemble(esr, temperature)
+    ensemble = Ensemble(esr, metadata)
     device = next(esr.parameters()).device
 
     def predict(batch: NDArray[np.float32]) -> Outputs:
@@ -258,3 +270,28 @@ def torch_predictor(esr: ESR, temperature: float = 1.0) -> Predictor:
             return [part.cpu().numpy() for part in ensemble(torch.from_numpy(batch).to(device))]
 
     return predict
+
+
+def open_predictor(
+    model: str = "", branches: Union[int, str] = 0
+) -> Tuple[Predictor, ModelMetadata]:
+    """Open an ``.onnx`` file or a folder of weights; by default the network that ships.
+
+    branches: as in :meth:`esr_core.inference.onnx_model.Model.predict`, for ``.onnx`` files.
+
+    Raises:
+        ModelError: it cannot be loaded.
+        OptionError: ``branches`` does not fit.
+    """
+    if model and Path(model).is_dir():
+        if branches:
+            raise OptionError(f"--branches needs an .onnx file, but {model} is a folder of weights")
+        from esr_core.network import checkpoint
+
+        esr, metadata = checkpoint.load(Path(model))
+        return torch_predictor(esr, metadata), metadata
+    loaded = load_model(model or None)
+    if branches:
+        loaded.check_branches(branches)
+        return partial(loaded.predict, branches=branches), loaded.metadata
+    return loaded.predict_branches, loaded.metadata

@@ -45,7 +45,11 @@ def write(
     draw_confusion(picture, report.confusion, metadata.name)
     record, spec = metadata.record, metadata.input
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
+    balance = (record.get("calibration") or {}).get("balance", ())
     present = {
+        "balance": balance,
+        metadata.affect: True,
+        "derived" if metadata.affect == "learned" else "learned": False,
         "data": record.get("data"),
         "calibration": record.get("calibration"),
         "minutes": "minutes" in record,
@@ -78,6 +82,10 @@ def write(
         ),
         nested=_table(
             ("branches", *range(1, len(nested) + 1)), ("accuracy", *map("{:.2%}".format, nested))
+        ),
+        balance=_table(
+            ("tau", "accuracy", "macro F1"),
+            *((f"{tau:g}", f"{accuracy:.2%}", f"{f1:.3f}") for tau, accuracy, f1 in balance[::2]),
         ),
         robustness=rounded(robustness),
         found=robustness["found"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Dict, Tuple
 
@@ -32,6 +33,12 @@ class ModelMetadata:
     input: InputSpec = field(default_factory=InputSpec)
     labels: Tuple[str, ...] = LABELS
     temperature: float = option(1.0, "divides the logits of the branches", bounds=(0.01, 100))
+    bias: Tuple[float, ...] = ()  # (8,) added to the logits after the division; empty: none
+    affect: str = option(
+        "learned",
+        "learned: an output of each branch; derived: the mean of the emotions' valence and arousal",
+        choices=("learned", "derived"),
+    )
     #: See :mod:`esr_core.network.onnx_export`.
     lead: float = option(NO_EARLY_EXIT, "the exit margin", bounds=(0, NO_EARLY_EXIT))
     record: Dict[str, Any] = field(default_factory=dict)
@@ -45,6 +52,8 @@ class ModelMetadata:
         if type(self.branches) is not int or self.branches < 1:
             raise OptionError(f"branches must be an int of 1 or more, but got {self.branches!r}")
         check(self)
+        if len(self.bias) not in (0, len(LABELS)) or not all(map(math.isfinite, self.bias)):
+            raise OptionError(f"bias must be empty or {len(LABELS)} numbers, but got {self.bias}")
         if self.labels != LABELS:
             # Results are named by LABELS, so another order would name emotions wrongly.
             raise OptionError(f"labels must be {LABELS}, but got {self.labels}")
@@ -69,6 +78,7 @@ class ModelMetadata:
                 raise ValueError(f"unknown {', '.join(unknown)}")
             content["input"] = InputSpec(**content["input"])
             content["labels"] = tuple(content["labels"])
+            content["bias"] = tuple(content.get("bias", ()))  # older files have none
             return cls(**content)
         except KeyError as error:
             raise ModelError(f"{where}: its metadata lacks {error}") from error

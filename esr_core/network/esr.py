@@ -20,11 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from esr_core.emotions import LABELS
+from esr_core.emotions import CIRCUMPLEX, LABELS
 from esr_core.errors import ModelError
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.complexity import BASE, BRANCH, Layers
 
 Weights = Dict[str, Tensor]
+_CIRCUMPLEX = torch.from_numpy(CIRCUMPLEX)
 
 
 def widened(x: Tensor) -> Tensor:
@@ -222,24 +224,43 @@ class ESR(nn.Module):
         return Scores(torch.stack(emotions), torch.stack(affect), attention)
 
 
+class Calibration(nn.Module):
+    """The temperature and the bias of a network's logits."""
+
+    def __init__(self, metadata: ModelMetadata) -> None:
+        super().__init__()
+        self.temperature = metadata.temperature
+        self.bias = torch.tensor(metadata.bias) if metadata.bias else None
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Return calibrated logits, (..., 8)."""
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        return logits if self.bias is None else logits + self.bias.to(logits)
+
+
+def derived_affect(probabilities: Tensor) -> Tensor:
+    """Return the expected valence and arousal (..., 2) of emotions (..., 8)."""
+    return probabilities @ _CIRCUMPLEX.to(probabilities)
+
+
 class Ensemble(nn.Module):
-    """An ESR with the mean over its branches, as exported without early exit.
+    """An ESR with the mean over its branches, as exported without early exit."""
 
-    temperature: divides the logits (:mod:`esr_core.evaluation.calibration`). Votes and affect do
-    not depend on it.
-    """
-
-    def __init__(self, esr: ESR, temperature: float = 1.0) -> None:
+    def __init__(self, esr: ESR, metadata: ModelMetadata | None = None) -> None:
+        """metadata: for its calibration and its source of affect; None: neither."""
         super().__init__()
         self.esr = esr
-        self.temperature = temperature
+        metadata = metadata or ModelMetadata(esr.name, len(esr.convolutional_branches))
+        self.calibration, self.affect = Calibration(metadata), metadata.affect
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`."""
         scores = self.esr(x)
-        emotions, affect = scores.emotions.transpose(0, 1), scores.affect.transpose(0, 1)
-        if self.temperature != 1.0:
-            emotions = emotions / self.temperature
-        probabilities = emotions.softmax(dim=2).mean(dim=1)
+        emotions = self.calibration(scores.emotions.transpose(0, 1))
+        each = emotions.softmax(dim=2)
+        probabilities, affect = each.mean(dim=1), scores.affect.transpose(0, 1)
+        if self.affect == "derived":
+            affect = derived_affect(each)
         mean_affect = affect.mean(dim=1).clamp(-1.0, 1.0)
         return probabilities, mean_affect, emotions.argmax(dim=2), emotions, affect

@@ -85,9 +85,12 @@ class GroupedCBAM(nn.Module):
 
 
 class GroupedBranches(nn.Module):
-    """Branches with grouped heads: (n, 128, 20, 20) → (n, k, 10), 8 logits and 2 of affect."""
+    """Branches with grouped heads: (n, 128, 20, 20) → (n, k, 10), 8 logits and 2 of affect.
 
-    def __init__(self, branches: Sequence[Branch]) -> None:
+    Without the layers of affect (n, k, 8).
+    """
+
+    def __init__(self, branches: Sequence[Branch], with_affect: bool) -> None:
         super().__init__()
         self.count = count = len(branches)
         # Attention is faster grouped. Plain convolutions are not, and with several faces they are
@@ -95,25 +98,29 @@ class GroupedBranches(nn.Module):
         groups = [branches] if branches[0].diversified else [[branch] for branch in branches]
         self.features = nn.ModuleList(GroupedStack(group) for group in groups)
         self.emotions = _joined([_as_conv(each.fc) for each in branches], count)
-        self.affect = _joined([_as_conv(each.fc_dimensional) for each in branches], count)
+        affect = [_as_conv(each.fc_dimensional) for each in branches]
+        self.affect = _joined(affect, count) if with_affect else None
 
     def forward(self, shared: Tensor) -> Tensor:
-        """Return the logits and the affect of k branches, concatenated."""
+        """Return the logits of k branches, and their affect, concatenated."""
         pooled = [F.adaptive_avg_pool2d(features(shared), 1) for features in self.features]
         emotions = self.emotions(torch.cat(pooled, dim=1))  # (n, k * 8, 1, 1)
+        logits: Tensor = emotions.reshape(-1, self.count, 8)
+        if self.affect is None:
+            return logits
         affect = self.affect(F.relu(emotions)).reshape(-1, self.count, 2)
-        return torch.cat((emotions.reshape(-1, self.count, 8), affect), dim=2)
+        return torch.cat((logits, affect), dim=2)
 
 
 class EarlyExitESR(nn.Module):
     """An ESR of 2 or more branches, with the first apart from the others."""
 
-    def __init__(self, esr: ESR) -> None:
+    def __init__(self, esr: ESR, with_affect: bool = True) -> None:
         super().__init__()
         first, *rest = cast(List[Branch], list(esr.eval().convolutional_branches))
         self.base = GroupedStack([esr.base])
-        self.first = GroupedBranches([first])
-        self.rest = GroupedBranches(rest)
+        self.first = GroupedBranches([first], with_affect)
+        self.rest = GroupedBranches(rest, with_affect)
 
     def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
         """Return the shared features, the scores of the first branch, and those of the others."""

@@ -35,11 +35,10 @@ from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT, ModelMetadata
 from esr_core.inference.onnx_model import BRANCHES, INPUT, LEAD, METADATA_KEY, BranchPrediction
-from esr_core.network.esr import ESR, Ensemble
+from esr_core.network.esr import ESR, Calibration, Ensemble, derived_affect
 from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR, trace
 
 UNDECIDED, ANY_UNDECIDED = "undecided", "any_undecided"
-_SCORES = len(LABELS) + 2
 #: Number of training crops that calibrate the ranges of INT8.
 CALIBRATION_FACES = 256
 #: Small convolutions, of attention and of the heads, which 8 bits make slower.
@@ -100,14 +99,15 @@ def _trace(esr: ESR, metadata: ModelMetadata, exits: bool = False, fold: bool = 
     size = metadata.input.size_px
     faces = {INPUT: torch.zeros(1, 3, size, size)}
     if exits:
-        return trace(EarlyExitESR(esr), faces, (SHARED, FIRST, REST), fold)
-    return trace(Ensemble(esr, metadata.temperature), faces, BranchPrediction._fields, fold)
+        with_affect = metadata.affect == "learned"
+        return trace(EarlyExitESR(esr, with_affect), faces, (SHARED, FIRST, REST), fold)
+    return trace(Ensemble(esr, metadata), faces, BranchPrediction._fields, fold)
 
 
 def _write(network: ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False) -> None:
     """Add the early exit and the metadata, check the graph, and write it."""
     if exits:
-        network = with_early_exit(network, metadata.branches, metadata.temperature)
+        network = with_early_exit(network, metadata)
     network.ir_version = 8  # that of opset 16
     keep_used_opsets(network)
     onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
@@ -134,17 +134,17 @@ def _domains(graph: GraphProto) -> Iterator[str]:
 class ExitGate(nn.Module):
     """Find the faces that the first branch leaves undecided."""
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, metadata: ModelMetadata) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.calibration = Calibration(metadata)
 
     def forward(self, first: Tensor, branches: Tensor, lead: Tensor) -> Tuple[Tensor, Tensor]:
         """Return a mask (n,) of the undecided faces, and whether it has any.
 
-        first: (n, 1, 10) logits and affect. branches, lead: scalars, as above.
+        first: (n, 1, 10) logits and affect, or (n, 1, 8). branches, lead: scalars, as above.
         """
-        logits = first[:, 0, : len(LABELS)]
-        top = (logits / self.temperature).softmax(dim=1).topk(2, dim=1).values
+        logits = self.calibration(first[:, 0, : len(LABELS)])
+        top = logits.softmax(dim=1).topk(2, dim=1).values
         undecided = (top[:, 0] - top[:, 1] < lead) & (branches > 1)
         return undecided, undecided.any()
 
@@ -152,43 +152,47 @@ class ExitGate(nn.Module):
 class Vote(nn.Module):
     """Average the evaluated branches of each face."""
 
-    def __init__(self, branches: int, temperature: float) -> None:
+    def __init__(self, metadata: ModelMetadata) -> None:
         super().__init__()
-        self.branches = branches
-        self.temperature = temperature
+        self.branches, self.affect = metadata.branches, metadata.affect
+        self.calibration = Calibration(metadata)
 
     def forward(
         self, first: Tensor, rest: Tensor, undecided: Tensor, branches: Tensor
     ) -> Tuple[Tensor, ...]:
         """Return the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
 
-        first: (n, 1, 10). rest: (m, branches - 1, 10) of the m faces in ``undecided`` (n,).
+        first: (n, 1, 10), or (n, 1, 8) without affect. rest: (m, branches - 1, 10 or 8) of the m
+        faces in ``undecided`` (n,).
         """
         row = undecided.long().cumsum(dim=0) * undecided  # 0, a row of zeros, for decided faces
-        zeros = torch.zeros(1, self.branches - 1, _SCORES)
+        zeros = torch.zeros(1, self.branches - 1, first.shape[2])
         scores = torch.cat((first, torch.cat((zeros, rest))[row]), dim=1)  # (n, branches, 10)
         index = torch.arange(self.branches)
         evaluated = (undecided[:, None] | (index == 0)) & (index < branches)  # (n, branches)
         weight = evaluated.float()[:, :, None]
-        logits = scores[:, :, : len(LABELS)] / self.temperature
-        affect = scores[:, :, len(LABELS) :] * weight
-        count = weight.sum(dim=1)
-        probabilities = (logits.softmax(dim=2) * weight).sum(dim=1) / count
+        logits = self.calibration(scores[:, :, : len(LABELS)])
+        each, count = logits.softmax(dim=2) * weight, weight.sum(dim=1)
+        probabilities, affect = each.sum(dim=1) / count, scores[:, :, len(LABELS) :] * weight
+        if self.affect == "derived":
+            affect = derived_affect(each)
         mean_affect = (affect.sum(dim=1) / count).clamp(-1.0, 1.0)
         votes = torch.where(evaluated, logits.argmax(dim=2), -1)
         return probabilities, mean_affect, votes, logits * weight, affect
 
 
-def with_early_exit(network: ModelProto, branches: int, temperature: float) -> ModelProto:
+def with_early_exit(network: ModelProto, metadata: ModelMetadata) -> ModelProto:
     """Add the early exit to a traced, possibly quantized ``EarlyExitESR`` of 2 or more branches."""
+    branches = metadata.branches
+    scores = len(LABELS) + (2 if metadata.affect == "learned" else 0)
     shared = _quantized(network.graph, SHARED)
     cut = Extractor(onnx.shape_inference.infer_shapes(network)).extract_model
     first = cut([INPUT], [shared, FIRST]).graph
     rest = compose.add_prefix_graph(cut([shared], [REST]).graph, "rest/", rename_nodes=False)
     options = {BRANCHES: torch.tensor(branches), LEAD: torch.tensor(NO_EARLY_EXIT)}
     examples = {
-        FIRST: torch.zeros(1, 1, _SCORES),
-        REST: torch.zeros(1, branches - 1, _SCORES),
+        FIRST: torch.zeros(1, 1, scores),
+        REST: torch.zeros(1, branches - 1, scores),
         UNDECIDED: torch.ones(1, dtype=torch.bool),
         **options,
     }
@@ -198,12 +202,12 @@ def with_early_exit(network: ModelProto, branches: int, temperature: float) -> M
         prefix = f"{type(module).__name__}/"
         return compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
 
-    gate = glue(ExitGate(temperature), (FIRST, BRANCHES, LEAD), (UNDECIDED, ANY_UNDECIDED))
+    gate = glue(ExitGate(metadata), (FIRST, BRANCHES, LEAD), (UNDECIDED, ANY_UNDECIDED))
     inputs = (FIRST, REST, UNDECIDED, BRANCHES)
-    vote = glue(Vote(branches, temperature), inputs, BranchPrediction._fields)
+    vote = glue(Vote(metadata), inputs, BranchPrediction._fields)
     defaults = [numpy_helper.from_array(value.numpy(), name) for name, value in options.items()]
     graph = helper.make_graph(
-        [*first.node, *gate.node, _if_undecided(rest, shared, branches), *vote.node],
+        [*first.node, *gate.node, _if_undecided(rest, shared, (branches - 1, scores)), *vote.node],
         "early_exit",
         [*first.input, *(each for each in gate.input if each.name in options)],
         vote.output,
@@ -212,8 +216,11 @@ def with_early_exit(network: ModelProto, branches: int, temperature: float) -> M
     return helper.make_model(graph, opset_imports=network.opset_import, producer_name="esr")
 
 
-def _if_undecided(rest: GraphProto, shared: str, branches: int) -> NodeProto:
-    """Return the node that evaluates the other branches for the undecided faces, if any."""
+def _if_undecided(rest: GraphProto, shared: str, shape: Tuple[int, int]) -> NodeProto:
+    """Return the node that evaluates the other branches for the undecided faces, if any.
+
+    shape: of their scores for one face.
+    """
 
     def branch(nodes: List[NodeProto], weights: Sequence[TensorProto] = ()) -> GraphProto:
         # Without a shape, as the number of faces differs from that outside.
@@ -221,7 +228,7 @@ def _if_undecided(rest: GraphProto, shared: str, branches: int) -> NodeProto:
         return helper.make_graph(nodes, REST, [], [output], weights)
 
     select = helper.make_node("Compress", [shared, UNDECIDED], [rest.input[0].name], axis=0)
-    empty = numpy_helper.from_array(np.zeros((0, branches - 1, _SCORES), np.float32))
+    empty = numpy_helper.from_array(np.zeros((0, *shape), np.float32))
     return helper.make_node(
         "If",
         [ANY_UNDECIDED],

@@ -24,7 +24,7 @@ from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
 from esr_core.inference.onnx_model import shipped_file
 from esr_core.network import checkpoint
-from esr_core.network.esr import ESR, Branch
+from esr_core.network.esr import ESR, Branch, Calibration
 from esr_core.perception.preprocessing import crop
 
 #: Side of a face in a figure, px, and the maximum opacity of a map over it.
@@ -101,7 +101,7 @@ class Explainer:
         spec = self._metadata.input
         faces = torch.from_numpy(crop(rgb, boxes, spec))
         with torch.no_grad():
-            logits = self._esr(faces).emotions / self._metadata.temperature
+            logits = Calibration(self._metadata)(self._esr(faces).emotions)
         probabilities = logits.softmax(dim=2).numpy()
         maps = self._cam(self._esr, faces, torch.tensor(emotions)).numpy()
         maps = maps / np.maximum(maps.max(axis=(2, 3), keepdims=True), np.finfo(np.float32).tiny)

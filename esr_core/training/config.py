@@ -120,6 +120,7 @@ class TrainingConfig:
         choices=("mean", "sum", "balanced"),
     )
     labels: str = option("cross_entropy", "targets from the votes of FER+", choices=LABEL_MODES)
+    teacher_weight: float = option(0.5, "share of the teachers' outputs in the targets", (0, 1))
     own_labels: bool = option(False, "labels: probability draws for each branch on its own")
     bag: float = option(
         1.0,

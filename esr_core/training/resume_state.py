@@ -19,6 +19,7 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.checkpoint import DAMAGED, load_tensors
 from esr_core.network.esr import ESR
 from esr_core.training.config import AUTO, TrainingConfig
+from esr_core.training.teachers import TaughtFaces
 
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
@@ -103,13 +104,16 @@ def identify(
     weights = hashlib.sha256()
     for tensor in start.state_dict().values() if start else ():
         weights.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return {
+    identity = {
         "recipe": config.to_dict(),
         "data": training.name,
         "training_images": len(training),
         "validation_images": len(validation),
         "start": weights.hexdigest() if start else "",
     }
+    if isinstance(training, TaughtFaces):
+        identity["teachers"] = training.teachers
+    return identity
 
 
 def write(path: Path, identity: dict[str, Any], state: TrainState) -> None:

@@ -108,9 +108,12 @@ class _Trainer:
             ) from error
         report = self.group.broadcast(state.best.report if state.best else None)
         if report is None:  # it resumed after the best epoch
-            predict = torch_predictor(self._best_network(state).to(self.device).eval())
-            spec = replace(self.training.spec, size_px=self.phases[-1].sizes[-1])
-            report = evaluate(predict, self.validation, spec) if self.group.leads else None
+            esr = self._best_network(state).to(self.device).eval()
+            if self.group.leads:
+                assert state.best is not None
+                metadata = state.best.metadata
+                predict = torch_predictor(esr, metadata)
+                report = evaluate(predict, self.validation, metadata.input)
             report = self.group.broadcast(report)
         assert report is not None
         return report
@@ -242,7 +245,16 @@ class _Trainer:
         size_px, faces = phase.sizes[state.epoch], self.validation
         if size_px != phase.sizes[-1]:
             faces = faces.subset(self.config.validate_on)
-        predict, spec = torch_predictor(esr.eval()), replace(self.training.spec, size_px=size_px)
+        spec = replace(self.training.spec, size_px=size_px)
+        is_derived = self.training.derives_affect and phase.learns != "affect"
+        metadata = ModelMetadata(
+            f"{esr.name}-{self.training.name}",
+            phase.branches,
+            esr.diversified,
+            spec,
+            affect="derived" if is_derived else "learned",
+        )
+        predict = torch_predictor(esr.eval(), metadata)
 
         def show(done: int) -> None:
             self._show(state, loss, validated=done / len(faces))
@@ -254,7 +266,6 @@ class _Trainer:
         # Weights do not carry over between sizes, nor do their scores.
         stage = (phase.name, size_px)
         if state.best is None or state.best.stage != stage or score > state.best.score:
-            name = f"{esr.name}-{self.training.name}"
             record = {
                 **self.identity,
                 "epochs_done": len(state.history) + 1,
@@ -262,7 +273,7 @@ class _Trainer:
                 "minutes": round(state.spent_s / 60, 1),
                 "validation": report.summary(),
             }
-            metadata = ModelMetadata(name, phase.branches, esr.diversified, spec, record=record)
+            metadata = replace(metadata, record=record)
             weights = [{k: v.cpu() for k, v in part.items()} for part in esr.to_state_dict()]
             state.best = BestModel(stage, score, weights, metadata, report)
         return report

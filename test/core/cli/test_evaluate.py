@@ -66,9 +66,10 @@ def test_calibrate_notes_a_temperature_that_all_else_uses(
     network, metadata = checkpoint.load(weights)
     assert metadata.temperature == told["temperature"] != 1.0
     assert metadata.record["calibration"] == {
-        name: told[name] for name in ("ece_before", "ece", "faces", "branches_asked")
+        name: told[name]
+        for name in ("ece_before", "ece", "faces", "branches_asked", "tau", "balance")
     }
-    assert metadata.lead == told["lead"]
+    assert (metadata.lead, list(metadata.bias)) == (told["lead"], told["bias"])
     for old, new in zip(before[0].to_state_dict(), network.to_state_dict()):
         assert all(torch.equal(old[key], new[key]) for key in old)
     assert esr(tmp_path, "export", weights, "net.onnx").returncode == 0
@@ -79,7 +80,8 @@ def test_calibrate_notes_a_temperature_that_all_else_uses(
     again = json.loads(esr(tmp_path, "calibrate", weights, "--data", data, "--json").stdout)
     assert again == told  # not relative to the last one
     shown = esr(tmp_path, "calibrate", weights, "--data", data).stdout
-    assert f"temperature {told['temperature']:.3f} saved in " in shown
+    assert f"temperature {told['temperature']:.3f}: calibration error " in shown
+    assert f"tau {told['tau']:g}, for rare emotions: macro F1 " in shown
 
 
 def test_branches_take_turns(tmp_path: Path, make_ferplus: MakeFerPlus) -> None:

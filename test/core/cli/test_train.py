@@ -65,6 +65,22 @@ def test_train_goes_on_or_begins_anew_only_when_told(tmp_path: Path, data: Path)
     assert trained(tmp_path, "--out", "out", "--seed", 9, "--fresh").returncode == 0
 
 
+def test_train_with_teachers(tmp_path: Path, data: Path, weights: Path) -> None:
+    (tmp_path / "my.yaml").write_text("teachers: [weights]\nteacher_weight: 0.25\n")
+    done = trained(tmp_path, "--config", "my.yaml", "--out", "out", "--images", 16)
+    assert done.returncode == 0, done.stderr
+    record = checkpoint.load(tmp_path / "out")[1].record
+    assert (record["recipe"]["teacher_weight"], len(record["teachers"])) == (0.25, 64)
+    done = trained(tmp_path, "--config", "my.yaml", "--out", "out", "--images", 15)
+    assert "teachers.npz is of other teachers, or for other faces; use another" in refusal(done)
+    done = trained(tmp_path, "--teachers", "none.onnx", "--out", "other")
+    assert "none.onnx: no such model file" in refusal(done)
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "my.yaml").write_text("teachers: weights\n")
+    done = trained(tmp_path, "--config", "my.yaml", "--out", "other")
+    assert "my.yaml: teachers must be a list of files or folders" in refusal(done)
+
+
 def test_train_never_writes_over_what_it_starts_from(
     tmp_path: Path, data: Path, weights: Path
 ) -> None:

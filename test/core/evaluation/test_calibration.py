@@ -1,6 +1,8 @@
-"""Temperature scaling, and the margin of the early exit."""
+"""Temperature scaling, logit adjustment, and the margin of the early exit."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from esr_core.evaluation.calibration import (
+    adjustment,
     exit_early,
+    fit_balance,
     fit_exit_margin,
     fit_temperature,
     mean_probabilities,
@@ -72,8 +76,8 @@ def test_larger_margins_evaluate_more_branches() -> None:
     assert counts[0] == 1
     assert counts[-1] == 5
     assert counts == sorted(counts)
-    mean, _ = exit_early(logits, 2.0, 1.7)
-    np.testing.assert_allclose(mean, mean_probabilities(logits, 1.7))
+    mean, _ = exit_early(logits, 2.0)
+    np.testing.assert_allclose(mean, mean_probabilities(logits))
 
 
 @pytest.mark.parametrize("cost", [0.0, 0.001, 0.02])
@@ -93,3 +97,42 @@ def test_fitted_margin_costs_no_more_than_allowed(cost: float) -> None:
 def test_identical_branches_need_no_margin() -> None:
     logits, target = nested()
     assert fit_exit_margin(logits[:, :1].repeat(5, axis=1), target) == 0.0
+
+
+def test_adjustment_is_that_of_the_paper() -> None:
+    """Menon et al., 2021, equation 9: tau times the logarithm of the shares is subtracted."""
+    target = np.repeat(np.arange(8), [50, 20, 10, 8, 6, 4, 2, 0])
+    bias = adjustment(target, 0.5)
+    expected = [-0.5 * math.log(n / 101) for n in (50, 20, 10, 8, 6, 4, 2)]
+    np.testing.assert_allclose(bias[:7], expected, rtol=1e-5)
+    assert bias[7] == pytest.approx(-0.5 * math.log(1 / 101))
+    assert not adjustment(target, 0.0).any()
+
+
+def unbalanced() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Logits of branches that take a rare label for the frequent one, and the labels."""
+    random = np.random.default_rng(3)
+    shares = [0.6, 0.2, 0.08, 0.06, 0.03, 0.01, 0.01, 0.01]
+    target = random.choice(8, 6000, p=shares)
+    logits = random.normal(scale=1.2, size=(6000, 3, 8)).astype(np.float32)
+    logits[np.arange(6000), :, target] += 3.0
+    return logits + 1.5 * np.log(shares).astype(np.float32), target
+
+
+def test_fitted_tau_raises_macro_f1_at_no_loss_of_accuracy() -> None:
+    logits, target = unbalanced()
+    best, curve = fit_balance(logits, target)
+    assert [each.tau for each in curve] == [round(0.05 * i, 2) for i in range(21)]
+    assert best in curve
+    assert best.tau > 0
+    assert best.accuracy >= curve[0].accuracy
+    assert best.macro_f1 > curve[0].macro_f1 + 0.02
+    for each in curve:
+        assert each.accuracy < curve[0].accuracy or each.macro_f1 <= best.macro_f1
+        biased = mean_probabilities(logits + adjustment(target, each.tau)).argmax(axis=1)
+        assert each.accuracy == (biased == target).mean()
+        f1 = [
+            2 * ((biased == k) & (target == k)).sum() / ((biased == k).sum() + (target == k).sum())
+            for k in range(8)
+        ]
+        assert each.macro_f1 == pytest.approx(np.mean(f1))

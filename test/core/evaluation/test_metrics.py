@@ -13,7 +13,6 @@ from esr_core import LABELS
 from esr_core.data.ferplus import FerPlus
 from esr_core.emotions import CIRCUMPLEX, affect_of
 from esr_core.evaluation.metrics import (
-    at_temperature,
     calibration_error,
     disagreement,
     evaluate,
@@ -23,7 +22,9 @@ from esr_core.evaluation.metrics import (
     measure_affect,
     nested_accuracy,
     torch_predictor,
+    with_logits,
 )
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.esr import ESR, Ensemble
 from esr_core.perception.preprocessing import InputSpec
 
@@ -230,10 +231,13 @@ def test_summary_of_branches_is_plain_json() -> None:
     assert (summary["nested"], summary["disagreement"]) == ([0.5, 0.5, 0.5], 0)
 
 
-def test_temperature_changes_how_sure_and_nothing_else() -> None:
+def test_calibrated_logits_are_those_of_the_calibrated_network() -> None:
     esr, batch = ESR(3).eval(), np.random.default_rng(0).random((2, 3, 56, 56), np.float32)
-    later = at_temperature(torch_predictor(esr)(batch), 0.5)
-    for mine, direct in zip(later, torch_predictor(esr, 0.5)(batch)):
+    bias = (0.0, 0.5, -0.5, 1.0, 2.0, 3.0, 0.25, -1.0)
+    outputs = torch_predictor(esr)(batch)
+    later = with_logits(outputs, outputs[3] / 0.5 + np.float32(bias))
+    metadata = ModelMetadata(esr.name, 3, temperature=0.5, bias=bias)
+    for mine, direct in zip(later, torch_predictor(esr, metadata)(batch)):
         np.testing.assert_allclose(mine, direct, atol=1e-5)
 
 

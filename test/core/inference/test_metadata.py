@@ -16,6 +16,8 @@ FULL = ModelMetadata(
     branches=3,
     diversified=True,
     input=InputSpec(size_px=72, grey=False, margin=1.5, shift_y=-0.1, detail_px=0),
+    bias=(0.0, -0.5, 0.25, 1.0, 0.1, 2.0, 0.0, 3.5),
+    affect="derived",
     record={"data": "made up", "validation": {"n": 3, "accuracy": 0.5}},
 )
 
@@ -37,6 +39,13 @@ def test_invalid_metadata_is_refused(text: str) -> None:
         ModelMetadata.from_json(text, "folder/x.json")
 
 
+def test_files_of_older_versions_have_no_bias_and_learned_affect() -> None:
+    content = json.loads(FULL.to_json())
+    del content["bias"], content["affect"]
+    metadata = ModelMetadata.from_json(json.dumps(content), "x")
+    assert (metadata.bias, metadata.affect) == ((), "learned")
+
+
 def altered(**changes: Any) -> str:
     return json.dumps({**json.loads(FULL.to_json()), **changes})
 
@@ -56,6 +65,10 @@ def test_unknown_fields_are_named() -> None:
     [
         ({"input": {"size_px": 10}}, "size_px must be from 54 to 1024"),
         ({"input": {"size": 96}}, "size"),
+        ({"bias": [1.0, 2.0]}, r"bias must be empty or 8 numbers, but got \(1.0, 2.0\)"),
+        ({"bias": [float("nan")] * 8}, "bias must be empty or 8 numbers"),
+        ({"bias": ["a"] * 8}, "not readable"),
+        ({"affect": "guessed"}, "affect must be one of learned, derived, but got 'guessed'"),
         ({"input": 96}, "not readable"),
         ({"labels": 8}, "not readable"),
         ({"labels": ["happy", "sad"]}, "labels"),

@@ -20,6 +20,7 @@ from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 from esr_core.perception.preprocessing import InputSpec
 
 LEAD, TEMPERATURE, BRANCHES = 0.05, 1.6, 4
+BIAS = (0.0, 0.02, -0.03, 0.0, 0.05, 0.04, -0.01, 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,22 @@ def esr() -> ESR:
     return lively(BRANCHES, False)
 
 
-@pytest.fixture(scope="module", params=["fp32", "int8"])
+@pytest.fixture(scope="module", params=["fp32", "int8", "fp32 derived"])
 def model(
     request: pytest.FixtureRequest, esr: ESR, tmp_path_factory: pytest.TempPathFactory
 ) -> Model:
     path = tmp_path_factory.mktemp("early_exit") / "net.onnx"
+    form, *derived = request.param.split()
     metadata = ModelMetadata(
-        esr.name, BRANCHES, input=InputSpec(size_px=56), temperature=TEMPERATURE, lead=LEAD
+        esr.name,
+        BRANCHES,
+        input=InputSpec(size_px=56),
+        temperature=TEMPERATURE,
+        bias=BIAS,
+        affect="derived" if derived else "learned",
+        lead=LEAD,
     )
-    if request.param == "fp32":
+    if form == "fp32":
         export_fp32(esr, metadata, path)
     else:
         export_int8(esr, metadata, faces(40, 56), path)
@@ -51,7 +59,7 @@ def test_all_branches_have_the_outputs_of_pytorch(
     model: Model, esr: ESR, batch: NDArray[np.float32]
 ) -> None:
     with torch.inference_mode():
-        expected = Ensemble(esr, TEMPERATURE)(torch.from_numpy(batch))
+        expected = Ensemble(esr, model.metadata)(torch.from_numpy(batch))
     tolerance = 3e-4 if _is_fp32(model) else 0.6  # of logits that spread over several units
     for output, exact in zip(model.predict_branches(batch), expected):
         assert output.shape == exact.shape
@@ -79,7 +87,7 @@ def test_other_branches_are_evaluated_for_undecided_faces_only(
 ) -> None:
     complete = model.predict_branches(batch)
     prediction = model.predict(batch, ADAPTIVE)
-    # The logits are divided by the temperature already.
+    # The logits are calibrated already.
     expected, evaluated = exit_early(complete.branch_emotions, LEAD)
     np.testing.assert_array_equal((prediction.votes >= 0).sum(axis=1), evaluated)
     np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from networks import faces, lively
 
 from esr_core import load_model
+from esr_core.emotions import affect_of
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import BranchPrediction
 from esr_core.network.esr import Ensemble
@@ -129,6 +130,24 @@ def test_temperature_is_in_the_file(tmp_path: Path, pair: tuple[Path, Path]) -> 
     np.testing.assert_allclose(cooled.affect, plain.affect, atol=1e-6)
     np.testing.assert_array_equal(cooled.votes, plain.votes)
     assert load_model(path).metadata.temperature == 2.5
+
+
+def test_bias_and_derived_affect_are_in_the_file(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    esr, path = lively(1, False), tmp_path / "net.onnx"
+    bias = (0.0, 0.5, -0.5, 1.0, 2.0, 3.0, 0.25, -1.0)
+    metadata = ModelMetadata(
+        esr.name, 1, input=InputSpec(size_px=56), temperature=2.0, bias=bias, affect="derived"
+    )
+    export_fp32(esr, metadata, path)
+    plain, biased = (load_model(p).predict_branches(faces(6, 56)) for p in (pair[0], path))
+    logits = plain.branch_emotions / 2.0 + np.float32(bias)
+    np.testing.assert_allclose(biased.branch_emotions, logits, atol=1e-4)
+    expected = torch.from_numpy(logits).softmax(dim=2).mean(dim=1).numpy()
+    np.testing.assert_allclose(biased.probabilities, expected, atol=1e-5)
+    np.testing.assert_array_equal(biased.votes, logits.argmax(axis=2))
+    np.testing.assert_allclose(biased.affect, affect_of(expected), atol=1e-5)
+    np.testing.assert_allclose(biased.branch_affect[:, 0], affect_of(expected), atol=1e-5)
+    assert load_model(path).metadata == metadata
 
 
 def test_metadata_is_in_the_file(pair: tuple[Path, Path]) -> None:

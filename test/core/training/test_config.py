@@ -126,7 +126,7 @@ def test_files_that_hold_no_options(tmp_path: Path, content: str) -> None:
 
 
 def test_there_are_published_configs() -> None:
-    assert len(CONFIGS) == 5
+    assert len(CONFIGS) == 6
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,0 +1,133 @@
+"""Teachers: trained networks whose outputs become a part of the targets.
+
+Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, with a temperature of
+1. A teacher's output for a face is the mean over views of it: the whole face and its middle, each
+with its mirror image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from esr_core.atomic_write import replacing
+from esr_core.data.dataset import FaceDataset
+from esr_core.data.ferplus import sample
+from esr_core.errors import AnotherTraining, TrainingError
+from esr_core.evaluation.metrics import open_predictor, predictions
+from esr_core.perception.preprocessing import InputSpec, whole
+from esr_core.progress import counter
+
+#: The outputs of the teachers in the folder of a training.
+FILE = "teachers.npz"
+#: Share of the width and of the height that the middle of a face leaves out at each border.
+BORDER = 0.05
+VIEWS = 4
+
+
+class TaughtFaces:
+    """A data set whose targets are in part the outputs of teachers."""
+
+    def __init__(
+        self, faces: FaceDataset, outputs: NDArray[np.float32], weight: float, teachers: str
+    ) -> None:
+        """outputs: (n, 8). weight: their share of the targets. teachers: what identifies them."""
+        self._faces, self._outputs, self._weight = faces, torch.from_numpy(outputs), weight
+        self.name, self.spec, self.derives_affect = faces.name, faces.spec, faces.derives_affect
+        self.teachers = teachers
+        self.affect: NDArray[np.float32] = faces.affect
+        self.emotions: NDArray[np.float32] = torch.lerp(
+            torch.from_numpy(faces.emotions), self._outputs, weight
+        ).numpy()
+
+    def __len__(self) -> int:
+        return len(self._faces)
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Return images, as the data set."""
+        return self._faces.load(rows)
+
+    def targets(self, rows: Tensor, generator: Generator) -> Tensor:
+        """Return the targets (k, 8) of the data set, with the teachers' share."""
+        return torch.lerp(self._faces.targets(rows, generator), self._outputs[rows], self._weight)
+
+    def subset(self, count: int) -> TaughtFaces:
+        """Return ``count`` of the faces, or all when there are fewer."""
+        outputs = self._outputs.numpy()[sample(len(self), count)]
+        return TaughtFaces(self._faces.subset(count), outputs, self._weight, self.teachers)
+
+
+def teach(
+    faces: FaceDataset, teachers: Sequence[Path], weight: float, folder: Path, fresh: bool = False
+) -> TaughtFaces:
+    """Return a data set with the outputs of teachers, which are computed once for a folder.
+
+    teachers: ``.onnx`` files or folders of weights. fresh: replace outputs that are in the folder.
+
+    Raises:
+        AnotherTraining: the folder has the outputs of other teachers, or for other faces.
+        ModelError: a teacher cannot be loaded.
+        TrainingError: the file in the folder is damaged.
+    """
+    path, key = folder / FILE, _key(faces, teachers)
+    if path.exists() and not fresh:
+        outputs = _read(path, key)
+    else:
+        outputs = _outputs(faces, teachers)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial, open(partial, "wb") as file:
+            np.savez(file, key=np.array(key), outputs=outputs)
+    return TaughtFaces(faces, outputs, weight, key)
+
+
+def _read(path: Path, key: str) -> NDArray[np.float32]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            found, outputs = str(content["key"]), content["outputs"]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise TrainingError(
+            f"{path}: not the outputs of teachers ({error}); remove it to compute them again"
+        ) from error
+    if found != key:
+        raise AnotherTraining(f"{path} is of other teachers, or for other faces")
+    return outputs.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _outputs(faces: FaceDataset, teachers: Sequence[Path]) -> NDArray[np.float32]:
+    """Return the mean over teachers and views, (n, 8)."""
+    each = []
+    for number, teacher in enumerate(teachers, start=1):
+        predict, metadata = open_predictor(str(teacher))
+        spec, views = metadata.input, partial(_views, metadata.input)
+        with counter("faces", f"teacher {number} of {len(teachers)}", len(faces)) as update:
+            probabilities, *_ = predictions(predict, faces, spec, 16, update, views)
+        each.append(probabilities.reshape(len(faces), VIEWS, -1).mean(axis=1))
+    mean: NDArray[np.float32] = np.stack(each).mean(axis=0, dtype=np.float32)
+    return mean
+
+
+def _views(spec: InputSpec, image: NDArray[np.uint8], row: int) -> NDArray[np.float32]:
+    rows, columns = (round(BORDER * length) for length in image.shape[:2])
+    middle = image[rows : image.shape[0] - rows, columns : image.shape[1] - columns]
+    both = whole([image, middle], spec)
+    return np.concatenate([both, both[..., ::-1]])
+
+
+def _key(faces: FaceDataset, teachers: Sequence[Path]) -> str:
+    """Return a hash of the teachers' files and of all faces."""
+    key = hashlib.sha256()
+    for teacher in teachers:
+        files = sorted(teacher.glob("*.pt")) if teacher.is_dir() else [teacher]
+        for file in filter(Path.is_file, files):
+            key.update(hashlib.sha256(file.read_bytes()).digest())
+    for start in range(0, len(faces), 256):
+        key.update(faces.load(range(start, min(start + 256, len(faces)))).tobytes())
+    return key.hexdigest()
