@@ -100,6 +100,11 @@ class TrainingConfig:
     branches: int = option(4, "branches of the ensemble", (1, 64))
     diversified: bool = option(False, "ESR*: attention after every layer")
     stages: tuple[ResizeStage, ...] = (ResizeStage(56, 3), ResizeStage(72, 1), ResizeStage(96, 2))
+    new_branches: str = option(
+        "random",
+        "joint: branches that the start lacks begin with random weights, or as copies of its first",
+        choices=("random", "copy"),
+    )
     tuning_epochs: int = option(1, "branch_by_branch: epochs of later branches", (1, 10_000))
     batch_size: int = option(64, "faces per step, over all processes", (1, 65_536))
     learning_rate: float = option(0.05, "peak of the schedule", (1e-8, 100))

@@ -160,6 +160,9 @@ class _Trainer:
                 torch.manual_seed(seeded(config.seed, index).initial_seed())
                 while len(esr.convolutional_branches) < phase.branches:
                     esr.add_branch()
+                    if not before and config.new_branches == "copy":
+                        first, *_, newest = esr.convolutional_branches
+                        newest.load_state_dict(first.state_dict())
             else:
                 torch.manual_seed(config.seed)
                 esr = ESR(phase.branches, config.diversified)

@@ -393,6 +393,11 @@ def test_start_with_fewer_branches_grows(tmp_path: Path, faces: FerPlus) -> None
     old, new = (branch.fc.weight.detach() for branch in esr.convolutional_branches)
     torch.testing.assert_close(old, start.convolutional_branches[0].fc.weight.detach())
     assert not torch.equal(old, new)
+    config = replace(config, new_branches="copy", bag=0.5)
+    train(faces, faces, config, tmp_path / "copy", start=start)
+    esr, _ = checkpoint.load(tmp_path / "copy")
+    old, new = (branch.fc.weight.detach() for branch in esr.convolutional_branches)
+    torch.testing.assert_close(old, new)
 
 
 def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
