@@ -18,8 +18,8 @@ class Case:
     """A network on an engine with a batch size."""
 
     name: str  # of the engine, in the tables
-    engine: str  # onnx, torch, or matmul for the peak of the machine
-    model: str = ""  # onnx: path; matmul: int8 or fp32
+    engine: str  # onnx, torch, training, or matmul for the peak of the machine
+    model: str = ""  # onnx: path; matmul: int8, fp32 or bf16; training: fp32 or bf16
     network: str = ""  # name in the tables
     architecture: Tuple[int, bool, int] = (1, False, 96)  # branches, diversified, input side in px
     evaluated: Union[int, str] = 0  # onnx: ``branches`` of Model.predict

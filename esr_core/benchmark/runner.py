@@ -111,8 +111,11 @@ class Timing:
     @property
     def macs_per_s(self) -> NDArray[np.float64]:
         """The multiplications per second in each round: (rounds,)."""
-        is_matmul = self.case.engine == "matmul"
-        return (PEAK_SIDE**3 if is_matmul else cost(*self.case.architecture).macs) / self.face_s
+        if self.case.engine == "matmul":
+            return PEAK_SIDE**3 / self.face_s
+        # The backward pass takes the gradients of the inputs and of the weights.
+        passes = 3 if self.case.engine == "training" else 1
+        return passes * cost(*self.case.architecture).macs / self.face_s
 
     def figures(
         self, baseline: Optional[Timing] = None, peak: Optional[Timing] = None

@@ -88,8 +88,61 @@ def _torch(case: Case) -> Engine:
     return call, (lambda: torch.cuda.max_memory_allocated() / 1e6) if on_gpu else _resident_mb
 
 
+def _training(case: Case) -> Engine:
+    """Return a step of training on random faces, with the average of the weights."""
+    import torch
+
+    from esr_core.network.esr import ESR
+    from esr_core.training.config import ResizeStage, TrainingConfig
+    from esr_core.training.distributed import Group
+    from esr_core.training.losses import EQUAL, Objective
+    from esr_core.training.trainer import layout, make_optimizer, update_average
+
+    if case.threads:
+        torch.set_num_threads(case.threads)
+    branches, diversified, side = case.architecture
+    config = TrainingConfig(
+        branches=branches,
+        diversified=diversified,
+        stages=(ResizeStage(side, 1),),
+        precision=case.model,
+    )
+    device = torch.device("cuda" if case.provider in ON_GPU else "cpu")
+    esr, average = (
+        ESR(branches, diversified).to(device, memory_format=layout(config, device))  # type: ignore[call-overload]
+        for _ in range(2)
+    )
+    (phase,) = config.phases()
+    objective, optimizer = (
+        Objective(esr, config, phase, Group()),
+        make_optimizer(esr, phase, config),
+    )
+
+    def step(batch: NDArray[np.float32]) -> object:
+        views = torch.from_numpy(batch[:, :1]).to(device)
+        emotions = EQUAL.to(device).expand(len(batch), -1)
+        losses = objective(views, emotions, torch.zeros(len(batch), 2, device=device))
+        optimizer.zero_grad()
+        losses.total.backward()
+        optimizer.step()
+        update_average(average, esr, 0.999, 1000)
+        return float(losses.total.detach())
+
+    return step, _resident_mb
+
+
 def _matmul(case: Case) -> Engine:
-    """Return a product of matrices, as fast as ONNX Runtime computes one on this machine."""
+    """Return a product of matrices, as fast as this machine computes one.
+
+    bf16 by PyTorch, the other types by ONNX Runtime.
+    """
+    if case.model == "bf16":
+        import torch
+
+        if case.threads:
+            torch.set_num_threads(case.threads)
+        factor = torch.rand(PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16)
+        return (lambda batch: factor @ factor), _resident_mb
     from onnx import numpy_helper, parser
 
     from esr_core.inference.execution_providers import session_of
@@ -109,7 +162,7 @@ def _matmul(case: Case) -> Engine:
     return (lambda batch: session.run(None, inputs)), _resident_mb
 
 
-_ENGINES = {"onnx": _onnx, "torch": _torch, "matmul": _matmul}
+_ENGINES = {"onnx": _onnx, "torch": _torch, "training": _training, "matmul": _matmul}
 
 if __name__ == "__main__":
     serve(Case(**json.loads(sys.argv[1])), sys.stdin, sys.stdout)

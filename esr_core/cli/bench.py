@@ -21,9 +21,13 @@ from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
 from esr_core.progress import bar
+from esr_core.training.config import LARGEST_PX, SMALLEST_PX
 
 #: Options of one benchmark only, and their defaults; then those of both.
-_NETWORKS = {"networks": None, "data": None, "faces": [1], "rounds": 10, "calls": 10, "plot": None}
+_NETWORKS = {
+    **{"networks": None, "data": None, "faces": [1], "rounds": 10, "calls": 10, "plot": None},
+    **{"training": False, "size_px": 72},
+}
 _NODE: Dict[str, Any] = {
     **{"seconds": 10.0, "only": "", "set": [], "params_file": None},
     **{"against": None, "turns": 3},
@@ -31,7 +35,7 @@ _NODE: Dict[str, Any] = {
 _SHARED = {"model": "", "provider": "cpu", "threads": 0}
 _RANGES = {
     **{"rounds": (1, 10_000), "calls": (1, 10_000), "threads": (0, 256)},
-    **{"seconds": (1, 86_400), "turns": (1, 100)},
+    **{"seconds": (1, 86_400), "turns": (1, 100), "size_px": (SMALLEST_PX, LARGEST_PX)},
 }
 _TIMES = {
     "network": "{network}",
@@ -73,6 +77,7 @@ def add(commands: Any) -> None:
         "or one file; or the ROS node.",
         "esr bench\n  esr bench --networks ESR-9 --faces 1,4,16 --threads 2\n"
         "  esr bench --data valid.npz.xz --plot speed.png\n  esr bench --model esr-9.onnx --json\n"
+        "  esr bench --training --networks ESR-9 --rounds 5 --calls 2\n"
         "  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800\n"
         "  esr bench --node --against ../esr_ros_before",
         run,
@@ -94,6 +99,10 @@ def add(commands: Any) -> None:
     bench.add_argument("--threads", type=int, help="0: one per usable core (default)")
     bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
     bench.add_argument("--calls", type=int, help="calls per turn (default: 10)")
+    training_help = "time steps of training, in faces per second; faces per step: 64"
+    bench.add_argument("--training", action="store_true", help=training_help)
+    size_help = "input size of --training (default: 72)"
+    bench.add_argument("--size-px", type=int, metavar="PX", help=size_help)
     plot_help = "plot the times; with --data also accuracy over time"
     bench.add_argument("--plot", type=Path, metavar="FILE.png", help=plot_help)
     bench.add_argument("--json", action="store_true", help="print all figures as JSON")
@@ -144,11 +153,17 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--{name.replace('_', '-')} {reason}")
     for name, (least, most) in _RANGES.items():
         if name in given and not least <= given[name] <= most:
-            raise OptionError(f"--{name} must be from {least} to {most}, but got {given[name]:g}")
+            flag = name.replace("_", "-")
+            raise OptionError(f"--{flag} must be from {least} to {most}, but got {given[name]:g}")
     if arguments.node:
         bench_node.run(argparse.Namespace(**{**_NODE, **given}))
         return
     arguments = argparse.Namespace(**{**_NETWORKS, **_SHARED, **given})
+    unfit = [name for name in ("data", "model", "plot") if arguments.training and given.get(name)]
+    if unfit:
+        raise OptionError(f"--{unfit[0]} is not for --training")
+    if "size_px" in given and not arguments.training:
+        raise OptionError("--size-px is for --training only")
     if arguments.model and arguments.networks:
         raise OptionError("--networks is for the published networks, not for the one of --model")
     if arguments.plot:
@@ -188,9 +203,7 @@ def show_tables(results: Dict[str, Any]) -> None:
         f"On {results['machine']}, provider {results['provider']}; ms, n faces a call",
         _TIMES,
         rows,
-        "times PyTorch: median of the rounds, 10th to 90th percentile; peak: of the machine"
-        if any("share_of_peak" in row for row in rows)
-        else None,
+        _caption(rows),
     )
     networks = [each for each in results["networks"] if each["published"]]
     if not networks:
@@ -212,6 +225,14 @@ def show_tables(results: Dict[str, Any]) -> None:
     )
 
 
+def _caption(rows: List[Dict[str, Any]]) -> str:
+    columns = {
+        "speed_up": "times PyTorch: median of the rounds, 10th to 90th percentile",
+        "share_of_peak": "peak: of the machine",
+    }
+    return "; ".join(text for key, text in columns.items() if any(key in row for row in rows))
+
+
 def _compared(network: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
     """Return a network with its fastest row, of those with all branches and the smallest batch."""
     own = [r for r in rows if r["network"] == network["network"] and r["name"] != "adaptive"]
@@ -226,6 +247,8 @@ def _notes(arguments: argparse.Namespace, results: Dict[str, Any]) -> List[str]:
     if results["peak_gmac_per_s"]:
         peaks = [f"{value} in {kind}" for kind, value in results["peak_gmac_per_s"].items()]
         notes.append(f"Peak, of a product of matrices, in GMAC/s: {' and '.join(peaks)}.")
+    if arguments.training:
+        return notes
     if not arguments.data and not arguments.model:
         notes.append(f"--data with FER+'s validation faces adds {bench_networks.SHIPS}, adaptive.")
     if all(row["joules"] is None for row in results["rows"]):

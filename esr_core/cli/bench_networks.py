@@ -36,6 +36,8 @@ EXIT_MARGINS = (0.0, 0.1, 0.2, 0.26, 0.5, 0.8, 2.0)
 _EXPORTS = {"cuda": ("fp32", "fp16"), "tensorrt": ("fp16", "symmetric")}
 #: The product of matrices that is the peak for an engine.
 _PEAKS = {"PyTorch": "fp32", "fp32": "fp32", "INT8": "int8"}
+#: Faces per training step.
+TRAINING_BATCH = 64
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 NO_TORCH = (
     "PyTorch is not installed. Without it there is no comparison, and only the shipped network, or "
@@ -50,6 +52,8 @@ def results(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
         OptionError: the request needs PyTorch, or a trained network.
         DataError: the file of faces is missing or damaged.
     """
+    if arguments.training:
+        return _training(arguments, progress)
     model = load_model(arguments.model or None, arguments.provider)
     arguments.provider = chosen(model.provider)  # the one that auto takes
     cases = _cases(arguments, model, folder, progress)
@@ -79,6 +83,46 @@ def results(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
             for row in rows
         ],
         "curve": curve and _curve([*timings], model, arguments.data, progress),
+    }
+
+
+def _training(arguments: argparse.Namespace, progress: Progress) -> Dict[str, Any]:
+    """Return the figures of training steps."""
+    if not HAS_TORCH:
+        raise OptionError(NO_TORCH)
+    import torch
+
+    from esr_core.training.config import AUTO
+    from esr_core.training.device import resolve_precision, select_device
+
+    on_gpu = arguments.provider in ON_GPU
+    precision = resolve_precision(AUTO, select_device("cuda" if on_gpu else "cpu"))
+    base = Case(f"training {precision}", "training", precision, threads=arguments.threads)
+    cases = [
+        replace(
+            base,
+            network=method,
+            architecture=(*METHODS[method], arguments.size_px),
+            provider=arguments.provider,
+            batch=count,
+        )
+        for method in arguments.networks or METHODS
+        for count in (arguments.faces if arguments.faces != [1] else [TRAINING_BATCH])
+    ]
+    peaks = [] if on_gpu else [replace(base, name=f"peak {precision}", engine="matmul")]
+    task = progress.add_task("timing", total=arguments.rounds)
+    on_round = partial(progress.advance, task)
+    timings = measure([*peaks, *cases], arguments.rounds, arguments.calls, on_round=on_round)
+    rows, peak = timings[len(peaks) :], timings[0] if peaks else None
+    rate = {precision: round(np.median(peak.macs_per_s) / 1e9)} if peak else {}
+    return {
+        "machine": f"{_processor()}, {usable_cores()} cores, PyTorch {torch.__version__}",
+        "provider": arguments.provider,
+        "threads": arguments.threads,
+        "networks": [],
+        "peak_gmac_per_s": rate,
+        "rows": [row.figures(peak=peak) for row in rows],
+        "curve": [],
     }
 
 

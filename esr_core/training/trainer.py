@@ -169,11 +169,9 @@ class _Trainer:
         average = copy.deepcopy(esr) if config.average else None
         if group.size > 1:
             share_batch_norms(esr, group)
-        # In fp32 on a CPU the default layout is faster by a quarter.
-        plain = config.precision == "fp32" and self.device.type == "cpu"
-        layout = torch.contiguous_format if plain else torch.channels_last
         for network in (esr, average) if average else (esr,):
-            network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+            form = layout(config, self.device)
+            network.to(self.device, memory_format=form)  # type: ignore[call-overload]
         optimizer = make_optimizer(esr, phase, config)
         objective: nn.Module = Objective(
             esr, config, phase, group, self.batches.shares.to(self.device)
@@ -294,6 +292,13 @@ class _Trainer:
             if state.history:
                 history.write_csv(self.folder / "history.csv", state.history)
                 history.draw(self.folder / "curves.png", state.history, self.title)
+
+
+def layout(config: TrainingConfig, device: torch.device) -> torch.memory_format:
+    """Return the layout of weights and features in which a training is fastest."""
+    # In fp32 on a CPU the default layout is faster by a quarter.
+    is_plain = config.precision == "fp32" and device.type == "cpu"
+    return torch.contiguous_format if is_plain else torch.channels_last
 
 
 def make_optimizer(esr: ESR, phase: Phase, config: TrainingConfig) -> torch.optim.SGD:

@@ -35,6 +35,14 @@ def timing(batch: int, times_ms: list[list[float]]) -> Timing:
     return Timing(Case("x", "onnx", batch=batch), np.array(times_ms) / 1e3, 10.0)
 
 
+def test_a_training_step_has_three_times_the_operations_of_a_prediction() -> None:
+    case = Case("x", "onnx", architecture=SMALL, batch=4)
+    times = np.array([[0.5, 0.5]])
+    (rate,) = Timing(case, times).macs_per_s
+    assert rate == pytest.approx(cost(*SMALL).macs * 4 / 0.5)
+    assert Timing(replace(case, engine="training"), times).macs_per_s == pytest.approx(3 * rate)
+
+
 def test_two_engines_are_timed_in_turns(network: Path) -> None:
     cases = [
         Case("torch", "torch", architecture=SMALL),

@@ -138,6 +138,20 @@ def test_notes_below_the_tables(network: Path, tmp_path: Path) -> None:
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_steps_of_training_are_timed(tmp_path: Path) -> None:
+    words = ("--training", "--networks", "ESR-9", "--size-px", 54, "--faces", 2, "--json")
+    done = bench(tmp_path, *words, "--rounds", 2, "--calls", 1)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    (row,) = results["rows"]
+    assert row["name"] in ("training bf16", "training fp32")
+    assert (row["network"], row["faces"]) == ("ESR-9", 2)
+    assert 0 < row["share_of_peak"]
+    assert row["evaluations_per_s"] > 0
+    assert results["peak_gmac_per_s"].keys() == {row["name"].split()[1]}
+    show_tables(results)
+
+
 @pytest.mark.parametrize("arguments", [[], ["--networks", "ESR-9"], ["--networks", "ESR-15"]])
 def test_without_pytorch_the_network_that_ships_is_timed(
     tmp_path: Path, arguments: list[str]
@@ -177,6 +191,9 @@ def test_without_pytorch_the_network_that_ships_is_timed(
         (("--provider", "cuda"), "has no provider 'cuda', only cpu"),
         (("--seconds", "3"), "--seconds is for --node only"),
         (("--node", "--plot", "a.png"), "--plot is not for --node"),
+        (("--training", "--plot", "a.png"), "--plot is not for --training"),
+        (("--training", "--size-px", "10"), "--size-px must be from 54 to 1024, but got 10"),
+        (("--size-px", "60"), "--size-px is for --training only"),
     ],
 )
 def test_bench_that_cannot_be(tmp_path: Path, arguments: tuple[str, ...], text: str) -> None:
