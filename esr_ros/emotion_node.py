@@ -28,6 +28,7 @@ from esr_ros.conversions.emotion_topics import bases
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
+from esr_ros.node.notice import Notice
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, reason, resolved_topic
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
@@ -84,6 +85,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self.cameras.append(camera)
         if not vision_msgs.INSTALLED:
             self.get_logger().info("vision_msgs is not installed: no emotion/detections")
+        self._notice = Notice(self, model.metadata.name)
         overridable = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
@@ -145,11 +147,13 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             camera.subscribe(worker.put)
             self.get_logger().info(f"subscribed to {camera.topic} ({camera})")
+        self._notice.publish(True, self.options.notice_text)
 
     def _unsubscribe(self, worker: FrameWorker) -> None:
         for camera in self.cameras:
             camera.unsubscribe()
         worker.discard(self.cameras)
+        self._notice.publish(False, self.options.notice_text)
 
     def _stop(self) -> None:
         if self._worker is None:
@@ -200,6 +204,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.options = after
+        if self._worker:
+            self._notice.publish(self.cameras[0].is_subscribed, after.notice_text)
         return SetParametersResult(successful=True)
 
     def _on_timer(self) -> None:

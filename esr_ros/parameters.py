@@ -62,6 +62,11 @@ class NodeOptions(PipelineOptions):
         "with `reliable`, lost images are sent again.",
         choices=("best_effort", "reliable"),
     )
+    notice_text: str = option(
+        "A camera here is analyzed by software that estimates emotions from facial expressions.",
+        "Text on emotion/notice, for the people in front of the camera.",
+        live=True,
+    )
     latency_warn_s: float = option(
         0.2,
         "Median latency above which the diagnostics are WARN, in seconds.",
