@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 check bench bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
-CONFIG ?= configs/esr-9-cpu.yaml configs/esr-9-cpu-96.yaml configs/esr-9-cpu-last.yaml
+CONFIG ?= configs/esr-1-base.yaml configs/esr-9-64.yaml
 DATA ?= data/ferplus
 DEVICE ?= cpu
 

@@ -116,7 +116,8 @@ def test_batches_have_one_of_a_few_sizes(faces: int, pieces: list[int]) -> None:
 def test_padded_batches_have_the_same_outputs(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = np.random.default_rng(0).random((7, 3, 96, 96), np.float32)
+    side = model.metadata.input.size_px
+    batch = np.random.default_rng(0).random((7, 3, side, side), np.float32)
     expected = model.predict_branches(batch)
     sizes = (1, 2, 4)
     monkeypatch.setitem(

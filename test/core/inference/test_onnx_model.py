@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from esr_core import LABELS, Model, ModelError, load_model
 from esr_core.inference.onnx_model import ADAPTIVE, METADATA_KEY, default_model
-from esr_core.perception.preprocessing import InputSpec, crop, whole
+from esr_core.perception.preprocessing import crop, whole
+
+INPUT = load_model().metadata.input
+SIDE = INPUT.size_px
 
 
 def noise(count: int) -> NDArray[np.float32]:
     faces = np.random.default_rng(5).integers(0, 256, (count, 48, 48)).astype(np.uint8)
-    return whole(faces, InputSpec())
+    return whole(faces, INPUT)
 
 
 def test_model_that_ships_is_installed_with_the_package(model: Model) -> None:
@@ -58,7 +61,7 @@ def test_model_that_ships_has_an_early_exit(model: Model) -> None:
 
 
 def test_no_faces_have_an_empty_output(model: Model) -> None:
-    probabilities, affect, votes = model.predict(np.zeros((0, 3, 96, 96), np.float32))
+    probabilities, affect, votes = model.predict(np.zeros((0, 3, SIDE, SIDE), np.float32))
     full = model.predict(noise(1))
     assert (probabilities.shape, affect.shape) == ((0, 8), (0, 2))
     assert votes.shape == (0, model.metadata.branches)
@@ -90,18 +93,18 @@ def test_batch_may_be_a_view(model: Model) -> None:
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        ((1, 3, 48, 48), np.float32),
-        ((1, 1, 96, 96), np.float32),
-        ((3, 96, 96), np.float32),
-        ((1, 96, 96, 3), np.float32),
-        ((1, 3, 96, 96), np.float64),
-        ((1, 3, 96, 96), np.uint8),
+        ((1, 3, SIDE - 1, SIDE), np.float32),
+        ((1, 1, SIDE, SIDE), np.float32),
+        ((3, SIDE, SIDE), np.float32),
+        ((1, SIDE, SIDE, 3), np.float32),
+        ((1, 3, SIDE, SIDE), np.float64),
+        ((1, 3, SIDE, SIDE), np.uint8),
     ],
 )
 def test_error_of_a_wrong_batch_names_the_expected_shape(
     model: Model, shape: tuple[int, ...], dtype: type
 ) -> None:
-    with pytest.raises(ValueError, match=r"must be \(n, 3, 96, 96\) float32, but got \("):
+    with pytest.raises(ValueError, match=rf"must be \(n, 3, {SIDE}, {SIDE}\) float32, but got \("):
         model.predict(np.zeros(shape, dtype))
 
 
