@@ -13,7 +13,6 @@ import cv2
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from esr_core.emotions import LABELS
@@ -54,6 +53,7 @@ class CameraFeed:
         self._arrivals_s: Deque[float] = deque(maxlen=400)
         self._latencies_s: Deque[float] = deque(maxlen=60)
         self._picture: Any = None
+        self._picture_topic = ""
         self._picture_due_s = 0.0
         self._emotions = node.create_subscription(
             EmotionArray, topic, self._on_emotions, best_effort(10)
@@ -68,17 +68,18 @@ class CameraFeed:
 
     def find_picture(self) -> None:
         """Subscribe to the annotated image of the type that is published."""
-        published = [s for s in _PICTURES if self._node.count_publishers(self.topic + s)]
-        current = self._picture.topic_name if self._picture else ""
-        if not published or current in [self.topic + suffix for suffix in published]:
+        topics = {self.topic + suffix: kind for suffix, kind in _PICTURES.items()}
+        published = [topic for topic in topics if self._node.count_publishers(topic)]
+        if not published or self._picture_topic in published:
             return
         if self._picture:
             self._node.destroy_subscription(self._picture)
-        kind = _PICTURES[published[0]]
+        self._picture_topic = published[0]
+        kind = topics[published[0]]
         # Serialized, as most of the images are dropped here.
         self._picture = self._node.create_subscription(
             kind,
-            self.topic + published[0],
+            self._picture_topic,
             lambda data: self._on_image(data, kind),
             best_effort(1),
             raw=True,
@@ -132,8 +133,8 @@ class CameraFeed:
         self._arrivals_s.append(now_s)
         self._faces = len(message.emotions)
         stamp = message.header.stamp
-        stamped = Time.from_msg(stamp, self._node.get_clock().clock_type)
-        latency_s = (self._node.get_clock().now() - stamped).nanoseconds * 1e-9
+        latency_s = self._node.get_clock().now().nanoseconds * 1e-9
+        latency_s -= stamp.sec + stamp.nanosec * 1e-9
         if (stamp.sec or stamp.nanosec) and 0 <= latency_s < LONGEST_LATENCY_S:
             self._latencies_s.append(latency_s)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import textwrap
 import time
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -130,7 +131,12 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     defaults = "\n".join(
-        f"  {o.name:18}{parameters.yaml_value(o):14}{o.description}"
+        textwrap.fill(
+            f"{o.name:18}{parameters.yaml_value(o):13}{o.description}",
+            width=98,
+            initial_indent="  ",
+            subsequent_indent=" " * 33,
+        )
         for o in options(DashboardOptions)
     )
     return argparse.ArgumentParser(

@@ -42,7 +42,7 @@ class DashboardOptions:
         640, "Largest width of a picture; wider ones are reduced.", (64, 4096)
     )
     emotion_topics: Sequence[str] = option(
-        ("*",), "Emotion topics to show, as patterns: /left/*, for example. *: all."
+        ("*",), "Patterns of the emotion topics to show, such as /left/*; by default all."
     )
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import hmac
 import json
+import os
 import socket
 import struct
 import threading
@@ -103,12 +104,13 @@ class DashboardServer:
         host, port = self._options.host, self._options.port
         try:
             own_port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        except OSError as error:  # strerror of asyncio's own is long
-            is_address = isinstance(error, socket.gaierror)
-            why = error.strerror if is_address else "it is in use or not allowed"
+        except OSError as error:
+            is_unknown = isinstance(error, socket.gaierror)
+            # The text of asyncio's own errors repeats the address.
+            why = error.strerror if is_unknown else os.strerror(error.errno or 0)
             raise DashboardError(
-                f"cannot serve on port {port} of {host}: {why} ({error.errno}); choose others by "
-                "-p port:=8081 (0: any free one) and -p host:=127.0.0.1"
+                f"cannot serve on port {port} of {host}: {why}; choose others by -p port:=8081 "
+                "(0: any free one) or -p host:=127.0.0.1"
             ) from error
         everywhere = host in ("0.0.0.0", "::")
         shown = socket.gethostname() if everywhere else host

@@ -37,6 +37,12 @@ class Program:
                 [name, "--ros-args", *arguments], stdout=output, stderr=subprocess.STDOUT
             )
 
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.kill()
+
     @property
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
@@ -84,7 +90,7 @@ class Rig:
 
 
 async def receive(
-    url: str, enough: Callable[[list[Any], list[bytes]], bool]
+    url: str, enough: Callable[[list[Any], list[bytes]], bool], topic: bytes = b"/emotion"
 ) -> tuple[list[Any], list[bytes]]:
     """Be a viewer until enough states and pictures have come."""
     texts: list[Any] = []
@@ -95,7 +101,7 @@ async def receive(
                 texts.append(json.loads(message.data))
             else:
                 (length,) = struct.unpack(">H", message.data[:2])
-                assert message.data[2 : 2 + length] == b"/emotion"
+                assert message.data[2 : 2 + length] == topic
                 pictures.append(message.data[2 + length :])
             if enough(texts, pictures):
                 return texts, pictures

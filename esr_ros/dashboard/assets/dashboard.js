@@ -134,23 +134,24 @@ function makeCard(face) {
   return { node, line, map, label, affects, bars, mark };
 }
 
+const newest = (face) => face.samples[face.samples.length - 1];
+const isGone = (face, now_ms) => now_ms - newest(face).t > SILENT_S * 1000;
+
 function drawFace(face, now_ms) {
   const begin_ms = now_ms - DATA.duration_s * 1000;
   if (!face.card) face.card = makeCard(face);
   const { node, line, map, label, affects, bars, mark } = face.card;
-  const newest = face.samples[face.samples.length - 1];
-  const gone_s = (now_ms - newest.t) / 1000;
-  const isGone = gone_s > SILENT_S;
+  const { t, label: current, values } = newest(face);
   const n = DATA.labels.length;
-  node.classList.toggle("gone", isGone);
-  write(label, DATA.labels[newest.label] + " " + percent(newest.values[newest.label] / 1000));
-  mark.style.setProperty("--c", DATA.colours[newest.label]);
-  write(affects, isGone ? "last seen " + Math.round(gone_s) + UNIT + "s ago"
-    : "valence " + signed(newest.values[n] / 1000) + ", arousal " + signed(newest.values[n + 1] / 1000));
+  node.classList.toggle("gone", isGone(face, now_ms));
+  write(label, DATA.labels[current] + " " + percent(values[current] / 1000));
+  mark.style.setProperty("--c", DATA.colours[current]);
+  write(affects, isGone(face, now_ms) ? "last seen " + Math.round((now_ms - t) / 1000) + UNIT + "s ago"
+    : "valence " + signed(values[n] / 1000) + ", arousal " + signed(values[n + 1] / 1000));
   bars.forEach(({ bar, share, row }, i) => {
-    bar.style.width = newest.values[i] / 10 + "%";
-    write(share, percent(newest.values[i] / 1000));
-    row.classList.toggle("top", i === newest.label);
+    bar.style.width = values[i] / 10 + "%";
+    write(share, percent(values[i] / 1000));
+    row.classList.toggle("top", i === current);
   });
   const chart = chartOf(face, begin_ms);
   const text = "Face " + face.id + " in the last minute; now " + label.textContent;
@@ -168,18 +169,20 @@ function drawCamera(seen, now_ms) {
     if (face.card) face.card.node.remove();
     seen.faces.delete(id);
   }
-  // Those that are still visible come first into the places; a place that is taken is kept.
-  const newest = (face) => face.samples[face.samples.length - 1].t;
-  const order = [...seen.faces.values()].sort((a, b) => Math.round((newest(b) - newest(a)) / GAP_MS) || a.id - b.id);
+  // Visible faces by their ids, then the others, the last seen first.
+  const gone_ms = (face) => (isGone(face, now_ms) ? now_ms - newest(face).t : 0);
+  const order = [...seen.faces.values()].sort((a, b) => gone_ms(a) - gone_ms(b) || a.id - b.id);
   order.forEach((face, i) => {
     if (i < CARDS) drawFace(face, now_ms);
     else if (face.card) face.card.node.remove();
-    if (i < CARDS && !face.card.node.isConnected) seen.cards.append(face.card.node);
+    if (i < CARDS && seen.cards.children[i] !== face.card.node) {
+      seen.cards.insertBefore(face.card.node, seen.cards.children[i] || null);
+    }
   });
   write(seen.more, order.length > CARDS ? "and " + count(order.length - CARDS, "more face") : "");
 }
 
-function tell(seen, name, value, note = "") {
+function figure(seen, name, value, note = "") {
   const tile = seen.tiles.get(name);
   write(tile.value, value);
   write(tile.note, note);
@@ -189,16 +192,17 @@ function drawFigures(seen, of, status, later_s) {
   const silent_s = of.silent_s === null ? null : of.silent_s + later_s;
   const isSilent = silent_s === null || silent_s > SILENT_S;
   const values = status ? status.values : {};
-  const known = (text, name) => (values[name] === undefined ? "" : text + values[name]);
+  const known = (text, name) => (values[name] === undefined || values[name] === "nan" ? "" : text + values[name]);
   seen.node.classList.toggle("silent", isSilent);
   write(seen.line, silent_s === null ? "Waiting for messages" : isSilent ? "No messages since " + Math.round(silent_s) + UNIT + "s" : "Receiving");
-  tell(seen, "Results", isSilent ? "\u2013" : of.rate_hz.toFixed(1) + UNIT + "Hz", known("images: ", "input hz") + (status ? " Hz" : ""));
+  figure(seen, "Results", isSilent ? "\u2013" : of.rate_hz.toFixed(1) + UNIT + "Hz", known("images: ", "input hz") + (status ? " Hz" : ""));
   const p50 = known("node: p50 ", "latency p50 ms");
   const toHere = of.latency_ms === null || isSilent ? "\u2013" : of.latency_ms.toFixed(1) + UNIT + "ms";
-  tell(seen, "Latency", toHere, p50 ? p50 + ", p99 " + values["latency p99 ms"] + UNIT + "ms" : "from stamp to this page's server");
-  tell(seen, "Dropped", (values.dropped || "\u2013").replace("%", UNIT + "%"), known("since start: ", "stale") + known(" stale, ", "missed") + (status ? " missed" : ""));
-  tell(seen, "Faces", isSilent ? "\u2013" : String(of.faces), "in the newest image");
-  tell(seen, "State", status ? LEVELS[status.level] : "\u2013", status ? status.message : "no diagnostics of this camera");
+  figure(seen, "Latency", toHere, p50 ? p50 + ", p99 " + values["latency p99 ms"] + UNIT + "ms"
+    : of.latency_ms === null ? "the stamps are of another clock" : "from stamp to dashboard");
+  figure(seen, "Dropped", (values.dropped || "\u2013").replace("%", UNIT + "%"), known("since start: ", "stale") + known(" stale, ", "missed") + (status ? " missed" : ""));
+  figure(seen, "Faces", isSilent ? "\u2013" : String(of.faces), "in the newest image");
+  figure(seen, "State", status ? LEVELS[status.level] : "\u2013", status ? status.message : "no diagnostics of this camera");
   if (!of.picture) write(seen.blank, "No annotated image is published");
 }
 

@@ -33,9 +33,11 @@ def rig(
     folder = tmp_path_factory.mktemp("rig")
     with running(folder) as window:
         made = Rig(folder, dashboard.url(), observer, window)
-        yield made
-        made.camera.stop()
-        made.node.stop()
+        try:
+            yield made
+        finally:
+            made.camera.stop()
+            made.node.stop()
 
 
 @pytest.fixture

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-from live_page import Program, get, port_of, receive, until
+from live_page import Program, get, port_of, receive
 from programs import wait_until_begun
 
 TOKEN = "a+b c/&é secret"
@@ -115,7 +116,8 @@ def refusal(*parameters: str) -> str:
 def test_port_in_use(dashboard: Program) -> None:
     port = port_of(dashboard.url())
     line = refusal(f"port:={port}")
-    assert f"emotion_dashboard: cannot serve on port {port} of 127.0.0.1" in line
+    begin = f"emotion_dashboard: cannot serve on port {port} of 127.0.0.1: Address already in use"
+    assert line.startswith(begin)
     assert "choose others by -p port:=" in line
 
 
@@ -128,6 +130,7 @@ def test_port_in_use(dashboard: Program) -> None:
         ("rate:=5.0", "unknown parameter rate (nearest: rate_hz)"),
         ("host:=''", "host must be an address"),
         ("host:=no.such.host.invalid", "of no.such.host.invalid: "),
+        ("host:=192.0.2.1", "of 192.0.2.1: Cannot assign requested address"),
         ("emotion_topics:=['']", "emotion_topics must be a list"),
     ],
 )
@@ -154,34 +157,43 @@ def test_help_has_examples_and_parameters() -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("late_s", [0.0, 0.15, 0.3, 0.6])
 def test_stops_at_any_time(tmp_path: Path, stop: signal.Signals, late_s: float) -> None:
-    program = Program(tmp_path / "log", "emotion_dashboard", "port:=0")
-    wait_until_begun(program.process)
-    # No condition: the moment is what is tested.
-    with pytest.raises(subprocess.TimeoutExpired):
-        program.process.wait(late_s)
-    assert program.stop(stop) == 0, program.said
+    with Program(tmp_path / "log", "emotion_dashboard", "port:=0") as program:
+        wait_until_begun(program.process)
+        # No condition: the moment is what is tested.
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.process.wait(late_s)
+        assert program.stop(stop) == 0, program.said
     assert "Traceback" not in program.said
+
+
+def test_more_pages_than_allowed(dashboard: Program) -> None:
+    port = port_of(dashboard.url())
+    lines = ["GET /ws HTTP/1.1", f"Host: 127.0.0.1:{port}"]
+    request = "\r\n".join([*lines, *(f"{k}: {v}" for k, v in UPGRADE.items()), "", ""]).encode()
+    answers = []
+    with ExitStack() as stack:
+        for _ in range(52):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection.sendall(request)
+            answers.append(connection.recv(12))
+    assert answers == [b"HTTP/1.1 101"] * 50 + [b"HTTP/1.1 503"] * 2
 
 
 def test_stops_with_viewers_and_frees_its_port(tmp_path: Path) -> None:
-    program = Program(tmp_path / "log", "emotion_dashboard", "port:=0")
-    url = program.url()
+    with Program(tmp_path / "log", "emotion_dashboard", "port:=0") as program:
+        url = program.url()
+        began_s = []
 
-    async def view() -> None:
-        watching = asyncio.ensure_future(receive(url, lambda texts, pictures: False))
-        while not watching.done():
-            if program.process.poll() is None and not is_stopped:
-                is_stopped.append(True)
-                await asyncio.sleep(0.5)
-                os.kill(program.process.pid, signal.SIGINT)
-            await asyncio.sleep(0.05)
+        def stop_it(texts: list[Any], pictures: list[bytes]) -> bool:
+            if len(texts) == 3:  # the history and two states
+                began_s.append(time.monotonic())
+                program.process.send_signal(signal.SIGINT)
+            return False
+
         with pytest.raises(AssertionError, match="the connection has ended"):
-            await watching
-
-    is_stopped: list[bool] = []
-    asyncio.run(view())
-    assert program.stop() == 0
-    assert "Traceback" not in program.said
-    with socket.create_server(("127.0.0.1", port_of(url))):
-        pass
-    assert until(lambda: program.process.poll() is not None, "its end")
+            asyncio.run(receive(url, stop_it))
+        assert program.stop() == 0
+        assert time.monotonic() - began_s[0] < 5
+        assert "Traceback" not in program.said
+        with socket.create_server(("127.0.0.1", port_of(url))):
+            pass
