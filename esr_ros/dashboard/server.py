@@ -1,7 +1,8 @@
 """The web server of the live page: a page, and a WebSocket for each viewer.
 
 It runs in a thread of its own. Each viewer has one place for the newest state and one for the
-newest picture of each camera, so a slow viewer misses some, and delays no other.
+newest picture of each camera, and answers each message that it has processed before it is sent the
+next ones. So a slow viewer misses some, gets no old ones, and delays no other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import struct
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import Any, Awaitable, Deque, Dict, Optional, Set
+from typing import Any, Deque, Dict, List, Optional, Set
 from urllib.parse import quote, urlsplit
 
 from aiohttp import WSCloseCode, web
@@ -31,8 +32,6 @@ from esr_ros.dashboard.options import (
 
 #: Time after which a viewer that stops reading is disconnected.
 STALL_S = 5.0
-#: Bound of what the kernel keeps for a slow viewer, so that its pictures are not old.
-SEND_BUFFER_BYTES = 128 * 1024
 MAX_VIEWERS = 50
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -49,6 +48,8 @@ class Viewer:
 
     def __init__(self) -> None:
         self._ready = asyncio.Event()
+        self._has_read = asyncio.Event()
+        self._unread = 0
         self._state: Optional[str] = None
         self._pictures: Dict[str, bytes] = {}
 
@@ -62,22 +63,33 @@ class Viewer:
         self._pictures[topic] = data
         self._ready.set()
 
+    def on_answer(self) -> None:
+        """Note that the viewer has processed a message."""
+        self._unread -= 1
+        if self._unread <= 0:
+            self._has_read.set()
+
     async def send(self, peer: web.WebSocketResponse, history: str) -> None:
         """Send all until the connection ends; asyncio.TimeoutError if the peer stops reading."""
-        await _in_time(peer.send_str(history))
+        await asyncio.wait_for(self._send(peer, history, []), STALL_S)
         while True:
             await self._ready.wait()
             self._ready.clear()
             state, self._state = self._state, None
             pictures, self._pictures = self._pictures, {}
-            if state is not None:
-                await _in_time(peer.send_str(state))
-            for data in pictures.values():
-                await _in_time(peer.send_bytes(data))
+            await asyncio.wait_for(self._send(peer, state, [*pictures.values()]), STALL_S)
 
-
-async def _in_time(sending: Awaitable[None]) -> None:
-    await asyncio.wait_for(sending, STALL_S)
+    async def _send(
+        self, peer: web.WebSocketResponse, text: Optional[str], pictures: List[bytes]
+    ) -> None:
+        """Send messages, and wait until they are processed: the network's buffers are large."""
+        self._unread = len(pictures) + (text is not None)
+        self._has_read.clear()
+        if text is not None:
+            await peer.send_str(text)
+        for data in pictures:
+            await peer.send_bytes(data)
+        await self._has_read.wait()
 
 
 class DashboardServer:
@@ -196,23 +208,19 @@ class DashboardServer:
             raise web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} pages are open already.\n")
         peer = web.WebSocketResponse(heartbeat=3 * STALL_S, max_msg_size=1024, compress=False)
         await peer.prepare(request)
-        transport = request.transport
-        if transport is None:
-            return peer
-        kernel = transport.get_extra_info("socket")
-        kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         viewer = Viewer()
         self._viewers.add(viewer)
         self._peers.add(peer)
         history = json.dumps({"history": [*self._samples]}, separators=(",", ":"))
-        sending = asyncio.ensure_future(self._send(viewer, peer, history, transport))
+        sending = asyncio.ensure_future(self._send(viewer, peer, history, request.transport))
         try:
-            async for _ in peer:  # viewers send nothing; it ends with the connection
-                pass
+            async for _ in peer:
+                viewer.on_answer()
         finally:
             self._viewers.discard(viewer)
             self._peers.discard(peer)
             sending.cancel()
+            await asyncio.wait([sending])
         return peer
 
     async def _send(
@@ -221,7 +229,8 @@ class DashboardServer:
         with suppress(ConnectionError, asyncio.TimeoutError):
             await viewer.send(peer, history)
         # Not close(), which would wait for a viewer that does not read.
-        transport.abort()
+        if transport is not None:
+            transport.abort()
 
 
 def _netloc(origin: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import os
 import re
 import signal
 import struct
@@ -29,12 +31,15 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S) 
 class Program:
     """A program of the package in a process of its own."""
 
-    def __init__(self, log: Path, name: str, *parameters: str) -> None:
+    def __init__(self, log: Path, name: str, *parameters: str, **environment: str) -> None:
         self.log = log
         arguments = [word for each in parameters for word in ("-p", each)]
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
-                [name, "--ros-args", *arguments], stdout=output, stderr=subprocess.STDOUT
+                [name, "--ros-args", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
             )
 
     def __enter__(self) -> Program:
@@ -90,7 +95,10 @@ class Rig:
 
 
 async def receive(
-    url: str, enough: Callable[[list[Any], list[bytes]], bool], topic: bytes = b"/emotion"
+    url: str,
+    enough: Callable[[list[Any], list[bytes]], bool],
+    topic: bytes = b"/emotion",
+    busy_s: float = 0.0,
 ) -> tuple[list[Any], list[bytes]]:
     """Be a viewer until enough states and pictures have come."""
     texts: list[Any] = []
@@ -103,6 +111,8 @@ async def receive(
                 (length,) = struct.unpack(">H", message.data[:2])
                 assert message.data[2 : 2 + length] == topic
                 pictures.append(message.data[2 + length :])
+            await asyncio.sleep(busy_s)
+            await link.send_str("")  # ready for the next ones
             if enough(texts, pictures):
                 return texts, pictures
     raise AssertionError("the connection has ended")

@@ -199,7 +199,7 @@ function drawFigures(seen, of, status, later_s) {
   const p50 = known("node: p50 ", "latency p50 ms");
   const toHere = of.latency_ms === null || isSilent ? "\u2013" : of.latency_ms.toFixed(1) + UNIT + "ms";
   figure(seen, "Latency", toHere, p50 ? p50 + ", p99 " + values["latency p99 ms"] + UNIT + "ms"
-    : of.latency_ms === null ? "the stamps are of another clock" : "from stamp to dashboard");
+    : of.latency_ms === null && !isSilent ? "the stamps are of another clock" : "from stamp to dashboard");
   figure(seen, "Dropped", (values.dropped || "\u2013").replace("%", UNIT + "%"), known("since start: ", "stale") + known(" stale, ", "missed") + (status ? " missed" : ""));
   figure(seen, "Faces", isSilent ? "\u2013" : String(of.faces), "in the newest image");
   figure(seen, "State", status ? LEVELS[status.level] : "\u2013", status ? status.message : "no diagnostics of this camera");
@@ -255,7 +255,7 @@ function onMessage({ data }) {
     for (const seen of cameras.values()) for (const face of seen.faces.values()) face.samples = [];
     message.history.forEach(add);
   } else {
-    if (latest && message.now < latest.now) { // another process, whose clock began anew
+    if (latest && message.now < latest.now) { // of a machine that has started again
       for (const seen of cameras.values()) for (const face of seen.faces.values()) face.samples = [];
     }
     message.samples.forEach(add);
@@ -271,7 +271,11 @@ function connect() {
   const own = (link = new WebSocket(address));
   own.binaryType = "arraybuffer";
   own.onopen = () => { retry_ms = 500; };
-  own.onmessage = (event) => { if (link === own) onMessage(event); };
+  own.onmessage = (event) => {
+    if (link !== own) return;
+    onMessage(event);
+    if (own.readyState === WebSocket.OPEN) own.send(""); // ready for the next ones
+  };
   own.onclose = () => {
     if (link !== own) return;
     link = null;
@@ -296,7 +300,7 @@ function draw() {
     const silent = latest.cameras.filter(isSilent).length;
     if (later_ms > SILENT_S * 1000) report("The dashboard does not answer", 2);
     else if (!latest.cameras.length) report("No emotion topic is published; start emotion_node", 1);
-    else if (silent) report("No messages of " + count(silent, "camera") + " out of " + latest.cameras.length, 1);
+    else if (silent) report("No messages from " + silent + " of " + count(latest.cameras.length, "camera"), 1);
     else report("Live, " + count(latest.cameras.length, "camera"), 0, "Live");
   }
   const now_ms = latest.now + later_ms;

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import re
+import signal
 import socket
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ from std_msgs.msg import Header
 from esr_core.emotions import LABELS
 from esr_ros.conversions.messages import image, jpeg
 from esr_ros.msg import Emotion, EmotionArray
+
+SUPPORT = Path(__file__).parents[2] / "support"
 
 # What the page shows.
 
@@ -195,31 +198,35 @@ def test_ten_viewers_share_the_pictures_and_a_stalled_one_delays_nobody(rig: Rig
     with stalled(rig.port) as asleep:
         until(lambda: established(rig.port, asleep), "the viewer that does not read")
 
+        subscriptions = set()
+
         def enough(texts: list[Any], pictures: list[bytes]) -> bool:
+            subscriptions.add(rig.watched())
             return len(pictures) >= 60
 
         async def ten() -> list[tuple[list[Any], list[bytes]]]:
             viewers = [receive(rig.url, enough) for _ in range(10)]
-            return await asyncio.wait_for(asyncio.gather(*viewers), DEADLINE_S)
+            return await asyncio.wait_for(asyncio.gather(*viewers), 2 * DEADLINE_S)
 
         began_s = time.monotonic()
         received = asyncio.run(ten())
         elapsed_s = time.monotonic() - began_s
-        assert elapsed_s < 15  # 6 s at 10 Hz
-        assert elapsed_s > 4  # the rate is bounded
+        assert elapsed_s > 4  # 6 s at 10 Hz: the rate is bounded
         for texts, pictures in received:
             assert all(each.startswith(b"\xff\xd8") for each in pictures)
             gaps = [b["now"] - a["now"] for a, b in zip(texts[1:], texts[2:])]
-            assert sorted(gaps)[len(gaps) // 2] < 250
+            assert sorted(gaps)[len(gaps) // 2] < 300
         shared = set(received[0][1]).intersection(*(pictures for _, pictures in received[1:]))
         assert len(shared) > 30  # each is compressed once
-        assert rig.watched() <= 2  # the page's and theirs are one subscription; discovery is late
+        assert max(subscriptions) == 1
         until(lambda: not established(rig.port, asleep), "it is disconnected")
 
 
-@pytest.mark.parametrize("suffix", ["image", "image/compressed"])
+@pytest.mark.parametrize(
+    ("suffix", "rclpy"), [("image", ""), ("image/compressed", ""), ("image", "humble")]
+)
 def test_chosen_cameras_with_pictures_of_either_type(
-    observer: Any, tmp_path: Path, suffix: str
+    observer: Any, tmp_path: Path, suffix: str, rclpy: str
 ) -> None:
     """Without a node, as when a bag is played: its images have stamps of another day."""
     compressed = suffix.endswith("compressed")
@@ -237,7 +244,8 @@ def test_chosen_cameras_with_pictures_of_either_type(
         return bool(pictures) and any(each["samples"] for each in texts[1:])
 
     parameters = ("port:=0", "emotion_topics:=['/right/*']", "picture_width_px:=100")
-    with Program(tmp_path / "log", "emotion_dashboard", *parameters) as program:
+    paths = {"PYTHONPATH": f"{SUPPORT / rclpy}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    with Program(tmp_path / "log", "emotion_dashboard", *parameters, **paths) as program:
         viewing = receive(program.url(), enough, topics["right"].encode())
         texts, pictures = asyncio.run(asyncio.wait_for(viewing, DEADLINE_S))
         assert program.stop() == 0
@@ -251,6 +259,21 @@ def test_chosen_cameras_with_pictures_of_either_type(
     assert (pictures[-1] == picture.data.tobytes()) == compressed
     for each in (*answers, pictures_of_right):
         observer.destroy_publisher(each)
+
+
+def test_slow_viewer_gets_the_newest(rig: Rig) -> None:
+    """It skips states and pictures; none waits for it in a queue or in the network."""
+    late_ms: list[float] = []
+
+    def enough(texts: list[Any], pictures: list[bytes]) -> bool:
+        if len(texts) > 1:
+            late_ms.append(time.monotonic() * 1e3 - texts[-1]["now"])
+        return len(pictures) >= 6
+
+    texts, _ = asyncio.run(receive(rig.url, enough, busy_s=0.3))
+    assert max(late_ms) < 1500  # three times of 0.3 s, on a busy machine
+    gaps = [b["now"] - a["now"] for a, b in zip(texts[1:], texts[2:])]
+    assert min(gaps) > 250
 
 
 # What goes and comes back.
@@ -274,6 +297,10 @@ def test_dashboard_that_is_killed_and_restarted(rig: Rig, tmp_path: Path) -> Non
     with Program(tmp_path / "first", "emotion_dashboard", "port:=0") as first:
         url = first.url()
         rig.browser.open(url)
+        rig.shows("Live, ")
+        first.process.send_signal(signal.SIGSTOP)
+        rig.shows("The dashboard does not answer")
+        first.process.send_signal(signal.SIGCONT)
         rig.shows("Live, ")
     rig.shows("No connection to the dashboard")
     parameter = f"port:={port_of(url)}"
