@@ -226,7 +226,9 @@ function drawStatuses(statuses) {
     const fold = folds.get(name);
     fold.lamp.className = "lamp level" + level;
     write(fold.title, LEVELS[level] + ": " + name + ", " + message);
-    if (fold.node.open) {
+    const content = JSON.stringify(values);
+    if (fold.node.open && fold.content !== content) { // or text could not be selected
+      fold.content = content;
       fold.body.replaceChildren(...Object.entries(values).map(([key, value]) => h("tr", {}, h("th", { scope: "row" }, key), h("td", {}, value))));
     }
   }

@@ -47,6 +47,8 @@ def test_page_follows_a_real_node(page: Rig) -> None:
     assert re.search(r"valence \+\d\.\d\d, arousal [+−]\d\.\d\d", text)
     assert re.search(r"Results\s+[1-9]\d?\.\d\sHz", text)
     assert re.search(r"State\s+OK\s+processing images", text)
+    page.browser.run("document.querySelector('summary').click()")
+    until(lambda: re.search(r"provider\s+\w+ExecutionProvider", page.text()), "all diagnostics")
     areas = page.browser.run("return document.querySelector('path[data-label=happy]').outerHTML")
     until(lambda: page.browser.run("return document.querySelector('.trail') !== null"), "a path")
     assert len(areas) > 60
