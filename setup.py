@@ -32,6 +32,7 @@ setup(
             'backports.zstd>=1.0; python_version < "3.14"',
         ],
         "ray": ["ray>=2.9"],
+        "dashboard": ["aiohttp>=3.8"],
         "ros": ["ros-rclpy", "ros-rmw-fastrtps-cpp", "ros-sensor-msgs", "ros-diagnostic-msgs"],
     },
     entry_points={"console_scripts": ["esr = esr_core.cli:main"]},

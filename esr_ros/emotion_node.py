@@ -51,7 +51,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             automatically_declare_parameters_from_overrides=True,
             allow_undeclared_parameters=True,  # they are refused below, with a reason
         )
-        self.options = parameters.declare(self)
+        self.options = parameters.declare(self, parameters.NodeOptions)
         self._overrides = [*self.get_parameters_by_prefix("qos_overrides")]
         self.add_on_set_parameters_callback(self._on_set_parameters)
         guard_services(self)

@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Iterable, List, Sequence, Set
+from typing import Any, Iterable, List, Sequence, Set, Type, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -16,6 +16,8 @@ from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 from esr_core.errors import OptionError
 from esr_core.options import Option, option, options, unknown_names
 from esr_core.pipeline import PipelineOptions
+
+Declared = TypeVar("Declared")
 
 #: Parameters that ROS itself declares on a node.
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
@@ -105,13 +107,14 @@ class NodeOptions(PipelineOptions):
                 )
 
 
-def declare(node: Node) -> NodeOptions:
+def declare(node: Node, kind: Type[Declared]) -> Declared:
     """Declare all parameters on a node and return their values; OptionError for invalid ones.
 
+    kind: a dataclass of options, such as NodeOptions.
     The node must have been created with ``automatically_declare_parameters_from_overrides``;
     otherwise a misspelt name in a file is not detected.
     """
-    known = {o.name: o for o in options(NodeOptions)}
+    known = {o.name: o for o in options(kind)}
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
     foreign = given.keys() - known.keys()
@@ -131,12 +134,12 @@ def declare(node: Node) -> NodeOptions:
     for name, value in given.items():
         if isinstance(known[name].default, float) and type(value) is int:
             raise OptionError(f"{name} must be a float: write {value}.0")
-    NodeOptions(**given)  # its errors are clearer than those of ROS
+    kind(**given)  # its errors are clearer than those of ROS
     _check_override_values(node)
     for name, o in known.items():
         default = list(o.default) if isinstance(o.default, tuple) else o.default  # as ROS has it
         node.declare_parameter(name, default, descriptor(o))
-    return NodeOptions(**{name: node.get_parameter(name).value for name in known})
+    return kind(**{name: node.get_parameter(name).value for name in known})
 
 
 def _shared(namespace: str) -> Set[str]:

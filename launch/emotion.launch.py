@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Callable
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
+from esr_ros.dashboard.options import is_local_name
 from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
@@ -41,6 +44,21 @@ ARGUMENTS = [
         "Empty: as in the environment; this is the default if it is set there.",
     ),
     ("log_level", "info", ["debug", "info", "warn", "error", "fatal"], "Log level of the node."),
+    ("dashboard", "false", BOOLEAN[1:], "Serve a live page, too: docs/dashboard.md."),
+    (
+        "dashboard_host",
+        "127.0.0.1",
+        None,
+        "Address on which the page is served. 0.0.0.0: on all networks, with a token.",
+    ),
+    ("dashboard_port", "8080", None, "Port of the page. 0: any free one, which is logged."),
+    (
+        "dashboard_token",
+        "",
+        None,
+        "Token that the page's address must have. Empty: none for a local host, otherwise a random "
+        "one, which is logged.",
+    ),
 ]
 
 
@@ -69,8 +87,9 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
     logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
-    # Of this node only: nodes that a bringup starts afterwards keep their environment.
-    environment = {**fast_dds.environment(), "FASTDDS_BUILTIN_TRANSPORTS": value("transports")}
+    # Of these nodes only: nodes that a bringup starts afterwards keep their environment.
+    settings = {**fast_dds.environment(), "FASTDDS_BUILTIN_TRANSPORTS": value("transports")}
+    environment = {name: text for name, text in settings.items() if text}
     node = Node(
         package="esr_ros",
         executable="emotion_node",
@@ -80,6 +99,36 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters=parameters,
         remappings=[("image_raw", value("image_topic"))],
         arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
-        additional_env={name: text for name, text in environment.items() if text},
+        additional_env=environment,
     )
-    return [node]
+    if value("dashboard") == "false":
+        return [node]
+    return [node, *_dashboard(value, environment)]
+
+
+def _dashboard(
+    value: Callable[[str], str], environment: dict[str, str]
+) -> list[LaunchDescriptionEntity]:
+    """Return the live page, and a warning if other machines can reach it."""
+    # Their types are stated, as a token of digits would become a number.
+    kinds = {"host": str, "port": int, "token": str}
+    parameters = {
+        name: ParameterValue(value(f"dashboard_{name}"), value_type=kind)
+        for name, kind in kinds.items()
+    }
+    if value("use_sim_time"):
+        parameters["use_sim_time"] = value("use_sim_time") == "true"
+    page = Node(
+        package="esr_ros",
+        executable="emotion_dashboard",
+        name="emotion_dashboard",
+        namespace=value("namespace"),
+        output="screen",
+        parameters=[parameters],
+        additional_env=environment,
+    )
+    host = value("dashboard_host")
+    if is_local_name(host):
+        return [page]
+    warning = f"dashboard_host is {host}: other machines can reach the page, with its token"
+    return [LogInfo(msg=f"warning: {warning}"), page]

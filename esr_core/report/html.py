@@ -11,18 +11,16 @@ import html
 import json
 import re
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.emotions import CIRCUMPLEX, COLOURS_RGB, LABELS
 from esr_core.media.records import FaceRecord, FrameRecord
+from esr_core.report.page_assets import asset, emotion_constants
 from esr_core.report.summary import POINTS, Change, FaceSummary, Recording, Summary, summarise
 
-_ASSETS = Path(__file__).parent / "assets"
 #: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
 _FACES, _LEAST_SEEN = 8, 0.02
 #: Maximum number of rows for the other faces, of columns for the sources, and of changes.
@@ -44,16 +42,12 @@ def page(recording: Recording, summary: Optional[Summary] = None) -> str:
     parts = {
         # File names may hold surrogates, which UTF-8 cannot encode.
         "TITLE": html.escape(summary.title).encode("ascii", "xmlcharrefreplace").decode(),
-        "STYLE": _asset("page.css"),
+        "STYLE": asset("page.css"),
         "DATA": data.replace("<", "\\u003c"),  # no tags within <script>
-        "SCRIPT": _asset("charts.js") + _asset("page.js"),
+        "SCRIPT": asset("charts.js") + asset("page.js"),
     }
     # One pass, so that inserted text is not replaced again.
-    return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda at: parts[at[1]], _asset("page.html"))
-
-
-def _asset(name: str) -> str:
-    return (_ASSETS / name).read_text(encoding="ascii")
+    return re.sub("@(TITLE|STYLE|DATA|SCRIPT)@", lambda at: parts[at[1]], asset("page.html"))
 
 
 def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
@@ -70,9 +64,7 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
         "feeds": feeds[:_FEEDS],
         "more_feeds": len(feeds[_FEEDS:]),
         "began": _date(summary.began_s),
-        "labels": LABELS,
-        "colours": ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in COLOURS_RGB],
-        "circumplex": [[round(float(v), 2) for v in affect] for affect in CIRCUMPLEX],
+        **emotion_constants(),
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
         "faces": [

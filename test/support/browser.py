@@ -58,14 +58,14 @@ class Browser:
             message = json.load(error)["value"]["message"]
             raise AssertionError(f"{path}: {message}") from error
 
-    def open(self, page: Path, width_px: int = 1200, scheme: str = "light") -> None:
-        """Open a file in a window of this width, in the scheme ``light`` or ``dark``."""
+    def open(self, page: Path | str, width_px: int = 1200, scheme: str = "light") -> None:
+        """Open a file or an address in a window of this width, with the scheme light or dark."""
         self._width_px = width_px
         self.complaints()  # those of the page before
         self._resize(900)
         scheme_ = [{"name": "prefers-color-scheme", "value": scheme}]
         self.devtools("Emulation.setEmulatedMedia", features=scheme_)
-        self.send("/url", url=page.resolve().as_uri())
+        self.send("/url", url=page if isinstance(page, str) else page.resolve().as_uri())
 
     def run(self, script: str) -> Any:
         """Return what a function's body in JavaScript returns."""

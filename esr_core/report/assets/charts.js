@@ -36,6 +36,13 @@ function clock(time_s, decimals = 0) {
   return hours ? hours + ":" + String(minutes % 60).padStart(2, "0") + ":" + rest : minutes + ":" + rest;
 }
 
+// A time on an axis: of a recording from its beginning, of the live page before now.
+const onAxis = (time_s, decimals) => {
+  if (!DATA.live) return clock(time_s, decimals);
+  const ago = DATA.duration_s - time_s;
+  return ago ? "\u2212" + ago + UNIT + "s" : "now";
+};
+
 function lasting(time_s) {
   if (time_s < 59.95) return time_s.toFixed(time_s < 9.995 ? 2 : 1) + UNIT + "s";
   const seconds = Math.round(time_s);
@@ -59,7 +66,7 @@ function ticks() {
   for (let i = 0; i * step <= DATA.duration_s * 1.005; i++) {
     const at = Math.min((i * step) / (span_ms / 1000), 1);
     const where = i === 0 ? " first" : at > 0.97 ? " last" : "";
-    const text = clock(i * step, step < 1 ? 1 : 0);
+    const text = onAxis(i * step, step < 1 ? 1 : 0);
     marks.push(h("span", { class: "tick" + where + (i % 2 ? " odd" : ""), style: { left: at * 100 + "%" } }, text));
   }
   return h("div", { class: "ticks", "aria-hidden": "true" }, marks);
@@ -209,7 +216,7 @@ function plane(face, label) {
       s("text", { x: -104, y: 0, "text-anchor": "middle", transform: "rotate(-90 -104 0)" }, "unpleasant"),
       s("text", { x: 104, y: 0, "text-anchor": "middle", transform: "rotate(90 104 0)" }, "pleasant"),
     ]),
-    h("figcaption", { class: "ramp" }, clock(0), h("i"), clock(DATA.duration_s)),
+    h("figcaption", { class: "ramp" }, onAxis(0), h("i"), onAxis(DATA.duration_s)),
   ]);
   return { node, now };
 }

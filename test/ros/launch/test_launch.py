@@ -125,6 +125,19 @@ def test_fast_dds_knows_how_to_take_images(
     assert not [each for each in environment(b"sleep\0") if "FASTDDS" in each or "FASTRTPS" in each]
 
 
+def test_dashboard_beside_the_node(launched: Any, robot: Any) -> None:
+    log = launched("emotion.launch.py", "dashboard:=true", "dashboard_port:=0")
+    assert robot().spin_until(lambda: "serving http://127.0.0.1:" in log.read_text())
+    assert "warning" not in log.read_text()
+
+
+def test_dashboard_for_other_machines(launched: Any, robot: Any) -> None:
+    words = ("dashboard_host:=0.0.0.0", "dashboard_port:=0", "dashboard_token:=12345678")
+    log = launched("emotion.launch.py", "dashboard:=true", *words)
+    assert robot().spin_until(lambda: "?token=12345678" in log.read_text())
+    assert "warning: dashboard_host is 0.0.0.0" in log.read_text()
+
+
 def test_missing_parameter_file_is_an_error(launched: Any, robot: Any, tmp_path: Path) -> None:
     log = launched("emotion.launch.py", f"params_file:={tmp_path}/none.yaml")
     assert robot().spin_until(lambda: "params_file: no such file" in log.read_text())

@@ -1,0 +1,1 @@
+"""The live page: a node that serves one web page of what emotion nodes publish."""

@@ -1,0 +1,244 @@
+"""The web server of the live page: a page, and a WebSocket for each viewer.
+
+It runs in a thread of its own. Each viewer has one place for the newest state and one for the
+newest picture of each camera, and answers each message that it has processed before it is sent the
+next ones. So a slow viewer misses some, gets no old ones, and delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import hmac
+import json
+import os
+import socket
+import struct
+import threading
+from collections import deque
+from contextlib import suppress
+from typing import Any, Deque, Dict, List, Optional, Set
+from urllib.parse import quote, urlsplit
+
+from aiohttp import WSCloseCode, web
+
+from esr_ros.dashboard import page
+from esr_ros.dashboard.options import (
+    HISTORY_S,
+    DashboardError,
+    DashboardOptions,
+    is_local_name,
+)
+
+#: Time after which a viewer that stops reading is disconnected.
+STALL_S = 5.0
+MAX_VIEWERS = 50
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",  # the token is in the address
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+
+class Viewer:
+    """One browser: the newest state and pictures that it has not been sent yet."""
+
+    def __init__(self) -> None:
+        self._ready = asyncio.Event()
+        self._has_read = asyncio.Event()
+        self._unread = 0
+        self._state: Optional[str] = None
+        self._pictures: Dict[str, bytes] = {}
+
+    def put_state(self, text: str) -> None:
+        """Replace the state."""
+        self._state = text
+        self._ready.set()
+
+    def put_picture(self, topic: str, data: bytes) -> None:
+        """Replace the picture of a camera."""
+        self._pictures[topic] = data
+        self._ready.set()
+
+    def on_answer(self) -> None:
+        """Note that the viewer has processed a message."""
+        self._unread -= 1
+        if self._unread <= 0:
+            self._has_read.set()
+
+    async def send(self, peer: web.WebSocketResponse, history: str) -> None:
+        """Send all until the connection ends; asyncio.TimeoutError if the peer stops reading."""
+        await asyncio.wait_for(self._send(peer, history, []), STALL_S)
+        while True:
+            await self._ready.wait()
+            self._ready.clear()
+            state, self._state = self._state, None
+            pictures, self._pictures = self._pictures, {}
+            await asyncio.wait_for(self._send(peer, state, [*pictures.values()]), STALL_S)
+
+    async def _send(
+        self, peer: web.WebSocketResponse, text: Optional[str], pictures: List[bytes]
+    ) -> None:
+        """Send messages, and wait until they are processed: the network's buffers are large."""
+        self._unread = len(pictures) + (text is not None)
+        self._has_read.clear()
+        if text is not None:
+            await peer.send_str(text)
+        for data in pictures:
+            await peer.send_bytes(data)
+        await self._has_read.wait()
+
+
+class DashboardServer:
+    """Serves the page until it is stopped; ``put_state`` and ``put_picture`` are thread-safe."""
+
+    def __init__(self, options: DashboardOptions) -> None:
+        self._options = options
+        self._viewers: Set[Viewer] = set()
+        self._peers: Set[web.WebSocketResponse] = set()
+        self._samples: Deque[Dict[str, Any]] = deque()
+        self._files = page.files()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.url = ""
+
+    @property
+    def viewers(self) -> int:
+        """Return the number of open pages."""
+        return len(self._viewers)
+
+    def start(self) -> None:
+        """Open the port; DashboardError if that fails."""
+        self._thread.start()
+        host, port = self._options.host, self._options.port
+        try:
+            own_port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
+        except OSError as error:
+            is_unknown = isinstance(error, socket.gaierror)
+            # The text of asyncio's own errors repeats the address.
+            why = error.strerror if is_unknown else os.strerror(error.errno or 0)
+            raise DashboardError(
+                f"cannot serve on port {port} of {host}: {why}; choose others by -p port:=8081 "
+                "(0: any free one) or -p host:=127.0.0.1"
+            ) from error
+        everywhere = host in ("0.0.0.0", "::")
+        shown = socket.gethostname() if everywhere else host
+        shown = f"[{shown}]" if ":" in shown else shown
+        token = f"?token={quote(self._options.token, safe='')}" if self._options.token else ""
+        self.url = f"http://{shown}:{own_port}/{token}"
+
+    def stop(self) -> None:
+        """Close the port, and the connections with a reason that lets pages reconnect."""
+        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        with suppress(TimeoutError, concurrent.futures.TimeoutError, asyncio.TimeoutError, OSError):
+            closing.result(timeout=1.0)
+
+    def put_state(self, state: Dict[str, Any]) -> None:
+        """Send a state to all viewers; its samples are kept for later ones."""
+        text = json.dumps(state, separators=(",", ":"), allow_nan=False)
+        self._loop.call_soon_threadsafe(self._spread_state, text, state)
+
+    def put_picture(self, topic: str, jpeg: bytes) -> None:
+        """Send a picture of a camera to all viewers."""
+        name = topic.encode()
+        data = struct.pack(">H", len(name)) + name + jpeg
+        self._loop.call_soon_threadsafe(self._spread_picture, topic, data)
+
+    # What follows runs in the server's thread.
+
+    def _spread_state(self, text: str, state: Dict[str, Any]) -> None:
+        self._samples.extend(state["samples"])
+        while self._samples and self._samples[0]["t"] < state["now"] - HISTORY_S * 1000:
+            self._samples.popleft()
+        for viewer in self._viewers:
+            viewer.put_state(text)
+
+    def _spread_picture(self, topic: str, data: bytes) -> None:
+        for viewer in self._viewers:
+            viewer.put_picture(topic, data)
+
+    async def _listen(self) -> int:
+        application = web.Application(middlewares=[self._guard])
+        for path in self._files:
+            application.router.add_get(path, self._on_file)
+        application.router.add_get("/ws", self._on_viewer)
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._options.host, self._options.port)
+        await site.start()
+        return int(self._runner.addresses[0][1])
+
+    async def _close(self) -> None:
+        for site in [*self._runner.sites]:
+            await site.stop()
+        closing = [each.close(code=WSCloseCode.GOING_AWAY) for each in self._peers]
+        await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 0.5)
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Refuse requests of other sites, and those for the page without the token.
+
+        A site that resolves its own name to 127.0.0.1 is refused by the name (DNS rebinding).
+        """
+        host = request.headers.get("Host", "")
+        origin = request.headers.get("Origin")
+        if self._options.is_local and not is_local_name(_hostname(host)):
+            raise web.HTTPForbidden(text="This page is for 127.0.0.1 and localhost only.\n")
+        if origin is not None and _netloc(origin) != host:
+            raise web.HTTPForbidden(text="This page is not for other sites.\n")
+        needs_token = self._options.token and request.path in ("/", "/ws")
+        if needs_token and not self._has_token(request):
+            raise web.HTTPForbidden(text="The token is missing or wrong; the log has it.\n")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    def _has_token(self, request: web.Request) -> bool:
+        given = request.query.get("token", "")
+        return hmac.compare_digest(given.encode(), self._options.token.encode())
+
+    async def _on_file(self, request: web.Request) -> web.StreamResponse:
+        text, kind = self._files[request.path]
+        return web.Response(text=text, content_type=kind, charset="utf-8", headers=_HEADERS)
+
+    async def _on_viewer(self, request: web.Request) -> web.StreamResponse:
+        if len(self._viewers) >= MAX_VIEWERS:
+            raise web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} pages are open already.\n")
+        peer = web.WebSocketResponse(heartbeat=3 * STALL_S, max_msg_size=1024, compress=False)
+        await peer.prepare(request)
+        viewer = Viewer()
+        self._viewers.add(viewer)
+        self._peers.add(peer)
+        history = json.dumps({"history": [*self._samples]}, separators=(",", ":"))
+        sending = asyncio.ensure_future(self._send(viewer, peer, history, request.transport))
+        try:
+            async for _ in peer:
+                viewer.on_answer()
+        finally:
+            self._viewers.discard(viewer)
+            self._peers.discard(peer)
+            sending.cancel()
+            await asyncio.wait([sending])
+        return peer
+
+    async def _send(
+        self, viewer: Viewer, peer: web.WebSocketResponse, history: str, transport: Any
+    ) -> None:
+        with suppress(ConnectionError, asyncio.TimeoutError):
+            await viewer.send(peer, history)
+        # Not close(), which would wait for a viewer that does not read.
+        if transport is not None:
+            transport.abort()
+
+
+def _netloc(origin: str) -> str:
+    return origin.partition("://")[2]
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
