@@ -118,6 +118,12 @@ class TrainingConfig:
     momentum: float = option(0.9, "of SGD (Nesterov)", (0, 0.9999))
     weight_decay: float = option(5e-4, "of convolutions and linear layers", (0, 1))
     average: float = option(0.995, "decay per step of the weights' EMA; 0: none", (0, 0.99999))
+    start_share: float = option(
+        0.0,
+        "joint: share of the start's weights in those that are validated and saved (Wortsman et "
+        "al., 2022)",
+        (0, 0.99),
+    )
     reduction: str = option(
         "mean",
         "over the losses of the branches; balanced: their sum for the branches, their mean for the "

@@ -21,7 +21,7 @@ from esr_core.errors import DataError, EsrError, ModelError, OptionError, Traini
 from esr_core.evaluation.metrics import EvaluationReport, evaluate, torch_predictor
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
-from esr_core.network.esr import ESR
+from esr_core.network.esr import ESR, Weights
 from esr_core.training import history, resume_state
 from esr_core.training.config import Phase, TrainingConfig
 from esr_core.training.data_loader import Batch, Batches, seeded
@@ -89,6 +89,7 @@ class _Trainer:
         self.title = f"{self.family}-{self.config.branches}-{self.training.name}"
         self.phases = self.config.phases()
         self.batches = Batches(self.training, self.config, self.group)
+        self._start: list[Weights] = []
 
     def run(self, start: ESR | None, fresh: bool) -> EvaluationReport:
         name, method = f"{self.family}-{self.phases[0].branches}", self.config.method
@@ -166,6 +167,8 @@ class _Trainer:
             else:
                 torch.manual_seed(config.seed)
                 esr = ESR(phase.branches, config.diversified)
+        if config.start_share and known:
+            self._start = esr.to_state_dict()
         average = copy.deepcopy(esr) if config.average else None
         if group.size > 1:
             share_batch_norms(esr, group)
@@ -242,7 +245,7 @@ class _Trainer:
 
     def _validate(self, state: TrainState, loss: float) -> EvaluationReport:
         """Evaluate; keep the weights if none were better at this size in this phase."""
-        phase, esr = self.phases[state.phase], state.average or state.esr
+        phase, esr = self.phases[state.phase], self._mixed(state.average or state.esr)
         size_px, faces = phase.sizes[state.epoch], self.validation
         if size_px != phase.sizes[-1]:
             faces = faces.subset(self.config.validate_on)
@@ -278,6 +281,17 @@ class _Trainer:
             weights = [{k: v.cpu() for k, v in part.items()} for part in esr.to_state_dict()]
             state.best = BestModel(stage, score, weights, metadata, report)
         return report
+
+    def _mixed(self, esr: ESR) -> ESR:
+        """Return a network with the start's share of its weights; esr itself without one."""
+        if not self._start:
+            return esr
+        mixed = copy.deepcopy(esr)
+        for weights, first in zip(mixed.parts(), self._start):
+            for name, value in weights.state_dict().items():
+                if value.is_floating_point():
+                    value.lerp_(first[name].to(value), self.config.start_share)
+        return mixed
 
     def _save(self, state: TrainState) -> None:
         if self.group.leads:

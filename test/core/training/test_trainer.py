@@ -400,6 +400,19 @@ def test_start_with_fewer_branches_grows(tmp_path: Path, faces: FerPlus) -> None
     torch.testing.assert_close(old, new)
 
 
+def test_saved_weights_have_the_share_of_the_start(tmp_path: Path, faces: FerPlus) -> None:
+    start, results = ESR(1), []
+    for share in (0.0, 0.75):
+        folder = tmp_path / str(share)
+        train(faces, faces, replace(TINY, average=0.0, start_share=share), folder, start=start)
+        results.append(checkpoint.load(folder)[0].base.state_dict())
+    (plain, mixed), first = results, start.base.state_dict()
+    for name in ("conv1.weight", "bn2.running_mean", "bn3.bias"):
+        assert not torch.equal(plain[name], first[name])
+        expected = 0.25 * plain[name] + 0.75 * first[name]
+        torch.testing.assert_close(mixed[name], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
     wild = replace(TINY, learning_rate=100.0, schedule="constant", stages=(ResizeStage(54, 9),))
     with pytest.raises(TrainingError, match=r"the loss is no longer a number .* below 100"):
