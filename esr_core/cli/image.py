@@ -74,7 +74,7 @@ def add(commands: Any) -> None:
         "--fine",
         action="store_true",
         help="use the features that the branches share (LayerCAM): smaller regions, more faithful "
-        "to the prediction",
+        "to the prediction; networks below 96 px, such as the shipped one, always do",
     )
     weights_help = "weights of --model (default: those of the shipped network)"
     flag("--weights", type=Path, metavar="FOLDER", help=weights_help)

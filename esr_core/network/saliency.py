@@ -27,6 +27,8 @@ from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Branch, Calibration
 from esr_core.perception.preprocessing import crop
 
+#: Side of an input, px, below which Grad-CAM has too few positions.
+FINE_BELOW_PX = 96
 #: Side of a face in a figure, px, and the maximum opacity of a map over it.
 _SIDE_PX, _OPACITY = 224, 0.6
 
@@ -44,7 +46,7 @@ def grad_cam(esr: ESR, faces: Tensor, emotions: Tensor) -> Tensor:
     """Return the Grad-CAM maps of an emotion, from the last features of each branch.
 
     faces: (n, 3, size, size). emotions: (n,) indices into LABELS. Returns (branches, n, h, w), 0 or
-    more, not scaled; h = w = 6 for faces of 96 px.
+    more, not scaled; h = w = 2 for faces of 64 px, 6 of 96.
 
     Grad-CAM (eq. 1 and 2) weights each feature map A by the mean gradient of the emotion's logit,
     sums over the maps, and applies a ReLU. A branch ends in the mean over all positions and a
@@ -64,7 +66,7 @@ def grad_cam(esr: ESR, faces: Tensor, emotions: Tensor) -> Tensor:
 def layer_cam(esr: ESR, faces: Tensor, emotions: Tensor) -> Tensor:
     """Return the LayerCAM maps of an emotion, from the shared features, for each branch.
 
-    Parameters and result are those of :func:`grad_cam`, with h = w = 20 for faces of 96 px.
+    Parameters and result are those of :func:`grad_cam`; h = w = 12 for faces of 64 px, 20 of 96.
     LayerCAM (eq. 4 to 6) weights each position of a feature map by its own positive gradient, so it
     is valid for earlier, finer features. For ESR-9 it correlates better with the change of an
     emotion's logit when parts of a face are covered (0.58, Grad-CAM 0.41; 40 validation faces of
@@ -85,11 +87,14 @@ class Explainer:
     def __init__(self, folder: Path, fine: bool = False) -> None:
         """Load weights; ``fine`` selects :func:`layer_cam` instead of :func:`grad_cam`.
 
+        So do inputs below FINE_BELOW_PX: the last features of 64 px have 2x2 positions.
+
         Raises:
             ModelError: the folder holds no weights.
         """
         self._esr, self._metadata = checkpoint.load(folder)
-        self._cam = layer_cam if fine else grad_cam
+        is_small = self._metadata.input.size_px < FINE_BELOW_PX
+        self._cam = layer_cam if fine or is_small else grad_cam
 
     def explain(
         self, rgb: NDArray[np.uint8], boxes: NDArray[np.float32], emotions: Sequence[int]

@@ -64,7 +64,8 @@ def test_tensorrt_keeps_its_engines_and_serves_all_sizes_with_one(
     assert options["trt_engine_cache_enable"]
     assert options["trt_engine_cache_path"] == str(folder)
     assert options["trt_int8_enable"]
-    assert options["trt_profile_max_shapes"] == f"faces:{SIZES[-1]}x3x96x96"
+    side = load_model().metadata.input.size_px
+    assert options["trt_profile_max_shapes"] == f"faces:{SIZES[-1]}x3x{side}x{side}"
     monkeypatch.setattr(onnxruntime, "__version__", "1.11.0")  # JetPack 4.6
     old = execution_providers._tensorrt_options(default_model(), folder)
     assert set(options) - set(old) == {

@@ -17,7 +17,7 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Branch
 from esr_core.network.saliency import Explainer, default_weights, draw, grad_cam, heated, layer_cam
-from esr_core.perception.preprocessing import InputSpec, crop, squares
+from esr_core.perception.preprocessing import crop, squares
 
 HAPPY = 1
 
@@ -71,16 +71,16 @@ def test_smile_has_its_maximum_in_the_face(
     np.testing.assert_array_equal(explanation.maps.max(axis=(1, 2)), 1)
     assert explanation.maps.min() >= 0
     np.testing.assert_array_equal(explanation.probabilities.argmax(axis=1), face.votes)
-    x, y, side_px = squares(face.box[None], InputSpec())[0]
+    x, y, side_px = squares(face.box[None], model.metadata.input)[0]
     corner = np.array([x, y]) - side_px / 2
     for each in explanation.maps:
         heat = cv2.resize(each, (224, 224))
         border = np.concatenate([heat[:30].ravel(), heat[-30:].ravel()]).mean()
         assert heat[60:180, 50:175].mean() > 3 * border
-        if fine:
-            row, column = np.unravel_index(heat.argmax(), heat.shape)
-            mouth = 224 * (face.landmarks[3:] - corner) / side_px
-            assert np.linalg.norm(mouth - [column, row], axis=1).min() < 25
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        mouth = 224 * (face.landmarks[3:] - corner) / side_px
+        # Two positions of the map: the cheek beside a corner of the mouth rises in a smile.
+        assert np.linalg.norm(mouth - [column, row], axis=1).min() < 2 * 224 / each.shape[1]
 
 
 def test_explanations_are_of_the_network_that_ships(model: Model, rgb: NDArray[np.uint8]) -> None:
