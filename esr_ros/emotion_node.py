@@ -203,9 +203,9 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 self.pipeline.options = after
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self.options = after
-        if self._worker:
+        if self._worker and after.notice_text != self.options.notice_text:
             self._notice.publish(self.cameras[0].is_subscribed, after.notice_text)
+        self.options = after
         return SetParametersResult(successful=True)
 
     def _on_timer(self) -> None:
