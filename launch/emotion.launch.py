@@ -110,12 +110,15 @@ def _dashboard(
     value: Callable[[str], str], environment: dict[str, str]
 ) -> list[LaunchDescriptionEntity]:
     """Return the live page, and a warning if other machines can reach it."""
-    # Their types are stated, as a token of digits would become a number.
-    kinds = {"host": str, "port": int, "token": str}
-    parameters = {
-        name: ParameterValue(value(f"dashboard_{name}"), value_type=kind)
-        for name, kind in kinds.items()
+    port = value("dashboard_port")
+    if not port.isdecimal():
+        raise ValueError(f"dashboard_port must be a whole number, but got {port!r}")
+    # Of stated type, as a token of digits would become a number.
+    texts = {
+        name: ParameterValue(value(f"dashboard_{name}"), value_type=str)
+        for name in ("host", "token")
     }
+    parameters = {**texts, "port": int(port)}
     if value("use_sim_time"):
         parameters["use_sim_time"] = value("use_sim_time") == "true"
     page = Node(
