@@ -10,7 +10,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -30,7 +30,7 @@ from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.notice import Notice
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
-from esr_ros.node.ros_errors import ROS_ERRORS, reason, resolved_topic
+from esr_ros.node.ros_errors import ROS_ERRORS, created, reason, resolved_topic
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
 from esr_ros.runtime.rclpy_features import guard_services
 
@@ -263,14 +263,7 @@ def _parser() -> argparse.ArgumentParser:
 def _start() -> EmotionNode:
     """Create the node; an error in arguments or parameter files becomes one line."""
     begin(_parser(), says_goodbye=True)
-    try:
-        return EmotionNode()
-    except EsrError:
-        raise
-    except ROS_ERRORS as error:
-        if not rclpy.ok():  # shut down during the start
-            raise ExternalShutdownException from error
-        raise OptionError(reason(error)) from error
+    return created(EmotionNode)
 
 
 def _run(node: EmotionNode) -> int:

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any, Dict, List
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from esr_core.errors import EsrError, OptionError
 from esr_core.options import options
 from esr_ros import parameters
 from esr_ros.dashboard.camera_feed import CameraFeed, best_effort, status_json
 from esr_ros.dashboard.options import DashboardError, DashboardOptions
-from esr_ros.node.ros_errors import ROS_ERRORS, reason
+from esr_ros.node.ros_errors import created
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
 from esr_ros.runtime.rclpy_features import guard_services
 
@@ -160,14 +159,7 @@ def _start() -> DashboardNode:
         raise DashboardError(
             "aiohttp is not installed; run 'pip install aiohttp' or 'apt install python3-aiohttp'"
         )
-    try:
-        return DashboardNode()
-    except EsrError:
-        raise
-    except ROS_ERRORS as error:
-        if not rclpy.ok():  # shut down during the start
-            raise ExternalShutdownException from error
-        raise OptionError(reason(error)) from error
+    return created(DashboardNode)
 
 
 def _with_token(given: DashboardOptions) -> DashboardOptions:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Callable, TypeVar
+
+import rclpy
 from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import InvalidQoSProfileException
 from rclpy.qos_overriding_options import InvalidQosOverridesError
 
-from esr_core.errors import OptionError
+from esr_core.errors import EsrError, OptionError
 from esr_ros.runtime.entry_point import without_source_lines
 
+N = TypeVar("N")
 #: Exceptions for invalid names, types and QoS.
 ROS_ERRORS = (
     AssertionError,  # of the types of QoS policies
@@ -41,3 +46,20 @@ def resolved_topic(node: Node, parameter: str, name: str) -> str:
         raise OptionError(
             f"{parameter}: {name!r} is no name of a topic: {reason(error)}"
         ) from error
+
+
+def created(make: Callable[[], N]) -> N:
+    """Return a node that ``make`` creates.
+
+    Raises:
+        OptionError: an argument or a parameter file is wrong; one line.
+        ExternalShutdownException: ROS was shut down meanwhile.
+    """
+    try:
+        return make()
+    except EsrError:
+        raise
+    except ROS_ERRORS as error:
+        if not rclpy.ok():
+            raise ExternalShutdownException from error
+        raise OptionError(reason(error)) from error

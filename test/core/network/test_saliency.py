@@ -81,6 +81,7 @@ def test_smile_has_its_maximum_in_the_face(
         mouth = 224 * (face.landmarks[3:] - corner) / side_px
         # Two positions of the map: the cheek beside a corner of the mouth rises in a smile.
         assert np.linalg.norm(mouth - [column, row], axis=1).min() < 2 * 224 / each.shape[1]
+        assert np.abs(mouth[:, 1] - row).min() < 25
 
 
 def test_explanations_are_of_the_network_that_ships(model: Model, rgb: NDArray[np.uint8]) -> None:
