@@ -23,7 +23,7 @@ ENV DEBIAN_FRONTEND=noninteractive
 # dustynv's base has a ROS that is built from source, in install/, and an apt source of ROS whose key
 # has expired.
 RUN if [ -e /opt/ros/humble/install ]; then rm -f /etc/apt/sources.list.d/ros2.list; \
-      else packages="ros-humble-vision-msgs ros-humble-hri-msgs"; \
+      else packages="ros-humble-vision-msgs ros-humble-hri-msgs ros-humble-foxglove-msgs"; \
     fi && apt-get update && apt-get install --no-install-recommends -y \
       git make g++ python3-venv python3-pip ${packages} \
     && rm -rf /var/lib/apt/lists/*

@@ -27,7 +27,7 @@ RUN apt-get update && if [ ! -e /opt/ros/jazzy ]; then \
       && apt-get install -y /tmp/ros.deb && rm /tmp/ros.deb && apt-get update; \
     fi && apt-get install --no-install-recommends -y \
       git make g++ python3-venv python3-pip python3-colcon-common-extensions \
-      ros-jazzy-ros-base ros-jazzy-vision-msgs ros-jazzy-hri-msgs \
+      ros-jazzy-ros-base ros-jazzy-vision-msgs ros-jazzy-hri-msgs ros-jazzy-foxglove-msgs \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /esr_ros

@@ -10,7 +10,8 @@
 FROM ros:humble-ros-base-jammy
 
 RUN apt-get update && apt-get install --no-install-recommends -y \
-      git make g++ python3-venv python3-pip ros-humble-vision-msgs ros-humble-hri-msgs \
+      git make g++ python3-venv python3-pip \
+      ros-humble-vision-msgs ros-humble-hri-msgs ros-humble-foxglove-msgs \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /esr_ros

@@ -23,7 +23,7 @@ from esr_core.hashing import digest
 from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
-from esr_ros.conversions import vision_msgs
+from esr_ros.conversions import foxglove_msgs, vision_msgs
 from esr_ros.conversions.emotion_topics import bases
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
@@ -85,6 +85,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self.cameras.append(camera)
         if not vision_msgs.INSTALLED:
             self.get_logger().info("vision_msgs is not installed: no emotion/detections")
+        if not foxglove_msgs.INSTALLED:
+            self.get_logger().info("foxglove_msgs is not installed: no emotion/image_annotations")
         self._notice = Notice(self, model.metadata.name)
         overridable = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from typing import Iterable, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -12,10 +12,22 @@ from esr_core.emotions import COLOURS_RGB, LABELS
 from esr_core.perception.face_emotion import FaceEmotion
 
 # The colours of boxes, titles and bars are those of the emotions, in esr_core/emotions.py.
-_TITLE_RGB = (0, 0, 0)  # text on the colour of the emotion
+TITLE_RGB = (0, 0, 0)  # text on the colour of the emotion
 _PANEL_RGB = (255, 255, 255)  # text beside the bars
 _PANEL_BRIGHTNESS = 0.35  # of the frame behind the bars
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Sizes in a frame of 480 lines: thickness of a box, height of a title and of its letters.
+BOX_PX, LINE_PX, TITLE_PX = 2, 18, 14
+
+
+def unit_px(shape: Tuple[int, ...]) -> float:
+    """Return the factor of all sizes in a frame of ``shape`` (h, w, ...)."""
+    return float(max(min(shape[:2]) / 480, 0.5))
+
+
+def title(face: FaceEmotion) -> str:
+    """Return the text above a face."""
+    return f"{face.face_id}: {face.label} {face.confidence:.0%}"
 
 
 def draw_faces(rgb: NDArray[np.uint8], faces: Iterable[FaceEmotion]) -> NDArray[np.uint8]:
@@ -28,7 +40,7 @@ def draw_faces(rgb: NDArray[np.uint8], faces: Iterable[FaceEmotion]) -> NDArray[
 
 def _draw_face(picture: NDArray[np.uint8], face: FaceEmotion) -> None:
     height, width = picture.shape[:2]
-    unit = max(min(height, width) / 480, 0.5)  # sizes are for 480 lines
+    unit = unit_px(picture.shape)
     step, bar_px, name_px = round(13 * unit), round(8 * unit), round(58 * unit)
 
     def write(text: str, x: int, y: int, size: float, rgb: Sequence[int]) -> None:
@@ -36,14 +48,14 @@ def _draw_face(picture: NDArray[np.uint8], face: FaceEmotion) -> None:
 
     x1, y1, x2, y2 = map(round, face.box.tolist())
     colour = COLOURS_RGB[face.emotion]
-    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, max(round(2 * unit), 1), cv2.LINE_AA)
-    title = f"{face.face_id}: {face.label} {face.confidence:.0%}"
-    (title_px, _), _ = cv2.getTextSize(title, _FONT, 0.5 * unit, 1)
-    line_px = round(18 * unit)
+    cv2.rectangle(picture, (x1, y1), (x2, y2), colour, max(round(BOX_PX * unit), 1), cv2.LINE_AA)
+    text = title(face)
+    (title_px, _), _ = cv2.getTextSize(text, _FONT, 0.5 * unit, 1)
+    line_px = round(LINE_PX * unit)
     left = min(max(x1, 0), max(width - title_px - 8, 0))
     top = max(y1 - line_px - 2, 0)  # above the box, or at the top of the frame
     cv2.rectangle(picture, (left, top), (left + title_px + 8, top + line_px), colour, cv2.FILLED)
-    write(title, left + 4, top + step, 0.5, _TITLE_RGB)
+    write(text, left + 4, top + step, 0.5, TITLE_RGB)
 
     wide_px, high_px = round(112 * unit), step * (len(LABELS) + 1) + round(6 * unit)
     left = x2 + 4 if x2 + 4 + wide_px <= width else max(x1 - 4 - wide_px, 0)

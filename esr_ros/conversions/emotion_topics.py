@@ -15,7 +15,7 @@ from std_msgs.msg import Header
 from esr_core.errors import OptionError
 from esr_core.media.visualization import draw_faces
 from esr_core.pipeline import FrameResult
-from esr_ros.conversions import vision_msgs
+from esr_ros.conversions import foxglove_msgs, vision_msgs
 from esr_ros.conversions.messages import emotion_array, emotion_event, image, jpeg
 from esr_ros.msg import EmotionArray, EmotionEvent
 
@@ -87,6 +87,15 @@ if vision_msgs.INSTALLED:
             lambda r: [vision_msgs.vision_info(r.header, r.model_name)],
             depth=1,
             is_latched=True,
+        ),
+    ]
+if foxglove_msgs.INSTALLED:
+    TOPICS[2:2] = [
+        EmotionTopic(
+            "/image_annotations",
+            foxglove_msgs.ImageAnnotations,
+            lambda r: [foxglove_msgs.image_annotations(r.header, r.result.faces, r.shape)],
+            is_lazy=True,
         ),
     ]
 

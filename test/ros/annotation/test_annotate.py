@@ -28,7 +28,9 @@ from esr_ros.conversions import messages
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.demo.scene import Scene, SceneRenderer
 
-OWN = ("/emotion", "/emotion/detections", "/emotion/events", "/emotion/vision_info")
+EVENTS = "/emotion/events"
+FOR_EACH_IMAGE = ("/emotion", "/emotion/detections", "/emotion/image_annotations")
+OWN = (*FOR_EACH_IMAGE, EVENTS, "/emotion/vision_info")
 
 
 def test_each_image_is_answered_as_the_pipeline_does(walk: Path, annotated: Path) -> None:
@@ -46,8 +48,21 @@ def test_each_image_is_answered_as_the_pipeline_does(walk: Path, annotated: Path
         array = messages.emotion_array(header, expected.faces, rgb.shape)
         assert answer == cdr.write(array, "esr_ros/msg/EmotionArray")
         assert answer_ns == time_ns
-    events = [cdr.read(data, "esr_ros/msg/EmotionEvent") for _, data in summary["/emotion/events"]]
+    events = [cdr.read(data, "esr_ros/msg/EmotionEvent") for _, data in summary[EVENTS]]
     assert [event.face_id for event in events if event.type == 0] == [1, 2, 3]
+
+
+def test_annotations_are_the_faces(annotated: Path) -> None:
+    kind = "foxglove_msgs/msg/ImageAnnotations"
+    found = bags.content(annotated)["/emotion/image_annotations"]
+    for (_, data), answer in zip(found, bags.emotions(annotated), strict=True):
+        drawn, faces = cdr.read(data, kind), answer.emotions
+        stamps = [drawn.timestamp, answer.header.stamp]
+        assert len({(each.sec, each.nanosec) for each in stamps}) == 1
+        texts = [f"{face.face_id}: {face.label} {face.confidence:.0%}" for face in faces]
+        assert [each.text for each in drawn.texts] == texts
+        corners = [(face.roi.x_offset, face.roi.y_offset) for face in faces]
+        assert [(each.points[0].x, each.points[0].y) for each in drawn.points] == corners
 
 
 def test_definitions_hashes_and_qos_are_inside(annotated: Path) -> None:
@@ -64,7 +79,7 @@ def test_definitions_hashes_and_qos_are_inside(annotated: Path) -> None:
             assert qos.reliability.name == "RELIABLE"
             latched = each.topic == "/emotion/vision_info"
             assert (qos.durability.name == "TRANSIENT_LOCAL") == latched
-        assert reader.message_count == 42 + 42 + 42 + 1 + len(bags.content(annotated)[OWN[2]])
+        assert reader.message_count == 42 + 3 * 42 + 1 + len(bags.content(annotated)[EVENTS])
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def node(context: rclpy.Context) -> Any:
 )
 def test_messages_have_the_declared_types(image: str, suffixes: list[str]) -> None:
     topics = emotion_topics(image)
-    always = ["", "/events", "/detections", "/vision_info"]
+    always = ["", "/events", "/image_annotations", "/detections", "/vision_info"]
     assert [topic.suffix for topic in topics] == [*always, *suffixes]
     result = ImageResult(Header(), "ESR-9", FrameResult([], []), RGB.shape, RGB)
     for topic in topics:

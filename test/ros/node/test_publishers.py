@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from foxglove_msgs.msg import ImageAnnotations, PointsAnnotation
 from hri_msgs.msg import IdsList
 from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from vision_msgs.msg import Detection2DArray, VisionInfo
 
 from esr_core import LABELS
+from esr_core.emotions import COLOURS_RGB
 from esr_ros.msg import EmotionEvent
 
 Photo = NDArray[np.uint8]
@@ -47,6 +51,52 @@ def test_detections_are_the_same_faces(
     none = me.ask(to_image(np.full_like(photograph, 90)))
     assert me.spin_until(lambda: received[-1].header == none.header)
     assert received[-1].detections == []
+
+
+def test_annotations_are_the_same_faces(
+    start: Any, robot: Any, photograph: Photo, to_image: Any
+) -> None:
+    start(*RELIABLE)
+    me = robot()
+    received = me.hear(ImageAnnotations, "emotion/image_annotations")
+    me.meet(to_image(photograph))
+    answer = me.show_until(lambda: bool(received), to_image(photograph))
+    stamp = answer.header.stamp
+    assert me.spin_until(lambda: received and received[-1].timestamp == stamp)
+    (face,), (box,), (text,) = answer.emotions, received[-1].points, received[-1].texts
+    assert box.timestamp == text.timestamp == stamp
+    left, top = face.roi.x_offset, face.roi.y_offset
+    right, bottom = left + face.roi.width, top + face.roi.height
+    assert box.type == PointsAnnotation.LINE_LOOP
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    assert [(each.x, each.y) for each in box.points] == corners
+    assert box.fill_color.a == 0
+    assert text.text == f"{face.face_id}: {face.label} {face.confidence:.0%}"
+    assert (text.position.x, text.position.y) == (left, top)
+    for colour in (box.outline_color, text.background_color):
+        rgb = [round(255 * each) for each in (colour.r, colour.g, colour.b)]
+        assert (tuple(rgb), colour.a) == (COLOURS_RGB[face.emotion], 1)
+    none = me.ask(to_image(np.full_like(photograph, 90)))
+    assert me.spin_until(lambda: received[-1].timestamp == none.header.stamp)
+    assert (received[-1].points, received[-1].texts) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("package", "topic"),
+    [("vision_msgs", "emotion/detections"), ("foxglove_msgs", "emotion/image_annotations")],
+)
+def test_node_without_the_package_of_a_topic(
+    met: Any, photograph: Photo, to_image: Any, tmp_path: Path, package: str, topic: str
+) -> None:
+    """A module of this name that cannot be imported stands for a package that is not installed."""
+    lacking = f"raise ModuleNotFoundError('no {package}')"
+    (tmp_path / f"{package}.py").write_text(lacking, encoding="ascii")
+    paths = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    node, me = met(environment={"PYTHONPATH": paths})
+    assert len(me.ask(to_image(photograph)).emotions) == 1
+    assert f"{package} is not installed: no {topic}" in node.said
+    assert me.node.count_publishers(topic) == 0
+    assert me.node.count_publishers("emotion/events") == 1
 
 
 def test_late_subscriber_receives_the_name_of_the_network(met: Any) -> None:
