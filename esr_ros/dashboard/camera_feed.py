@@ -7,7 +7,7 @@ import posixpath
 import statistics
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Dict, List, Optional
+from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
 import cv2
 from rclpy.node import Node
@@ -34,6 +34,12 @@ _PICTURES = {"/image": Image, "/image/compressed": CompressedImage}
 def best_effort(depth: int) -> QoSProfile:
     """Return a QoS that every publisher matches and that delays none."""
     return QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+def publisher_names(node: Node, topic: str) -> Set[str]:
+    """Return the nodes that publish a topic, as in the names of diagnostic statuses."""
+    infos = node.get_publishers_info_by_topic(topic)
+    return {posixpath.join(each.node_namespace, each.node_name).lstrip("/") for each in infos}
 
 
 class CameraFeed:
@@ -116,10 +122,7 @@ class CameraFeed:
 
     def _status(self, statuses: List[Dict[str, Any]]) -> Optional[str]:
         """Return the name of this camera's diagnostic status."""
-        publishers = {
-            posixpath.join(each.node_namespace, each.node_name).lstrip("/")
-            for each in self._node.get_publishers_info_by_topic(self.topic)
-        }
+        publishers = publisher_names(self._node, self.topic)
         own = [each for each in statuses if each["name"].partition(":")[0] in publishers]
         if len(own) > 1:  # a node of several cameras: each has the namespace of its images
             space = posixpath.dirname(self.topic)
@@ -185,6 +188,13 @@ def status_json(status: Any, arrival_s: float) -> Dict[str, Any]:
         "values": {pair.key: pair.value for pair in status.values},
         "arrival_s": arrival_s,
     }
+
+
+def notice_json(topic: str, notice: Any) -> Dict[str, Any]:
+    """Return an EmotionNotice; ``since`` is its time in s."""
+    since_s = notice.since.sec + notice.since.nanosec * 1e-9
+    fields = {"active": notice.active, "text": notice.text, "model": notice.model}
+    return {"topic": topic, **fields, "since": since_s}
 
 
 def _thousandths(value: float) -> int:

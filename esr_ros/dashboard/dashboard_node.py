@@ -8,6 +8,7 @@ import textwrap
 import time
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Dict, List
 
@@ -16,11 +17,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from esr_core.options import options
 from esr_ros import parameters
-from esr_ros.dashboard.camera_feed import CameraFeed, best_effort, status_json
+from esr_ros.dashboard.camera_feed import (
+    CameraFeed,
+    best_effort,
+    notice_json,
+    publisher_names,
+    status_json,
+)
 from esr_ros.dashboard.options import DashboardError, DashboardOptions
+from esr_ros.msg import EmotionNotice
 from esr_ros.node.ros_errors import created
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
 from esr_ros.runtime.rclpy_features import guard_services
@@ -36,6 +45,8 @@ SEARCH_S = 1.0
 STALE_S = 3.5
 _STALE = 3  # DiagnosticStatus.STALE
 _TYPE = "esr_ros/msg/EmotionArray"
+_NOTICE_TYPE = "esr_ros/msg/EmotionNotice"
+_LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class DashboardNode(Node):  # type: ignore[misc]
@@ -47,6 +58,8 @@ class DashboardNode(Node):  # type: ignore[misc]
         guard_services(self)
         self._cameras: Dict[str, CameraFeed] = {}
         self._statuses: Dict[str, Dict[str, Any]] = {}
+        self._notices: Dict[str, Dict[str, Any]] = {}
+        self._notice_subscriptions: Dict[str, Any] = {}
         self._entities: List[Any] = []
 
     def serve(self, server: DashboardServer) -> None:
@@ -83,6 +96,7 @@ class DashboardNode(Node):  # type: ignore[misc]
             camera.close()
         self._entities = []
         self._cameras.clear()
+        self._find_notices()  # removes all
         self._statuses.clear()
 
     def _search(self) -> None:
@@ -98,6 +112,26 @@ class DashboardNode(Node):  # type: ignore[misc]
             if _TYPE in types and is_wanted and is_new:
                 on_picture = self._server.put_picture
                 self._cameras[topic] = CameraFeed(self, topic, self.options, on_picture)
+        self._find_notices()
+
+    def _find_notices(self) -> None:
+        """Subscribe to the notices of the cameras' nodes; remove those of nodes that have ended."""
+        nodes = {name for topic in self._cameras for name in publisher_names(self, topic)}
+        topics = {
+            topic
+            for topic, types in self.get_topic_names_and_types()
+            if _NOTICE_TYPE in types and nodes & publisher_names(self, topic)
+        }
+        for topic in {*self._notice_subscriptions} - topics:
+            self.destroy_subscription(self._notice_subscriptions.pop(topic))
+            self._notices.pop(topic, None)
+        for topic in topics - {*self._notice_subscriptions}:
+            self._notice_subscriptions[topic] = self.create_subscription(
+                EmotionNotice, topic, partial(self._on_notice, topic), _LATCHED
+            )
+
+    def _on_notice(self, topic: str, message: EmotionNotice) -> None:
+        self._notices[topic] = notice_json(topic, message)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         now_s = time.monotonic()
@@ -118,6 +152,7 @@ class DashboardNode(Node):  # type: ignore[misc]
             "now": round(now_s * 1e3),
             "cameras": [camera.summary(statuses) for camera in cameras],
             "statuses": statuses,
+            "notices": [self._notices[topic] for topic in sorted(self._notices)],
             "samples": samples,
         }
         self._server.put_state(state)

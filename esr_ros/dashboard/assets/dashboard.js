@@ -234,6 +234,29 @@ function drawStatuses(statuses) {
   }
 }
 
+// The notices of the nodes for the people in view, with their topics if there are several.
+const notices = new Map();
+
+function drawNotices(found) {
+  for (const [topic, { node }] of notices) {
+    if (found.some((each) => each.topic === topic)) continue;
+    node.remove();
+    notices.delete(topic);
+  }
+  for (const { topic, active, text, model, since } of found) {
+    if (!notices.has(topic)) {
+      const [line, state] = [h("span", {}), h("span", { class: "quiet" })];
+      const node = h("li", {}, line, " ", state);
+      notices.set(topic, { node, line, state });
+      byId("notices").append(node);
+    }
+    const notice = notices.get(topic);
+    const time = new Date(since * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" });
+    write(notice.line, (found.length > 1 ? topic + ": " : "") + (active ? text : "Images are not analyzed."));
+    write(notice.state, (active ? "Active" : "Inactive") + " since " + time + ", network " + model);
+  }
+}
+
 // The connection.
 let link = null;
 let isPaused = false;
@@ -317,6 +340,7 @@ function draw() {
   }
   latest.cameras.forEach(({ topic }) => camera(topic));
   drawStatuses(latest.statuses);
+  drawNotices(latest.notices);
 }
 
 function tick() {

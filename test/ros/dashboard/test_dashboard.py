@@ -18,11 +18,13 @@ import pytest
 from browser import Browser
 from builtin_interfaces.msg import Time
 from live_page import DEADLINE_S, Program, Rig, get, port_of, receive, until
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Header
 
 from esr_core.emotions import LABELS
 from esr_ros.conversions.messages import image, jpeg
-from esr_ros.msg import Emotion, EmotionArray
+from esr_ros.msg import Emotion, EmotionArray, EmotionNotice
+from esr_ros.parameters import NodeOptions
 
 SUPPORT = Path(__file__).parents[2] / "support"
 
@@ -55,6 +57,32 @@ def test_page_follows_a_real_node(page: Rig) -> None:
     assert page.browser.complaints() == []
 
 
+def test_notices_of_all_nodes_are_shown(page: Rig) -> None:
+    """That of the node, and those of a second one, whose text is no markup."""
+    own = NodeOptions().notice_text
+    line = rf"\n{re.escape(own)} Active since \d+ \w+ 20\d\d, \d\d:\d\d, network ESR-\d"
+    until(lambda: re.search(line, page.text()), "the notice of the node, without its topic")
+    nodes = page.browser.devtools("Accessibility.getFullAXTree")["nodes"]
+    read = [(each["role"]["value"], each["name"]["value"]) for each in nodes if "name" in each]
+    assert ("list", "Notices for the people in view") in read
+    assert ("StaticText", own) in read
+
+    emotions = page.observer.create_publisher(EmotionArray, "/left/emotion", 10)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    notices = page.observer.create_publisher(EmotionNotice, "/left/emotion/notice", latched)
+    notice = EmotionNotice(active=True, since=Time(sec=86400 * 365), text="<b>Zwölf</b>")
+    notices.publish(notice)
+    page.shows("/left/emotion/notice: <b>Zwölf</b> Active since 1 Jan 1971")
+    page.shows(f"/emotion/notice: {own}")
+    notice.active = False
+    notices.publish(notice)
+    page.shows("/left/emotion/notice: Images are not analyzed. Inactive since 1 Jan 1971")
+    page.observer.destroy_publisher(notices)
+    page.observer.destroy_publisher(emotions)
+    until(lambda: re.search(line, page.text()), "the notice of the node alone")
+    assert page.browser.complaints() == []
+
+
 def test_nothing_is_loaded_from_elsewhere(page: Rig) -> None:
     script = "return performance.getEntriesByType('resource').map((each) => each.name)"
     loaded = page.browser.run(script)
@@ -74,7 +102,7 @@ def test_nothing_is_loaded_from_elsewhere(page: Rig) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_narrow_in_both_schemes(rig: Rig, scheme: str) -> None:
     rig.browser.open(rig.url, 400, scheme)
-    until(lambda: "happy" in rig.text(), "a face")
+    until(lambda: "happy" in rig.text() and "Active since" in rig.text(), "a face, a notice")
     assert rig.browser.run("return document.documentElement.scrollWidth") <= 400
     ground = rig.browser.run("return getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(246, 246, 244)", "dark": "rgb(17, 18, 21)"}[scheme]
@@ -147,7 +175,7 @@ def test_hidden_page_disconnects(page: Rig) -> None:
 def test_label_changes_are_announced_and_names_are_text(page: Rig) -> None:
     """A second camera appears by itself, changes its label, and falls silent."""
     publisher = page.observer.create_publisher(EmotionArray, "/left/emotion", 10)
-    announced = "return document.querySelector('[aria-live]').textContent"
+    announced = "return document.querySelector('#announcer').textContent"
 
     def show(label: str) -> str:
         probabilities = [0.65 if each == label else 0.05 for each in LABELS]
