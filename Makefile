@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 check bench bench-bags weights clean
+.PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 check bench growth bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-1-base.yaml configs/esr-9-64.yaml
@@ -62,6 +62,9 @@ check: setup-test ## Check style, types and the layers of imports
 
 bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes
 	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)
+
+growth: setup-test ## Measure how cost grows with faces, pixels, cameras, branches, hours; takes minutes
+	@source env.sh && python tools/growth.py --plot docs/growth.png
 
 bench-bags: setup-test ## Time esr annotate by threads, processes and Ray; takes minutes
 	@source env.sh && python tools/bags.py

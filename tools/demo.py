@@ -62,26 +62,26 @@ def _table(rig: NodeTestRig) -> Table:
 
 
 def _report(console: Console, sent: List[Sent], rig: NodeTestRig, picture: Path) -> int:
-    answers = {stamp: rig.answers[stamp].emotions for stamp, _ in sent if stamp in rig.answers}
-    unanswered = [stamp for stamp, faces in sent if faces and stamp not in answers]
+    answers = {stamp: rig.answers[stamp].emotions for stamp, *_ in sent if stamp in rig.answers}
+    unanswered = [stamp for stamp, faces, _ in sent if faces and stamp not in answers]
     found = [emotion for emotions in answers.values() for emotion in emotions]
     labels = Counter(emotion.label for emotion in found).most_common()
     rows: Dict[str, object] = {
         "images sent": len(sent),
         "images answered": len(answers),
-        "images with a face": sum(faces > 0 for _, faces in sent),
+        "images with a face": sum(faces > 0 for _, faces, _ in sent),
         "  of them unanswered": len(unanswered),
-        "images by faces shown": _counts(faces for _, faces in sent),
+        "images by faces shown": _counts(faces for _, faces, _ in sent),
         "images by faces found": _counts(map(len, answers.values())),
         "images with another number found": sum(
-            len(answers[stamp]) != faces for stamp, faces in sent if stamp in answers
+            len(answers[stamp]) != faces for stamp, faces, _ in sent if stamp in answers
         ),
         "face ids": ", ".join(map(str, sorted({emotion.face_id for emotion in found}))),
         "labels": ", ".join(f"{label} {n}" for label, n in labels),
         "latency, stamp to message": _percentiles([rig.latency_s[stamp] for stamp in answers]),
     }
-    for wanted in sorted({faces for _, faces in sent}):
-        some_s = [rig.latency_s[s] for s, faces in sent if faces == wanted and s in answers]
+    for wanted in sorted({faces for _, faces, _ in sent}):
+        some_s = [rig.latency_s[s] for s, faces, _ in sent if faces == wanted and s in answers]
         rows[f"  faces in view: {wanted}"] = _percentiles(some_s)
     rows["picture"] = os.path.relpath(picture)
     table = Table(title="What happened", show_header=False, title_justify="left")
@@ -109,10 +109,11 @@ def _save_picture(path: Path, sent: List[Sent], rig: NodeTestRig) -> None:
     """Draw the last answered frame with one face and the last with two, side by side."""
     painter, pictures = SceneRenderer(PLAY), []
     for wanted in (1, 2):
-        frames = [i for i, (s, faces) in enumerate(sent) if faces == wanted and s in rig.answers]
-        if frames:
-            emotions = rig.answers[sent[frames[-1]][0]].emotions
-            pictures.append(draw_faces(painter.draw(frames[-1]), map(_face, emotions)))
+        shown = [s for s in sent if s[1] == wanted and s[0] in rig.answers]
+        if shown:
+            stamp, _, frame = shown[-1]
+            faces = map(_face, rig.answers[stamp].emotions)
+            pictures.append(draw_faces(painter.draw(frame), faces))
     if pictures:
         cv2.imwrite(str(path), cv2.cvtColor(np.hstack(pictures), cv2.COLOR_RGB2BGR))
 

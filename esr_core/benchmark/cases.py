@@ -1,4 +1,4 @@
-"""Measurement cases: a network on an engine, and a camera for the node."""
+"""Measurement cases: a network on an engine, and cameras for the node."""
 
 from __future__ import annotations
 
@@ -38,13 +38,14 @@ class Case:
 
 @dataclass(frozen=True)
 class NodeCase:
-    """A camera whose images the node processes."""
+    """Cameras whose images the node processes."""
 
     name: str
     faces: int = 1  # per image
     rate_hz: float = 30.0
     width_px: int = 640
     height_px: int = 480
+    cameras: int = 1
 
 
 NODE_CASES = (
@@ -54,4 +55,5 @@ NODE_CASES = (
     NodeCase("1920x1080 30 Hz 1 face", width_px=1920, height_px=1080),
     NodeCase("640x480 120 Hz 1 face", rate_hz=120.0),
     NodeCase("640x480 120 Hz 4 faces", faces=4, rate_hz=120.0),
+    NodeCase("640x480 4 cameras 30 Hz 1 face", cameras=4),
 )

@@ -6,15 +6,15 @@ the share of faces that the first branch leaves undecided. It is set to that of 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Dict, Sequence, cast
+from typing import Dict, Sequence, Tuple, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from esr_core.inference.metadata import ModelMetadata
-from esr_core.network.complexity import METHODS
+from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.network.esr import ESR, Branch
 from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
@@ -25,28 +25,33 @@ FACES = 100
 SIZE_PX = 96
 
 
-def faces(count: int = FACES, seed: int = 0) -> NDArray[np.float32]:
-    """Return smooth random images, (count, 3, 96, 96) in [0, 1]; noise gives equal answers."""
+def faces(size_px: int = SIZE_PX, count: int = FACES, seed: int = 0) -> NDArray[np.float32]:
+    """Return smooth random images, (count, 3, size, size) in [0, 1]; noise gives equal answers."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 1, 6, 6, generator=generator)
-    grey = torch.nn.functional.interpolate(coarse, (SIZE_PX, SIZE_PX), mode="bilinear")
+    grey = torch.nn.functional.interpolate(coarse, (size_px, size_px), mode="bilinear")
     images: NDArray[np.float32] = grey.expand(-1, 3, -1, -1).contiguous().numpy()
     return images
 
 
-def make(method: str, folder: Path, forms: Sequence[str] = ("fp32", "INT8")) -> Dict[str, Path]:
-    """Export an untrained network of a published method to ``folder``; return its files by form.
+def make(
+    architecture: Tuple[int, bool, int], folder: Path, forms: Sequence[str] = ("fp32", "INT8")
+) -> Dict[str, Path]:
+    """Export an untrained network to ``folder``; return its files by form.
 
-    forms: of fp32, fp16, INT8 and symmetric (INT8 for TensorRT).
+    architecture: branches, diversified, side of the input in px. forms: of fp32, fp16, INT8 and
+    symmetric (INT8 for TensorRT).
     """
-    branches, diversified = METHODS[method]
+    branches, diversified, size_px = architecture
     torch.manual_seed(0)
-    esr, images = ESR(branches, diversified), faces()
+    esr, images = ESR(branches, diversified), faces(size_px)
     margin = _calibrate(esr, torch.from_numpy(images))
-    metadata = ModelMetadata(method, branches, diversified, lead=margin)
+    name = f"ESR{'-star' * diversified}-{branches}"
+    spec = replace(PUBLISHED_INPUT, size_px=size_px)
+    metadata = ModelMetadata(name, branches, diversified, spec, lead=margin)
     files = {}
     for form in forms:
-        files[form] = folder / f"{method.replace('*', '-star')}-{form.lower()}.onnx"
+        files[form] = folder / f"{name}-{size_px}-{form.lower()}.onnx"
         if form == "fp32":
             export_fp32(esr, metadata, files[form])
         elif form == "fp16":

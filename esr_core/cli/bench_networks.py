@@ -159,8 +159,8 @@ def _cases(
     np.save(base.faces, random_networks.faces())
     forms, requested = _EXPORTS.get(base.provider, ("fp32", "INT8")), []
     for method in progress.track(methods, description="making networks"):
-        files = random_networks.make(method, folder, forms)
         architecture = (*METHODS[method], random_networks.SIZE_PX)
+        files = random_networks.make(architecture, folder, forms)
         untrained = replace(base, network=method, architecture=architecture)
         requested += _variants(untrained, files, base.provider == "cpu", True, counts)
         requested += shipped if method == SHIPPED else []

@@ -1,6 +1,6 @@
-"""Worker process of ``esr bench --node``: measures the node with one camera after the other.
+"""Worker process of ``esr bench --node``: measures the node with one case after the other.
 
-The latency is from the stamp of an image to the arrival of its answer in another process. Camera
+The latency is from the stamp of an image to the arrival of its answer in another process. Cameras
 and listener run on the same cores: their load is not counted, but slows the node down.
 """
 
@@ -42,7 +42,7 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
     """
     scene = Scene(((seconds, case.faces),), case.rate_hz, case.width_px, case.height_px)
     resident_mb: List[float] = []
-    with node_test_rig(scene, log, arguments) as rig, bar("s") as progress:
+    with node_test_rig(scene, log, arguments, cameras=case.cameras) as rig, bar("s") as progress:
         start_s, pid = rig.wait_for_first_answer(), rig.node.pid
         task = progress.add_task(case.name, total=scene.seconds)
 
@@ -55,7 +55,7 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
         reported = rig.dropped() - dropped
         stages_ms = rig.stages_ms()
-    answered = [stamp for stamp, _ in sent if stamp in rig.answers]
+    answered = [stamp for stamp, *_ in sent if stamp in rig.answers]
     latency_ms = np.array([rig.latency_s[stamp] for stamp in answered]) * 1e3
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
     # n images have n - 1 periods; one more, to the end of the last image's.
@@ -92,7 +92,7 @@ def _floor_ms(scene: Scene, log: Path) -> float:
     with node_test_rig(scene, log, is_bare=True) as rig:
         rig.wait_for_first_answer()
         sent = rig.run(lambda: None)
-        latencies_s = [rig.latency_s[stamp] for stamp, _ in sent if stamp in rig.latency_s]
+        latencies_s = [rig.latency_s[stamp] for stamp, *_ in sent if stamp in rig.latency_s]
     return round(float(np.median(latencies_s)) * 1e3, 2)
 
 
@@ -113,7 +113,7 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
     """Return the numbers of missed and made-up faces, and the offset of the others' boxes."""
     shown = found = missed = 0
     offsets: List[NDArray[np.float32]] = []
-    for frame, (stamp, _) in enumerate(sent):
+    for stamp, _, frame in sent:
         if stamp not in rig.answers:
             continue
         places, rois = rig.scene.places(frame), [e.roi for e in rig.answers[stamp].emotions]

@@ -1,4 +1,4 @@
-"""Test rig of the node: camera, node and listener, three processes that share only DDS."""
+"""Test rig of the node: cameras, node and listener, processes that share only DDS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Sequence
@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from esr_core.benchmark.runner import BenchmarkError, Worker
+from esr_ros.conversions.emotion_topics import bases
 from esr_ros.demo.scene import Scene, check_photograph
 from esr_ros.msg import EmotionArray
 from esr_ros.runtime import fast_dds
@@ -29,27 +30,35 @@ from esr_ros.runtime.rclpy_features import with_message_info
 #: Timeouts: the first answer; answers after the last image, and diagnostics; the node's exit.
 START_S, PATIENCE_S, EXIT_S = 60.0, 2.0, 10.0
 
-#: Stamp of an image in ns, and number of its faces.
+#: Stamp of an image in ns, number of its faces, and number of the frame in the scene.
 Sent = List[int]
 
 
 class NodeTestRig:
-    """Camera, node, and a subscriber that stores each answer by the stamp of its image in ns.
+    """Cameras, node, and a subscriber that stores each answer by the stamp of its image in ns.
 
     The time of arrival is that of DDS, so that the load of this process has no effect; in Humble,
     which does not pass it, that of the callback.
     """
 
-    def __init__(self, camera: Worker, scene: Scene, log: Path, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        cameras: Sequence[Worker],
+        topics: Sequence[str],
+        scene: Scene,
+        log: Path,
+        command: Sequence[str],
+    ) -> None:
         """Start the node; made by :func:`node_test_rig`."""
         self.scene = scene
         self.answers: Dict[int, EmotionArray] = {}
         self.latency_s: Dict[int, float] = {}
-        self._camera, self._log = camera, log
-        self._diagnostics: Dict[str, str] = {}
+        self._cameras, self._log = cameras, log
+        self._diagnostics: List[Dict[str, str]] = []  # by camera
         listener = rclpy.create_node("listener")
         on_answer = with_message_info(self._on_answer)
-        listener.create_subscription(EmotionArray, "emotion", on_answer, 30)
+        for topic in bases(topics, topics):
+            listener.create_subscription(EmotionArray, topic, on_answer, 30)
         listener.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(listener)
@@ -64,7 +73,9 @@ class NodeTestRig:
         self.latency_s[stamp_ns] = (received_ns - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self._diagnostics = {pair.key: pair.value for pair in message.status[0].values}
+        self._diagnostics = [
+            {pair.key: pair.value for pair in status.values} for status in message.status
+        ]
 
     def _spin_until(self, is_done: Callable[[], object], timeout_s: float) -> None:
         end_s = time.monotonic() + timeout_s
@@ -72,22 +83,23 @@ class NodeTestRig:
             self._executor.spin_once(timeout_sec=left_s)
 
     def _check(self, problem: str, has_failed: bool = False) -> None:
-        self._camera.check()
+        for camera in self._cameras:
+            camera.check()
         if has_failed or self.node.poll() is not None:
             output = self._log.read_text(encoding="utf-8").strip() or "nothing"
             raise BenchmarkError(f"the node {problem}; its last output: {output.splitlines()[-1]}")
 
     def stages_ms(self) -> Dict[str, float]:
-        """Return the median time of each stage of a frame, and of all, from the diagnostics."""
-        medians = {k: v for k, v in self._diagnostics.items() if k.endswith(" p50 ms")}
+        """Return the median time of each stage of a frame, and of all, of the first camera."""
+        medians = {k: v for k, v in self._diagnostics[0].items() if k.endswith(" p50 ms")}
         return {key[: -len(" p50 ms")]: float(value) for key, value in medians.items()}
 
     def dropped(self) -> int:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
-        self._diagnostics = {}
+        self._diagnostics = []
         self._spin_until(lambda: self._diagnostics, PATIENCE_S)
         reasons = ("stale", "missed", "unpaired", "undecodable")
-        return sum(int(self._diagnostics.get(reason, 0)) for reason in reasons)
+        return sum(int(camera.get(reason, 0)) for camera in self._diagnostics for reason in reasons)
 
     def wait_for_first_answer(self) -> float:
         """Return the time from the start of the node to its first answer, in s.
@@ -103,7 +115,7 @@ class NodeTestRig:
             self._check("did not answer", elapsed_s > START_S)
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
-        """Publish the scene; return [stamp_ns, faces] of all images that the camera published.
+        """Publish the scene; return all images that the cameras published, by their stamps.
 
         on_tick: called every ``tick_s`` meanwhile.
 
@@ -112,13 +124,14 @@ class NodeTestRig:
         """
         self.answers.clear()
         self.latency_s.clear()
-        self._camera.send("go")
+        for camera in self._cameras:
+            camera.send("go")
         end_s = time.monotonic() + self.scene.seconds
         while (left_s := end_s - time.monotonic()) > 0:
             self._spin_until(lambda: False, min(tick_s, left_s))
             self._check("ended")
             on_tick()
-        sent: List[Sent] = self._camera.receive()
+        sent: List[Sent] = sorted(image for camera in self._cameras for image in camera.receive())
         self._spin_until(lambda: sent[-1][0] in self.answers, PATIENCE_S)
         if not self.answers:
             raise BenchmarkError(f"none of {len(sent)} images was answered")
@@ -138,16 +151,22 @@ class NodeTestRig:
 
 @contextmanager
 def node_test_rig(
-    scene: Scene, log: Path, arguments: Sequence[str] = (), *, is_bare: bool = False
+    scene: Scene,
+    log: Path,
+    arguments: Sequence[str] = (),
+    *,
+    cameras: int = 1,
+    is_bare: bool = False,
 ) -> Iterator[NodeTestRig]:
-    """Start camera, node and listener in a ROS domain of their own, and end them.
+    """Start cameras, node and listener in a ROS domain of their own, and end them.
 
-    log: file for the output of the node. arguments: ROS arguments of the node. is_bare: instead of
-    emotion_node, one that answers each image with an empty message.
+    log: file for the output of the node. arguments: ROS arguments of the node. cameras: all of them
+    publish the scene. is_bare: instead of emotion_node, one that answers each image with an empty
+    message.
 
     Raises:
         SceneError: scikit-image is not installed.
-        BenchmarkError: the camera ended, or ROS does not start.
+        BenchmarkError: a camera ended, or ROS does not start.
     """
     check_photograph()
     check_domain()
@@ -166,11 +185,18 @@ def node_test_rig(
     except RuntimeError as error:
         raise BenchmarkError(f"ROS does not start: {str(error).splitlines()[0]}") from error
     program = ["-m", "esr_ros.benchmark.bare_node"] if is_bare else [str(executable)]
-    command = [sys.executable, *program, "--ros-args", *arguments]
+    topics = [f"camera{i}/image_raw" for i in range(cameras)] if cameras > 1 else ["image_raw"]
+    images = ["-p", f"image_topics:={json.dumps(topics)}"] if cameras > 1 else []
+    command = [sys.executable, *program, "--ros-args", *arguments, *images]
     try:
-        with Worker("the camera", "esr_ros.demo.photo_camera", json.dumps(asdict(scene))) as camera:
-            camera.receive()  # it has drawn its images
-            with closing(NodeTestRig(camera, scene, log, command)) as rig:
-                yield rig
+        with ExitStack() as stack:
+            module, fields = "esr_ros.demo.photo_camera", asdict(scene)
+            workers = [
+                stack.enter_context(Worker("the camera", module, json.dumps([fields, topic])))
+                for topic in topics
+            ]
+            for worker in workers:
+                worker.receive()  # it has drawn its images
+            yield stack.enter_context(closing(NodeTestRig(workers, topics, scene, log, command)))
     finally:
         rclpy.try_shutdown()

@@ -118,18 +118,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Publish a scene on ``image_raw`` for demo and benchmark.
+    """Publish a scene for demo and benchmark.
 
-    The scene is the argument, as JSON. "ready" on stdout reports the first image. The empty room
-    is published until a line arrives on stdin, for discovery; then the scene is played once, and
-    its images are reported on stdout: one JSON list of [stamp_ns, faces].
+    The argument is the scene and the topic, as JSON. "ready" on stdout reports the first image. The
+    empty room is published until a line arrives on stdin, for discovery; then the scene is played
+    once, and its images are reported on stdout: one JSON list of [stamp_ns, faces, frame].
     """
-    scene = Scene(**json.loads(sys.argv[1]))
+    fields, topic = json.loads(sys.argv[1])
+    scene = Scene(**fields)
     # Ctrl-C in a terminal reaches all processes; this one ends when its stdin is closed.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera")
-    publisher = node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
+    publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
     renderer = SceneRenderer(scene)
     messages = _rendered(renderer)
     empty = image(Header(frame_id="camera"), renderer.room)
@@ -146,7 +147,7 @@ def main() -> None:
         message.header.stamp = stamp.to_msg()
         publisher.publish(message)
         if is_playing:
-            sent.append([stamp.nanoseconds, scene.faces_at(len(sent))])
+            sent.append([stamp.nanoseconds, scene.faces_at(len(sent)), len(sent)])
         due_s += 1 / scene.rate_hz
         time.sleep(max(due_s - time.monotonic(), 0))
     print(json.dumps(sent), flush=True)

@@ -17,7 +17,7 @@ from esr_core.network.complexity import METHODS
 def test_first_branch_leaves_the_share_of_the_trained_one_undecided(
     tmp_path: Path, method: str
 ) -> None:
-    model = load_model(make(method, tmp_path, ["fp32"])["fp32"])
+    model = load_model(make((*METHODS[method], 96), tmp_path, ["fp32"])["fp32"])
     assert (model.metadata.branches, model.metadata.diversified) == METHODS[method]
     images = faces()
     assert images.shape == (100, 3, 96, 96)

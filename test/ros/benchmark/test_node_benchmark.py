@@ -110,6 +110,16 @@ def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> No
     assert row["shown"] == 4 * (row["sent"] - row["dropped"])
 
 
+def test_several_cameras_at_one_node(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--only", "4 cameras", "--seconds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    assert row["sent"] == 4 * 2 * 30
+    assert row["node_says"] == row["dropped"] < row["sent"]
+    assert row["shown"] == row["sent"] - row["dropped"]
+    assert row["missed"] == row["made_up"] == 0
+
+
 def test_parameter_file_and_its_overrides(tmp_path: Path) -> None:
     # One face of the four, and a path that begins in the user's folder.
     (tmp_path / "net.onnx").write_bytes(default_model().read_bytes())
