@@ -44,4 +44,4 @@ async function main() {
   }
 }
 
-main().catch((error) => { console.error(error.message || error); process.exit(1); });
+main().catch((error) => { console.error(String(error.message).split('\n')[0]); process.exit(1); });
