@@ -94,7 +94,7 @@ class PosePublisher:
             _frame(header, f"face_{name(self._camera, face.face_id)}", pose)
             for face, pose in zip(faces, found)
         ]
-        if frames:
+        if frames and header.frame_id:  # tf2 refuses a frame without a parent
             self._frames.publish(TFMessage(transforms=frames))
 
     def _fits(self, camera: Intrinsics, shape: Tuple[int, ...]) -> bool:

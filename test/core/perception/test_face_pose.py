@@ -6,9 +6,17 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from rendered_faces import CAMERAS, YAWS, Camera, error, measure, place
+from rendered_faces import CAMERAS, YAWS, Camera, error, measure, place, render
 
 from esr_core.errors import IntrinsicsError
+from esr_core.inference.face_detector import open_detector
+from esr_core.perception.detection import (
+    find_faces,
+    refined_landmarks,
+    turned,
+    turned_boxes,
+    turned_points,
+)
 from esr_core.perception.face_pose import MEAN_FACE, FacePose, Intrinsics, face_pose, intrinsics
 
 SIZE = (640, 480)
@@ -100,6 +108,20 @@ def test_rendered_faces_are_found_where_they_are(camera: Camera, distance_m: flo
     assert np.abs(found[:, 0]).max() < 0.15
     assert found[:, 1].max() < 2
     assert found[:, 2].max() < 25
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_landmarks_in_a_turned_image(degrees: int) -> None:
+    detector = open_detector()
+    rgb = render(CAMERAS["640x480"], [place(1.0, 12, -5)])
+    box = find_faces(detector, rgb, 256).boxes[:1]
+    upright = refined_landmarks(detector, rgb, box[0], 0)
+    found = refined_landmarks(
+        detector, turned(rgb, -degrees), turned_boxes(box, -degrees, SHAPE)[0], degrees
+    )
+    np.testing.assert_allclose(found, turned_points(upright, -degrees, SHAPE), atol=1.5)
+    nothing = refined_landmarks(detector, np.zeros_like(rgb), box[0], degrees)
+    assert np.isnan(nothing).all()
 
 
 def test_turned_heads() -> None:
