@@ -25,7 +25,7 @@ MODELS = {
 #: Mean face, (5, 3) m, in the order of the landmarks: x forward, y to the person's left, z up.
 #: The pupils are 63 mm apart, as in the mean of adults (Dodgson, "Variation and extrema of human
 #: interpupillary distance", SPIE 5291, 2004). The other points, and the pitch at which a face looks
-#: into the camera, are fitted to the refined landmarks of 444 faces of FER+. They are those of the
+#: into the camera, are fitted to the refined landmarks of 120 faces of FER+. They are those of the
 #: detector: it places a nose less far from the line of the eyes than it is when the head turns.
 MEAN_FACE = 1e-3 * np.array(
     [[0, -31.5, 0], [0, 31.5, 0], [19.5, 0, -30.5], [-5.5, -25, -58.5], [-5.5, 25, -58.5]]

@@ -103,7 +103,7 @@ class ImageSubscription:
         self.publishers = Publishers(node, base, options, model)
         self.poses: Optional[PosePublisher] = None
         if options.poses:
-            from esr_ros.node.pose_publisher import PosePublisher  # its messages cost 3 MB
+            from esr_ros.node.pose_publisher import PosePublisher  # imports tf2_msgs
 
             self.poses = PosePublisher(node, base, number, self.topic)
         self.counters = FrameCounters()
