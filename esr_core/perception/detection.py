@@ -110,8 +110,10 @@ def refined_landmarks(
 ) -> NDArray[np.float32]:
     """Return the landmarks (5, 2) of a face, detected again at a fixed size; NaN if it is not.
 
-    Those of small faces in a whole image are up to a quarter too close together. rgb: (h, w, 3). box: (4,). degrees:
-    of the clockwise turn that makes the face upright, a multiple of 90.
+    Those of small faces in a whole image are up to a quarter too close together.
+
+    rgb: (h, w, 3). box: (4,) x1, y1, x2, y2. degrees: of the clockwise turn that makes the face
+    upright, a multiple of 90.
     """
     side = CUT_OUT_SIDE * np.sqrt((box[2:] - box[:2]).prod())
     centre = (box[:2] + box[2:]) / 2
