@@ -19,7 +19,7 @@ setup: ## Install what the node needs and build the package
 	@tools/setup.sh node
 	@$(MAKE) --silent --no-print-directory install/.built
 
-# vision_msgs, hri_msgs and foxglove_msgs, where ROS 2 comes from PyPI, which lacks them.
+# vision_msgs, hri_msgs, tf2_msgs and foxglove_msgs, where ROS 2 comes from PyPI, which lacks them.
 install/.interfaces: $(shell find interfaces -type f)
 	@[ -e .venv/.ros_distro ] || { echo "setup: building the interfaces of other packages"; \
 		source env.sh && colcon --log-level error build --base-paths interfaces \

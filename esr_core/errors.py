@@ -34,6 +34,10 @@ class OptionError(EsrError, ValueError):
     """Report an option that is out of range, misspelt, or of the wrong type."""
 
 
+class IntrinsicsError(EsrError, ValueError):
+    """Report a camera that is not calibrated, or by an unknown distortion model."""
+
+
 class DownloadError(EsrError):
     """Report a download that failed, is damaged, or has refused content."""
 

@@ -230,7 +230,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         statuses = []
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
-            camera_is = camera.topic, camera.counters, camera.state, camera.stream.clock.problem
+            camera_is = camera.topic, camera.counters, camera.state, camera.fault
             own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
             problem = camera.problem()
             if problem:

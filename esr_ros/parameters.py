@@ -58,6 +58,12 @@ class NodeOptions(PipelineOptions):
     humans: bool = option(
         False, "Publish the faces on /humans/faces, too, as ROS4HRI defines it. Needs hri_msgs."
     )
+    poses: bool = option(
+        False,
+        "Publish the position and orientation of each face, in metres from the camera, on "
+        "emotion/poses and as TF frames. Needs tf2_msgs, and the camera's calibration on the topic "
+        "camera_info beside the image topic.",
+    )
     reliability: str = option(
         "best_effort",
         "QoS reliability of the image subscription. `best_effort` is compatible with every camera; "

@@ -85,13 +85,13 @@ def status(
     topic: str,
     counters: FrameCounters,
     state: str,
-    stamps: str,
+    fault: str,
     options: NodeOptions,
     details: Dict[str, str],
 ) -> DiagnosticStatus:
     """Return the status of one camera for /diagnostics.
 
-    state: ``receiving``, ``silent`` or ``disabled``. stamps: what is wrong with the stamps, or "".
+    state: ``receiving``, ``silent`` or ``disabled``. fault: in stamps or poses, or "".
     """
     input_hz, output_hz, dropped = counters.rates()
     p50_s, p99_s = counters.latency_s()
@@ -105,7 +105,7 @@ def status(
         (counters.undecodable_in_a_row >= UNDECODABLE_IS_ERROR, error, "images cannot be decoded"),
         (p50_s > options.latency_error_s, error, slow),
         (dropped > options.dropped_error, error, dropping),
-        (bool(stamps), warn, stamps),
+        (bool(fault), warn, fault),
         (p50_s > options.latency_warn_s, warn, slow),
         (dropped > options.dropped_warn, warn, dropping),
         (True, ok, "processing images"),

@@ -159,6 +159,8 @@ class FrameWorker:
             camera.publishers.publish(header, view.rgb, result)
         except ImageError as error:
             camera.warn("publishers", f"{camera.topic}: {error}")
+        if camera.poses:
+            camera.poses.publish(header, view.rgb, result.faces, self._pipeline)
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, result)
         camera.counters.add(answered=1, faces=len(result.faces), left_out=result.left_out)

@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import time
 from math import inf
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    Union,
+)
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
@@ -27,6 +38,9 @@ from esr_ros.node.ros_errors import resolved_topic
 from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
 from esr_ros.parameters import NodeOptions
 from esr_ros.runtime.rclpy_features import with_message_info
+
+if TYPE_CHECKING:
+    from esr_ros.node.pose_publisher import PosePublisher
 
 AnyImage = Union[Image, CompressedImage]
 OnImage = Callable[["ImageSubscription", "ReceivedImage"], None]
@@ -87,6 +101,11 @@ class ImageSubscription:
         self.stream = StreamState(SILENCE_S)
         self.value_range = RunningRange()
         self.publishers = Publishers(node, base, options, model)
+        self.poses: Optional[PosePublisher] = None
+        if options.poses:
+            from esr_ros.node.pose_publisher import PosePublisher  # imports tf2_msgs
+
+            self.poses = PosePublisher(node, base, number, self.topic)
         self.counters = FrameCounters()
         self._reliability = options.reliability
         topic = options.detections_topic
@@ -121,6 +140,8 @@ class ImageSubscription:
             Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)
         elif topic:
             self._subscribe(vision_msgs.Detection2DArray, topic, self._on_detection_array)
+        if self.poses:
+            self._subscribe(CameraInfo, self.poses.topic, self.poses.on_camera_info)
 
     def adapt_type(self) -> bool:
         """Subscribe again if all images are published as the other type; return whether it was."""
@@ -159,7 +180,7 @@ class ImageSubscription:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
         overriding = None
         # ROS never removes the override parameters of a topic, so topics of single faces get none.
-        if topic in (self.name, self._detections_topic):
+        if topic in (self.name, self._detections_topic, self.poses and self.poses.topic):
             overriding = QoSOverridingOptions.with_default_policies()
         subscription = self._node.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=overriding
@@ -232,8 +253,13 @@ class ImageSubscription:
             self._warned_s[kind] = now_s
             self._node.get_logger().warning(text)
 
+    @property
+    def fault(self) -> str:
+        """Problem with the stamps of the images, or with the poses of faces; empty if none."""
+        return self.stream.clock.problem or (self.poses.problem if self.poses else "")
+
     def problem(self) -> Optional[str]:
-        """Return a warning if the stamps are wrong, or images or detections do not arrive."""
+        """Return a warning: a fault, or images or detections that do not arrive."""
         now_s = time.monotonic()
         is_unpaired = self._detections_topic and now_s - self._paired_s >= SILENCE_S
         if self.state == "receiving" and is_unpaired:
@@ -245,6 +271,8 @@ class ImageSubscription:
             )
         if self.state == "receiving" and self.stream.clock.problem:
             return f"{self.topic}: {self.stream.clock.problem}; {ARRIVAL}"
+        if self.state == "receiving" and self.fault:
+            return f"{self.topic}: {self.fault}"
         if self.state != "silent":
             return None
         received = self.counters.received > 0

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import numpy as np
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import PoseArray, Twist
 from numpy.typing import NDArray
+from rendered_faces import CAMERAS, place, render
+from sensor_msgs.msg import CameraInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 Photo = NDArray[np.uint8]
@@ -81,3 +83,27 @@ def test_robot_turns_to_the_happiest_face(
         # No more messages: the robot stops.
         turns.clear()
         assert me.spin_until(lambda: bool(turns) and turns[-1].angular.z == 0.0)
+
+
+def test_robot_turns_by_the_angle_of_the_face(
+    start: Any, robot: Any, to_image: Any, tmp_path: Path
+) -> None:
+    start(*RELIABLE, "-p", "poses:=true")
+    me, camera = robot(), CAMERAS["640x480"]
+    turns, poses = me.hear(Twist, "cmd_vel"), me.hear(PoseArray, "emotion/poses")
+    infos = me.node.create_publisher(CameraInfo, "camera_info", 10)
+    info = CameraInfo(width=640, height=480, k=camera.k)
+    image = to_image(render(camera, [place(1.0, 18, 0)]))
+    with running("happiest_face.py", tmp_path):
+        me.meet(image)
+        me.show_until(lambda: infos.publish(info) or bool(poses), image)
+
+        def turns_by(degrees: float) -> bool:
+            me.ask(image)
+            return any(abs(t.angular.z - np.radians(degrees)) < np.radians(1.5) for t in turns)
+
+        # By its place in the image it would be 0.8 * 550 * tan(18 degrees) / 320 = 0.45 rad/s.
+        assert me.spin_until(lambda: turns_by(18))
+        turns.clear()
+        image = to_image(render(camera, [place(2.0, -6, 3)]))
+        assert me.spin_until(lambda: turns_by(-6))

@@ -1,0 +1,156 @@
+"""Poses of the faces in front of one camera: a PoseArray, and TF frames as REP-155 names them."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from typing import Any, List, Optional, Tuple
+
+import numpy as np
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseArray,
+    Quaternion,
+    Transform,
+    TransformStamped,
+    Vector3,
+)
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from esr_core.errors import IntrinsicsError, OptionError
+from esr_core.perception.detection import refined_landmarks
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.perception.face_pose import FacePose, Intrinsics, face_pose, intrinsics
+from esr_core.perception.stream_clock import SILENCE_S
+from esr_core.pipeline import EmotionPipeline
+from esr_ros.node.ros4hri_publisher import name
+
+try:
+    from tf2_msgs.msg import TFMessage
+except ModuleNotFoundError:  # optional: the parameter `poses` is refused then
+    TFMessage = None
+
+#: Largest difference between the aspect ratios of the images and of the CameraInfo.
+MAX_ASPECT_RATIO = 1.02
+
+
+class PosePublisher:
+    """Publishes the poses of one camera's faces once its CameraInfo has arrived."""
+
+    def __init__(self, node: Node, base: str, camera: int, image_topic: str) -> None:
+        """base: topic of the emotions. camera: number of the camera."""
+        if TFMessage is None:
+            raise OptionError(
+                "poses is true, but tf2_msgs is not installed; install it, or set poses to false"
+            )
+        self._camera = camera
+        self.topic, self._is_rectified = camera_info_topic(image_topic)
+        self.problem = ""  # why there are no poses
+        self._info: Optional[CameraInfo] = None
+        self._intrinsics: Optional[Intrinsics] = None
+        self._waiting_since_s: Optional[float] = None
+        overridable = QoSOverridingOptions.with_default_policies()
+        self._poses, self._frames = (
+            node.create_publisher(kind, topic, depth, qos_overriding_options=overridable)
+            for kind, topic, depth in ((PoseArray, f"{base}/poses", 10), (TFMessage, "/tf", 100))
+        )
+
+    def on_camera_info(self, info: CameraInfo) -> None:
+        """Take the calibration of the images that follow."""
+        info.header = Header()
+        if info == self._info:
+            return
+        self._info, self.problem, self._intrinsics = info, "", None
+        try:
+            self._intrinsics = intrinsics_of(info, self._is_rectified)
+        except IntrinsicsError as error:
+            self.problem = f"no poses by {self.topic}: {error}"
+
+    def publish(
+        self,
+        header: Header,
+        rgb: NDArray[np.uint8],
+        faces: List[FaceEmotion],
+        pipeline: EmotionPipeline,
+    ) -> None:
+        """Publish the poses of the faces of an image (h, w, 3) uint8, under its header."""
+        camera = self._intrinsics  # read once: the executor replaces it
+        if camera is None or not self._fits(camera, rgb.shape):
+            self._wait()
+            return
+        rotate, found = pipeline.options.rotate, []
+        for face in faces:
+            landmarks = refined_landmarks(pipeline.detector, rgb, face.box, rotate)
+            if np.isnan(landmarks).any():
+                landmarks = face.landmarks
+            found.append(face_pose(camera, landmarks, face.box, rgb.shape, rotate))
+        self._poses.publish(PoseArray(header=header, poses=[_pose(each) for each in found]))
+        frames = [
+            _frame(header, f"face_{name(self._camera, face.face_id)}", pose)
+            for face, pose in zip(faces, found)
+        ]
+        if frames and header.frame_id:  # tf2 refuses a frame without a parent
+            self._frames.publish(TFMessage(transforms=frames))
+
+    def _fits(self, camera: Intrinsics, shape: Tuple[int, ...]) -> bool:
+        """Return whether the images can be those of the CameraInfo, but for their scale."""
+        (width, height), (h, w) = camera.size_px, shape[:2]
+        if 1 / MAX_ASPECT_RATIO < width * h / (height * w) < MAX_ASPECT_RATIO:
+            self.problem = ""
+            return True
+        sizes = f"it is for {width}x{height} pixels, the images have {w}x{h}"
+        self.problem = f"no poses by {self.topic}: {sizes}"
+        return False
+
+    def _wait(self) -> None:
+        now_s = time.monotonic()
+        self._waiting_since_s = self._waiting_since_s or now_s
+        if self._info is None and now_s - self._waiting_since_s >= SILENCE_S:
+            self.problem = f"no poses: nothing is published on {self.topic} (CameraInfo)"
+
+
+def camera_info_topic(image_topic: str) -> Tuple[str, bool]:
+    """Return the topic of the CameraInfo, as image_transport has it, and if images are rectified.
+
+    Those of image_proc are, which are named ``image_rect`` and ``image_rect_color``.
+    """
+    suffix = "/compressed"
+    plain = image_topic[: -len(suffix)] if image_topic.endswith(suffix) else image_topic
+    folder, base = posixpath.split(plain)
+    return posixpath.join(folder, "camera_info"), base.startswith("image_rect")
+
+
+def intrinsics_of(info: CameraInfo, is_rectified: bool) -> Intrinsics:
+    """Return the calibration for the pixels of the images; IntrinsicsError if there is none.
+
+    CameraInfo has it for all pixels of the sensor, of which ``roi`` and ``binning`` leave a part.
+    """
+    matrix = np.array(info.p).reshape(3, 4)[:, :3] if is_rectified else np.reshape(info.k, (3, 3))
+    distortion = [] if is_rectified else info.d
+    model = "" if is_rectified else info.distortion_model
+    roi, binning = info.roi, np.maximum([info.binning_x, info.binning_y], 1)
+    size = np.array([roi.width or info.width, roi.height or info.height]) // binning
+    matrix = matrix.astype(float)
+    matrix[:2, 2] -= roi.x_offset, roi.y_offset
+    matrix[:2] /= binning[:, None]
+    return intrinsics(model, matrix.ravel().tolist(), distortion, (int(size[0]), int(size[1])))
+
+
+def _pose(found: FacePose) -> Pose:
+    x, y, z = found.position.tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=_orientation(found))
+
+
+def _frame(header: Header, child: str, found: FacePose) -> Any:
+    x, y, z = found.position.tolist()
+    transform = Transform(translation=Vector3(x=x, y=y, z=z), rotation=_orientation(found))
+    return TransformStamped(header=header, child_frame_id=child, transform=transform)
+
+
+def _orientation(found: FacePose) -> Quaternion:
+    return Quaternion(**dict(zip("xyzw", found.quaternion.tolist())))
