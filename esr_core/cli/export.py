@@ -32,7 +32,9 @@ def add(commands: Any) -> None:
     flag("checkpoint", type=Path, metavar="FOLDER")
     flag("out", type=Path, metavar="OUT", help="an .onnx file, or a folder")
     kind = export.add_mutually_exclusive_group()
-    kind.add_argument("--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA")
+    kind.add_argument(
+        "--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA, see 'esr train'"
+    )
     kind.add_argument("--fp16", action="store_true", help="half precision")
     symmetric = "INT8 for TensorRT: signed activations around 0; slower on CPUs"
     flag("--symmetric", action="store_true", help=symmetric)

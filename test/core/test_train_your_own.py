@@ -23,7 +23,7 @@ def test_notebook_trains_and_the_network_learns(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import subprocess\n" + SHELL.sub(run, script)],
         cwd=NOTEBOOK.parent,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
