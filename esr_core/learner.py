@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.data.dataset import FaceDataset, open_split
+from esr_core.data.dataset import FaceDataset, open_evaluation, open_splits
 from esr_core.data.ferplus import LABEL_MODES
 from esr_core.download import CATALOGUE, OPENDR, get
 from esr_core.emotions import LABELS
@@ -64,8 +64,8 @@ class FacialEmotionLearner:
     """An ESR-n, or with ``diversify`` an ESR*-n, with its training, evaluation and inference.
 
     The arguments are those of the published learner. ``base_path_to_dataset`` is a folder with
-    faces of AffectNet (see :func:`esr_core.datasets.pre_process_affect_net`) or with FER+;
-    ``labels`` selects how FER+'s votes become targets.
+    faces of AffectNet (see :func:`esr_core.datasets.pre_process_affect_net`), FER+ or own faces;
+    ``labels`` selects how votes become targets.
     :class:`esr_core.training.config.TrainingConfig` and ``esr train`` have more options.
 
     Raises:
@@ -189,7 +189,7 @@ class FacialEmotionLearner:
         current = as_number(
             "current_branch_on_training", current_branch_on_training, int, 0, metadata.branches - 1
         )
-        data = open_split(self.base_path_to_dataset, "validation", eval_type)
+        data = open_evaluation(self.base_path_to_dataset, metadata, eval_type)
         outputs = predict_split(predict, data, metadata.input, "validation", self.batch_size)
         report = measure(outputs, data.emotions, data.affect)
         return {**_published_figures(outputs, data, eval_type, current + 1), **report.summary()}
@@ -400,8 +400,8 @@ class FacialEmotionLearner:
             validation_interval=self.validation_interval,
             seed=self.seed,
         )
-        training = open_split(self.base_path_to_dataset, "training", kind, self.labels)
-        validation = open_split(self.base_path_to_dataset, "validation", kind)
+        spec = self.metadata.input if start and self.metadata else PUBLISHED_INPUT
+        training, validation = open_splits(self.base_path_to_dataset, spec, kind, self.labels)
         with training_bar(config.batch_size, verbose and leads()) as show:
             arguments = (training, validation, config, experiment / kind, show, self.device, start)
             try:

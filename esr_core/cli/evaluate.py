@@ -6,15 +6,15 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Union
+from typing import Any, Dict, Union
 
 import numpy as np
-from rich.table import Table
 
 from esr_core.cli import output_files
 from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.output_files import Output
-from esr_core.data import ferplus
+from esr_core.cli.tables import print_table
+from esr_core.data.dataset import FaceDataset, open_evaluation
 from esr_core.emotions import LABELS
 from esr_core.evaluation.calibration import (
     adjustment,
@@ -36,18 +36,17 @@ from esr_core.inference.face_detector import open_detector
 from esr_core.inference.onnx_model import ADAPTIVE, load_model
 from esr_core.progress import counter
 
-if TYPE_CHECKING:
-    from esr_core.data.dataset import FaceDataset
-
 
 def add(commands: Any) -> None:
     """Declare the commands."""
     evaluate = command(
         commands,
         "evaluate",
-        "Evaluate a network on FER+ (majority protocol), or on AffectNet's validation set.",
+        "Evaluate a network on FER+ (majority protocol), on AffectNet's validation set, or on your "
+        "own faces.",
         "esr evaluate --data valid.npz.xz\n"
         "  esr evaluate --data valid.npz.xz --robustness\n"
+        "  esr evaluate --data my_faces\n"
         "  esr evaluate --data data/AffectNet --model my.onnx --json",
         _evaluate,
     )
@@ -85,14 +84,14 @@ def add(commands: Any) -> None:
     card.add_argument("model", type=Path, metavar="FILE.onnx")
     card.add_argument("--fp32", default="", metavar="MODEL", help="the network before quantization")
     for parser in (evaluate, calibrate, card):
-        parser.add_argument(
-            "--data", type=Path, required=True, help="a FER+ file, or a folder of a data set"
-        )
+        data_help = "a FER+ file, a folder of a data set, or own faces: a folder for each emotion, "
+        data_help += "or a .csv file"
+        parser.add_argument("--data", type=Path, required=True, help=data_help)
         parser.add_argument("--json", action="store_true")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    done = _Evaluation(_open_data(arguments.data), arguments.model, arguments.branches)
+    done = _Evaluation(arguments.data, arguments.model, arguments.branches)
     report, metadata, branches = done.report, done.metadata, done.report.branches
     robustness = rounded(done.robustness()) if arguments.robustness else {}
     if arguments.json:
@@ -103,13 +102,17 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             figures["robustness"] = robustness
         print(json.dumps(figures))
         return
-    table = Table(title=f"{metadata.name} on {report.n} images: {report.accuracy:.2%}")
-    for column in ("target", "recall", *LABELS):
-        table.add_column(column, justify="right")
-    for label, row in zip(LABELS, report.confusion):
-        table.add_row(label, f"{report.recall[label]:.1%}", *map(str, row))
+    faces = report.confusion.sum(axis=1).tolist()
+    rows = [
+        {"target": label, "faces": n, "recall": report.recall[label] if n else None}
+        for label, n in zip(LABELS, faces)
+    ]
+    for each, predicted in zip(rows, report.confusion.tolist()):
+        each.update(zip(LABELS, predicted))
+    present = sum(map(bool, faces))
+    few = f" of {present} emotions with faces" if present < len(LABELS) else ""
     lines = [
-        f"by vote {report.accuracy_vote:.2%}, macro F1 {report.macro_f1:.3f}, "
+        f"by vote {report.accuracy_vote:.2%}, macro F1 {report.macro_f1:.3f}{few}, "
         f"calibration error {report.ece:.3f}"
     ]
     for name, affect in (("valence", report.valence), ("arousal", report.arousal)):
@@ -125,16 +128,18 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         lines.append(f"two branches disagree on {branches.disagreement:.1%} of the faces")
     if robustness:
         lines.append(", ".join(f"{name} {x:.2%}" for name, x in robustness.items()))
-    console = StdoutConsole()
-    console.print(table)
-    console.print("\n".join(lines), soft_wrap=True)
+    columns = {"target": "{target}", "faces": "{faces}", "recall": "{recall:.1%}"}
+    columns.update((label, f"{{{label}}}") for label in LABELS)
+    title = f"{metadata.name} on {report.n} images: {report.accuracy:.2%}"
+    print_table(title, columns, rows, gap=1)
+    StdoutConsole().print("\n".join(lines), soft_wrap=True)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
     from esr_core.network import checkpoint
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
-    data = _open_data(arguments.data)
+    data = open_evaluation(arguments.data, metadata)
     outputs = predict_split(torch_predictor(esr), data, metadata.input, "calibrating")
     before = measure(outputs, data.emotions, data.affect).ece
     target = data.emotions.argmax(axis=1)
@@ -182,12 +187,12 @@ def _card(arguments: argparse.Namespace) -> None:
 
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
     output_files.check([Output("the card", each) for each in places(arguments.model)], read, True)
-    data, model = _open_data(arguments.data), str(arguments.model)
-    done = _Evaluation(data, model)
-    exact = _Evaluation(data, arguments.fp32).report if arguments.fp32 else None
+    model = str(arguments.model)
+    done = _Evaluation(arguments.data, model)
+    exact = _Evaluation(done.data, arguments.fp32).report if arguments.fp32 else None
     adaptive = None
     if load_model(model).has_early_exit:
-        early = _Evaluation(data, model, ADAPTIVE)
+        early = _Evaluation(done.data, model, ADAPTIVE)
         adaptive = early.evaluated, early.report.accuracy
     robustness = done.robustness()
     paths = write(arguments.model, done.metadata, done.report, robustness, exact, adaptive)
@@ -195,28 +200,24 @@ def _card(arguments: argparse.Namespace) -> None:
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
 
 
-def _open_data(path: Path) -> FaceDataset:
-    if path.is_dir():
-        from esr_core.data.dataset import open_split
-
-        return open_split(path, "validation", "categorical")
-    return ferplus.read(path)
-
-
 class _Evaluation:
     """The outputs of a network on a data set, and their report."""
 
-    def __init__(self, data: FaceDataset, model: str, branches: Union[int, str] = 0) -> None:
-        self._data = data
+    def __init__(
+        self, data: Union[FaceDataset, Path], model: str, branches: Union[int, str] = 0
+    ) -> None:
         self._predict, self.metadata = open_predictor(model, branches)
+        if isinstance(data, Path):
+            data = open_evaluation(data, self.metadata)
+        self.data = data
         self._outputs = predict_split(self._predict, data, self.metadata.input, "evaluating")
         self.report = measure(self._outputs, data.emotions, data.affect)
         #: Branches evaluated per face, mean.
         self.evaluated = float((self._outputs[2] >= 0).sum(axis=1).mean())
 
     def robustness(self) -> Dict[str, float]:
-        inputs = (self._predict, self._outputs[0], self._data, self.metadata.input)
-        with counter("faces", "robustness", PASSES * len(self._data)) as update:
+        inputs = (self._predict, self._outputs[0], self.data, self.metadata.input)
+        with counter("faces", "robustness", PASSES * len(self.data)) as update:
             return measure_robustness(*inputs, open_detector(), update)
 
 

@@ -11,8 +11,9 @@ from esr_core.cli import output_files
 from esr_core.cli.command import command
 from esr_core.cli.output_files import Output
 from esr_core.data import ferplus
+from esr_core.data.dataset import FaceDataset, open_splits
 from esr_core.errors import OptionError
-from esr_core.perception.preprocessing import whole
+from esr_core.perception.preprocessing import InputSpec, whole
 
 
 def add(commands: Any) -> None:
@@ -31,7 +32,9 @@ def add(commands: Any) -> None:
     flag("checkpoint", type=Path, metavar="FOLDER")
     flag("out", type=Path, metavar="OUT", help="an .onnx file, or a folder")
     kind = export.add_mutually_exclusive_group()
-    kind.add_argument("--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA")
+    kind.add_argument(
+        "--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA, see 'esr train'"
+    )
     kind.add_argument("--fp16", action="store_true", help="half precision")
     symmetric = "INT8 for TensorRT: signed activations around 0; slower on CPUs"
     flag("--symmetric", action="store_true", help=symmetric)
@@ -58,8 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     if as_weights:
         checkpoint.save(out, esr.half(), metadata)
     elif arguments.int8:
-        data = ferplus.read(arguments.int8, "cross_entropy").subset(onnx_export.CALIBRATION_FACES)
-        faces = whole(data.images, metadata.input)
+        data = _open_faces(arguments.int8, metadata.input).subset(onnx_export.CALIBRATION_FACES)
+        faces = whole(data.load(range(len(data))), metadata.input)
         onnx_export.export_int8(esr, metadata, faces, out, arguments.symmetric)
     elif arguments.fp16:
         onnx_export.export_fp16(esr, metadata, out)
@@ -71,3 +74,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps({"file": str(out), "name": metadata.name, "size_mb": size_mb}))
     else:
         print(f"{out}: {metadata.name}, {size_mb:.1f} MB")
+
+
+def _open_faces(path: Path, spec: InputSpec) -> FaceDataset:
+    """Open a file of FER+, or the training split of a data set."""
+    if path.suffix in (".npz", ".xz"):
+        return ferplus.read(path, "cross_entropy")
+    return open_splits(path, spec)[0]

@@ -50,13 +50,15 @@ def print_table(
     columns: Mapping[str, str],
     rows: Sequence[Mapping[str, Any]],
     caption: Optional[str] = None,
+    gap: int = 2,
 ) -> None:
     """Print one line per row; a column without any value is left out.
 
     columns: header and cell, a format string for the values of a row, such as ``{p50_ms:.1f}``.
+    gap: spaces between columns, 1 or 2.
     """
     table = Table(
-        title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+        title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, padding=(0, gap - 1, 0, 0)
     )
     shown = {name: cell for name, cell in columns.items() if any(_text(cell, row) for row in rows)}
     for name in shown:

@@ -10,18 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict
 
+import numpy as np
+from numpy.typing import NDArray
+
 from esr_core.cli import output_files
 from esr_core.cli.command import command
 from esr_core.cli.output_files import Output
+from esr_core.cli.tables import print_table
+from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, OptionError
 from esr_core.options import options
+from esr_core.perception.preprocessing import InputSpec
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
 from esr_core.training.progress import training_bar
 
 #: Flags beside the options of a training config, also allowed in a file for --config.
 _FLAGS = {
-    "data": "folder with FER+ (train.npz.xz, valid.npz.xz), or with AffectNet",
+    "data": "folder with FER+ (train.npz.xz, valid.npz.xz), with AffectNet, or with a folder for "
+    "each emotion; or a .csv file",
     "out": "folder for weights, curves, and the state from which a killed training resumes",
     "device": "cpu or cuda (default: cpu)",
     "start": "folder of weights to train further (default: a new network)",
@@ -34,10 +41,13 @@ def add(commands: Any) -> None:
     train = command(
         commands,
         "train",
-        "Train a network on FER+ or AffectNet; the same command resumes after a kill.",
+        "Train a network on FER+, AffectNet or your own faces; the same command resumes after a "
+        "kill.",
         "esr train --data data/ferplus --out checkpoints/esr-4\n"
         "  esr train --config my.yaml --seed 2 --out checkpoints/second\n"
         "  esr train --data data/ferplus --out /tmp/try --images 640 --stages 56x1\n"
+        "  esr train --data my_faces --out checkpoints/mine --start models/esr-9-ferplus \\\n"
+        "      --branches 9 --stages 64x5 --learning-rate 0.005 --start-share 0.5\n"
         "  torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda",
         run,
     )
@@ -80,7 +90,7 @@ def _flag(text: str) -> bool:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train, or resume a training."""
-    from esr_core.data.dataset import open_split
+    from esr_core.data.dataset import open_splits
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads
     from esr_core.training.teachers import teach
@@ -89,7 +99,14 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = _merge_config(arguments)
     kind = "dimensional" if chosen.method == "affect" else "categorical"
     folder, out = Path(str(arguments.data)), Path(str(arguments.out))
-    training = open_split(folder, "training", kind, chosen.labels)
+    device, start, spec = str(arguments.device or "cpu"), None, InputSpec()
+    if arguments.start:
+        first = Path(str(arguments.start))
+        written = [Output("--out", each) for each in checkpoint.files(out)]
+        output_files.check(written, checkpoint.files(first), True)
+        start, metadata = checkpoint.load(first)
+        spec = metadata.input
+    training, validation = open_splits(folder, spec, kind, chosen.labels)
     if arguments.images:
         count = str(arguments.images)
         if not count.isdecimal() or int(count) == 0:
@@ -97,13 +114,8 @@ def run(arguments: argparse.Namespace) -> None:
                 f"images must be a whole number from 1 on, but got {arguments.images!r}"
             )
         training = training.subset(int(count))
-    validation = open_split(folder, "validation", kind)
-    device, start = str(arguments.device or "cpu"), None
-    if arguments.start:
-        first = Path(str(arguments.start))
-        written = [Output("--out", each) for each in checkpoint.files(out)]
-        output_files.check(written, checkpoint.files(first), True)
-        start = checkpoint.load(first)[0]
+    if leads() and not arguments.json:
+        _print_counts(folder, training.emotions, validation.emotions)
     _keep_pages()
     try:
         if arguments.teachers:
@@ -118,6 +130,16 @@ def run(arguments: argparse.Namespace) -> None:
     if leads():
         text = f"accuracy {report.accuracy:.2%} of {report.n} images; weights, history.csv and "
         print(json.dumps(report.summary()) if arguments.json else f"{text}curves.png in {out}")
+
+
+def _print_counts(
+    path: Path, training: NDArray[np.float32], validation: NDArray[np.float32]
+) -> None:
+    """Print the faces of each emotion; emotions: (n, 8), the most probable one counts."""
+    counts = [np.bincount(x.argmax(axis=1), minlength=len(LABELS)) for x in (training, validation)]
+    rows = [*zip(LABELS, *counts), ("all", len(training), len(validation))]
+    columns = {name: f"{{{name}}}" for name in ("emotion", "training", "validation")}
+    print_table(f"Faces of {path}", columns, [dict(zip(columns, row)) for row in rows])
 
 
 def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:

@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from esr_core.data import ferplus
+from esr_core.data import ferplus, own_faces
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError
-from esr_core.inference.metadata import PUBLISHED_INPUT
+from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.perception.preprocessing import InputSpec
 from esr_core.process import usable_cores
 
 if TYPE_CHECKING:
+    import torch
+
     from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
 
-#: The files of FER+ in a data folder; a folder without them is an AffectNet tree.
+#: The files of FER+ in a data folder.
 FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
+#: The folders of AffectNet in a data folder; all other folders hold own faces.
+AFFECTNET_FOLDERS = ("Training_Labeled", "Training_Unlabeled", "Validation")
 #: Number of AffectNet's images per label, or per quadrant, of a balanced training set.
 TRAINING_IMAGES_PER_LABEL = 5000
 
@@ -30,8 +33,14 @@ class FaceDataset(Protocol):
     """A split of labelled faces; images are read on access."""
 
     name: str
-    spec: InputSpec  # conversion of these faces to a network input
-    derives_affect: bool  # from the emotions, rather than from annotations
+
+    @property
+    def spec(self) -> InputSpec:
+        """The conversion of these faces to a network input."""
+
+    @property
+    def derives_affect(self) -> bool:
+        """Valence and arousal are derived from the emotions, not annotated."""
 
     @property
     def emotions(self) -> NDArray[np.float32]:
@@ -80,6 +89,8 @@ class AffectNetFaces:
 
     def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return the annotated emotions, (n, 8) one-hot."""
+        import torch
+
         return torch.from_numpy(self.emotions)[rows]
 
     def subset(self, count: int) -> AffectNetFaces:
@@ -87,11 +98,42 @@ class AffectNetFaces:
         return AffectNetFaces(self._data, self._rows[ferplus.sample(len(self), count)])
 
 
-def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:
-    """Open ``training`` or ``validation`` of the data set in a folder.
+def open_splits(
+    path: Path, spec: InputSpec, kind: str = "categorical", labels: str = "cross_entropy"
+) -> tuple[FaceDataset, FaceDataset]:
+    """Open the training and the validation split of FER+, AffectNet, or own faces.
 
-    kind: ``categorical`` or ``dimensional``, selects AffectNet's images. labels: selects the
-    targets of FER+, see :func:`esr_core.data.ferplus.read`.
+    spec: colour and detail of own faces. kind: ``categorical`` or ``dimensional``, selects
+    AffectNet's images. labels: selects the training targets of faces with votes, see
+    :func:`esr_core.data.ferplus.read`.
+
+    Raises:
+        DataError: the data set is missing, empty or damaged.
+    """
+    if _is_own(path):
+        return own_faces.read(path, spec).split(labels)
+    return open_split(path, "training", kind, labels), open_split(path, "validation", kind)
+
+
+def open_evaluation(path: Path, metadata: ModelMetadata, kind: str = "categorical") -> FaceDataset:
+    """Open the faces on which a network is evaluated or calibrated: the validation split.
+
+    path: a data set, or a file of FER+. Own faces without a validation split are all evaluated,
+    if the network was not trained on own faces.
+
+    Raises:
+        DataError: the data set is missing, empty or damaged.
+    """
+    if path.suffix in (".npz", ".xz"):
+        return ferplus.read(path)
+    if _is_own(path):
+        was_trained_on_own = metadata.record.get("data") == own_faces.NAME
+        return own_faces.read(path, metadata.input).evaluated(was_trained_on_own)
+    return open_split(path, "validation", kind)
+
+
+def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:
+    """Open ``training`` or ``validation`` of FER+ or AffectNet; see :func:`open_splits`.
 
     Raises:
         DataError: the folder is missing or empty, or holds other files.
@@ -107,3 +149,9 @@ def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy
     chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
     data = chosen(index, most, base_path_to_affectnet=folder)
     return AffectNetFaces(data, np.arange(len(data.emotions)))
+
+
+def _is_own(path: Path) -> bool:
+    others = (*FERPLUS_FILES.values(), *AFFECTNET_FOLDERS)
+    is_other = any((path / name).exists() for name in others)
+    return (path.is_dir() and not is_other) or path.suffix.lower() == ".csv"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import io
 import lzma
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Any, Sequence, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ _EMOTIONS = ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", 
 #: The columns of ``votes``.
 VOTE_COLUMNS = (*_EMOTIONS, "unknown", "not-a-face")
 _TO_LABELS = [VOTE_COLUMNS.index(label) for label in LABELS]
+
+F = TypeVar("F", bound="FerPlus")
 
 
 @dataclass(frozen=True)
@@ -77,10 +79,16 @@ class FerPlus:
         drawn = torch.multinomial(targets, 1, generator=generator)[:, 0]
         return torch.nn.functional.one_hot(drawn, len(LABELS)).float()
 
-    def subset(self, count: int, seed: int = 0) -> FerPlus:
+    def subset(self: F, count: int, seed: int = 0) -> F:
         """Return ``count`` images drawn at random, or all when there are fewer."""
-        rows = sample(len(self), count, seed)
-        return FerPlus(self.images[rows], self.distribution[rows], self.target[rows], self.labels)
+        return self.select(sample(len(self), count, seed))
+
+    def select(self: F, rows: NDArray[np.int64]) -> F:
+        """Return some of the faces, by their rows in all arrays."""
+        arrays: dict[str, Any] = {
+            name: each[rows] for name, each in vars(self).items() if isinstance(each, np.ndarray)
+        }
+        return replace(self, **arrays)
 
 
 def sample(n: int, count: int, seed: int = 0) -> NDArray[np.int64]:

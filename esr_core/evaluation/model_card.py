@@ -51,6 +51,7 @@ def write(
         metadata.affect: True,
         "derived" if metadata.affect == "learned" else "learned": False,
         "data": record.get("data"),
+        "own": record.get("data") == "own",
         "calibration": record.get("calibration"),
         "minutes": "minutes" in record,
         "recipe": recipe,

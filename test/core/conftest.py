@@ -22,7 +22,7 @@ MakeFerPlus = Callable[[str, int], Path]
 SLOW = {
     *("benchmark", "cli", "network", "training"),
     *("test_atomic_write.py", "test_camera.py", "test_html.py", "test_image.py"),
-    *("test_learner.py", "test_progress.py", "test_robustness.py"),
+    *("test_learner.py", "test_progress.py", "test_robustness.py", "test_train_your_own.py"),
 }
 
 

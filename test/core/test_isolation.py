@@ -19,7 +19,7 @@ ROS = {"rclpy", "esr_ros", "sensor_msgs", "std_msgs", "diagnostic_msgs", "launch
 TRAINING = {"torch", "onnx", "yaml", "matplotlib"}
 #: Folders and modules that only training, export, checkpoints and benchmarks need.
 TRAINERS = (
-    *("network/", "training/", "data/affectnet", "data/dataset", "learner", "datasets"),
+    *("network/", "training/", "data/affectnet", "learner", "datasets"),
     *("evaluation/model_card", "benchmark/plots", "benchmark/random_networks"),
 )
 #: Modules of these folders that work without PyTorch as well.

@@ -41,3 +41,15 @@ def data(tmp_path: Path, make_ferplus: MakeFerPlus) -> Path:
     for name in ("train.npz.xz", "valid.npz.xz"):
         make_ferplus(name, 24)
     return tmp_path
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A folder with ten happy and ten sad faces; the grey stands for the emotion."""
+    for i in range(20):
+        label = ("happy", "sad")[i % 2]
+        path = tmp_path / "own" / label / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(i).integers(0, 30, (50, 50)) + i % 2 * 200
+        assert cv2.imwrite(str(path), noise.astype(np.uint8))
+    return tmp_path / "own"

@@ -42,6 +42,39 @@ def test_train_evaluate_export(tmp_path: Path, data: Path) -> None:
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["net.onnx"]
 
 
+def test_train_evaluate_and_export_with_own_faces(tmp_path: Path, own: Path) -> None:
+    done = esr(tmp_path, "evaluate", "--data", own, "--json")
+    assert (json.loads(done.stdout)["n"], done.stderr) == (20, "")
+    tiny = ("--branches", 1, "--stages", "54x1", "--batch-size", 8)
+    done = esr(tmp_path, "train", "--data", own, "--out", "out", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert f"esr train: {own}: no validation split, so 4 of 20 faces" in done.stderr
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert [line for line in shown if line[:1] in (["happy"], ["fear"], ["all"])] == [
+        ["happy", "8", "2"],
+        ["fear", "0", "0"],
+        ["all", "16", "4"],
+    ]
+    assert checkpoint.load(tmp_path / "out")[1].record["data"] == "own"
+    done = esr(tmp_path, "export", "out", "net.onnx", "--int8", own)
+    assert done.returncode == 0, done.stderr
+    done = esr(tmp_path, "evaluate", "--data", own, "--model", "net.onnx")
+    assert "of 2 emotions with faces" in done.stdout
+    assert "was trained on own faces, so only 4 of 20 are evaluated" in done.stderr
+    assert max(map(len, done.stdout.split("by vote")[0].splitlines())) <= 80
+
+
+def test_own_faces_that_are_wrong(tmp_path: Path, own: Path) -> None:
+    (own / "happy" / "0.png").write_text("no picture")
+    done = esr(tmp_path, "train", "--data", own, "--out", "out")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"esr train: {own}: 1 fault, so nothing was done",
+        f"esr train:   {own}/happy/0.png: not a picture that can be read, such as JPEG or PNG",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
 def test_train_by_a_file_that_flags_override(tmp_path: Path, data: Path) -> None:
     (tmp_path / "my.yaml").write_text(
         f"data: {data}\nout: out\nbranches: 1\nstages: [54x3]\nbatch_size: 8\nseed: 5\n"
