@@ -70,7 +70,7 @@ pages: ## Write CHANGELOG.rst and models/README.md again, from the pages they ar
 doc: ## Build the pages and the API reference as HTML: build/html/docs/index.html
 	@[ -x build/doc/bin/sphinx-build ] || { python3 -m venv build/doc && \
 		build/doc/bin/pip install --quiet -r requirements/doc.txt .; }
-	@build/doc/bin/sphinx-build -q -c docs -D root_doc=docs/index . build/html
+	@PYTHONPATH=. build/doc/bin/sphinx-build -q -c docs -D root_doc=docs/index . build/html
 
 bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes
 	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)

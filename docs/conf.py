@@ -5,8 +5,9 @@ author = copyright = "The esr_ros developers"
 extensions = ["sphinx.ext.autodoc", "myst_parser"]
 autodoc_mock_imports = ["matplotlib", "onnx", "torch", "yaml"]
 autodoc_typehints_format = "short"
-exclude_patterns = [".*", "build", "data", "esr_core", "install", "log", "temp", "CHANGELOG.rst"]
-# Pages that others link to; links to what rosdoc2 does not copy, which test_pages.py checks; mermaid.
+exclude_patterns = [".*", "build", "checkpoints", "data", "install", "log", "temp"]
+exclude_patterns += ["esr_core", "CHANGELOG.rst"]
+# Linked pages; links to what rosdoc2 does not copy (test_pages.py checks them); mermaid.
 suppress_warnings = ["toc.not_included", "myst.xref_missing", "misc.highlighting_failure"]
 # The anchors that the pages link to, as GitHub makes them.
 myst_heading_anchors = 4

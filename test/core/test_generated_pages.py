@@ -1,4 +1,4 @@
-"""CHANGELOG.rst and models/README.md are up to date, and what bloom and users rely on."""
+"""CHANGELOG.rst and models/README.md are up to date and correct; all files name one version."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def test_table_has_the_digest_and_the_figures_of_each_file() -> None:
         card = path.with_suffix(".md").read_text("utf-8")
         for figure in re.findall(r"by mean probability \| (\S+)|macro F1 \| (\S+)", card):
             assert "".join(figure) in row
+
+
+def test_all_files_name_one_version() -> None:
+    files = ("package.xml", "setup.py", "CITATION.cff", "pixi.toml")
+    pattern = r"^\s*<?version\W+(\d[\w.]*)"
+    found = {re.search(pattern, (ROOT / name).read_text("utf-8"), re.M)[1] for name in files}
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert found == {re.search(r"^## \[(.+)\]", changes, re.M)[1]}
