@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 check bench growth bench-bags weights clean
+.PHONY: help setup setup-test demo test test-ros test-fast test-pythons test-arm64 coverage check pages doc bench \
+	growth bench-bags weights clean
 
 # What 'make weights' trains, from what (where 'make bench' looks for faces), and on what.
 CONFIG ?= configs/esr-1-base.yaml configs/esr-9-64.yaml
@@ -56,9 +57,20 @@ test-pythons: ## Install the wheel in Python 3.8 to 3.13, as far as they are her
 test-arm64: setup-test ## Compare the answers of an emulated 64-bit Arm with this machine's; needs root
 	@source env.sh && test/platforms/arm64.sh $(wildcard $(DATA)/valid.npz.xz)
 
+coverage: setup-test ## Run all tests, or TESTS=test/core; print the covered share of both packages
+	@source env.sh && pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(TESTS)
+
 check: setup-test ## Check style, types and the layers of imports
 	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \
 		vermin --quiet --no-tips --violations -t=3.8- esr_core esr_ros scripts
+
+pages: ## Write CHANGELOG.rst and models/README.md again, from the pages they are made of
+	@python3 tools/pages.py
+
+doc: ## Build the pages and the API reference as HTML: build/html/docs/index.html
+	@[ -x build/doc/bin/sphinx-build ] || { python3 -m venv build/doc && \
+		build/doc/bin/pip install --quiet -r requirements/doc.txt .; }
+	@PYTHONPATH=. build/doc/bin/sphinx-build -q -c docs -D root_doc=docs/index . build/html
 
 bench: setup-test ## Time all networks beside PyTorch and check the ratios; takes minutes
 	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)

@@ -1,12 +1,27 @@
 """pip install of esr_core: the learner and the command `esr`, without ROS."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="esr_core",
     version="0.1.0",
     description="Facial emotions by Ensembles with Shared Representations",
-    license="Apache-2.0",
+    long_description=Path("esr_core/README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The esr_ros developers",
+    license="Apache-2.0 AND BSD-3-Clause",  # the code and the network; the face detector's weights
+    license_files=["LICENSE", "models/yunet.md"],
+    keywords="facial expression recognition, emotion, valence, arousal, ROS 2",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(8, 14)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.8",
     packages=[*find_packages(include=["esr_core", "esr_core.*"]), "esr_core.models"],
     package_dir={"esr_core.models": "models"},

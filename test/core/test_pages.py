@@ -13,7 +13,8 @@ import pytest
 from esr_core.cli import parser
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("interfaces/*.md")])
+PAGE_FOLDERS = (".", "docs", "esr_core", "interfaces", "models")
+PAGES = sorted(path for folder in PAGE_FOLDERS for path in (ROOT / folder).glob("*.md"))
 FOLDERS = sorted(path.name for path in ROOT.iterdir() if path.is_dir())
 #: Flags in the pages that are of other programs.
 FOREIGN_FLAGS = {"--build-arg", "--ipc", "--ros-args"}

@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for name in ("esr_core", "esr_ros") for path in (ROOT / name).rglob("*.py"))
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("interfaces/*.md")])
+PAGE_FOLDERS = (".", "docs", "esr_core", "interfaces", "models")
+PAGES = sorted(path for folder in PAGE_FOLDERS for path in (ROOT / folder).glob("*.md"))
 
 #: Former names of things that have a standard term, see the glossary in CONTRIBUTING.md.
 FORMER_TERMS = (
