@@ -137,9 +137,10 @@ def test_time_that_jumps_back(met: Any, photograph: Photo, to_image: Any) -> Non
     before = [me.ask(to_image(photograph)).emotions[0].face_id for _ in range(3)][-1]
     me._number = 0  # a bag that starts over
     me.answers.clear()
-    (face,) = me.ask(to_image(photograph)).emotions
-    assert face.face_id > before
-    assert me.ask(to_image(photograph)).emotions[0].face_id == face.face_id
+    # At the first of these images; at the third if a busy machine paused before the jump, which
+    # looks like the start of another recording.
+    *_, third, fourth = [me.ask(to_image(photograph)).emotions[0].face_id for _ in range(4)]
+    assert third == fourth > before
 
 
 def test_sensor_that_stalls(met: Any, photograph: Photo, to_image: Any) -> None:
