@@ -13,7 +13,7 @@ DEVICE ?= cpu
 SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
 
-help: ## Say what there is
+help: ## List the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup: ## Install what the node needs and build the package

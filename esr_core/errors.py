@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: Installation of PyTorch and the other training dependencies, for error texts.
-INSTALL_TRAINING = "run 'make setup-test' in a clone, or \"pip install '.[train]'\""
+INSTALL_TRAINING = "run 'make setup-test' in a clone, or \"pip install 'esr_core[train]'\""
 
 
 class EsrError(Exception):

@@ -23,7 +23,8 @@ face on two cores with all branches, and with early exit; of the detector: proce
 image. The pages name the machines. `sha256sum models/*.onnx` prints the last column.
 
 `esr-9-ferplus/` has the weights of the network before quantization, `esr-1-base/` those of the
-first of its trainings. The `.json` file in each folder has the SHA-256 of the other files.
+network with one branch from which its training began. The `.json` file in each folder has the
+SHA-256 of the other files.
 """
 
 

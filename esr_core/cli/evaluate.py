@@ -178,7 +178,8 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         f"temperature {temperature:.3f}: calibration error {before:.3f} before, {after:.3f} now\n"
         f"tau {balance.tau:g}, for rare emotions: macro F1 {f1:.3f} before, {balance.macro_f1:.3f} "
         f"now; accuracy {accuracy:.2%} before, {balance.accuracy:.2%} now\n"
-        f"exit margin {margin:g}: {evaluated:.1f} of {metadata.branches} branches per face"
+        f"exit margin {margin:g}: {evaluated:.1f} of {metadata.branches} branches per face\n"
+        f"fitted to {len(data)} faces"
     )
 
 

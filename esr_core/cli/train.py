@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> None:
     except AnotherTraining as error:
         raise OptionError(f"{error}; use another --out, or start over with --fresh") from error
     if leads():
-        text = f"accuracy {report.accuracy:.2%} of {report.n} images; weights, history.csv and "
+        text = f"accuracy {report.accuracy:.2%} on {report.n} images; weights, history.csv and "
         print(json.dumps(report.summary()) if arguments.json else f"{text}curves.png in {out}")
 
 

@@ -105,7 +105,7 @@ class OwnFaces(FerPlus):
         faces = self.select(np.flatnonzero(self.validates)).with_majority()
         if self.is_drawn:
             _log.warning(
-                "%s: the network was trained on own faces, so only %d of %d are evaluated, those "
+                "%s: the network was trained on own faces, so only %d of %d are used, those "
                 "that 'esr train' draws for validation; a folder 'valid' selects others",
                 *(self.source, len(faces), len(self)),
             )
@@ -172,7 +172,7 @@ def read(path: Path, spec: InputSpec) -> OwnFaces:
 def _refuse(path: Path, faults: Sequence[str]) -> None:
     if faults:
         more = [f"  and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
-        count = f"{len(faults)} fault{'s'[: len(faults) > 1]}, so nothing was done"
+        count = f"{len(faults)} fault{'s'[: len(faults) > 1]}; nothing was done"
         listed = [f"  {fault}" for fault in faults[:LISTED]]
         raise DataError("\n".join([f"{path}: {count}", *listed, *more]))
 

@@ -47,7 +47,9 @@ class OutputFolder:
         before = self._note_of_output()
         if self.output.exists() and not overwrite:
             if not resume:
-                raise OptionError(f"{self.output} exists; give --overwrite, or another --output")
+                raise OptionError(
+                    f"--output: {self.output} already exists; add --overwrite, or name another"
+                )
             if before != self._description:
                 raise OptionError(
                     f"{self.output} was made with another {difference(before, self._description)}; "

@@ -69,7 +69,7 @@ def test_own_faces_that_are_wrong(tmp_path: Path, own: Path) -> None:
     done = esr(tmp_path, "train", "--data", own, "--out", "out")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"esr train: {own}: 1 fault, so nothing was done",
+        f"esr train: {own}: 1 fault; nothing was done",
         f"esr train:   {own}/happy/0.png: not a picture that can be read, such as JPEG or PNG",
     ]
     assert not (tmp_path / "out").exists()

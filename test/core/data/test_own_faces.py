@@ -139,7 +139,7 @@ def test_table_with_valence_and_arousal(tmp_path: Path) -> None:
         (
             ("path,label", "pictures/0.png,joy", "gone.png,sad", ",sad"),
             [
-                "3 faults, so nothing was done",
+                "3 faults; nothing was done",
                 "faces.csv, line 2: label 'joy'; allowed are neutral, happy",
                 "faces.csv, line 3: gone.png: no such file",
                 "faces.csv, line 4: has no path",
@@ -148,7 +148,7 @@ def test_table_with_valence_and_arousal(tmp_path: Path) -> None:
         (("path,label", "pictures/0.png"), ["line 2: label ''; allowed"]),
         (
             (f"path,{VOTES}", "pictures/0.png,1,-1,0,0,0,0,0,0"),
-            ["1 fault, so", "line 2: happy must be from 0 to 1e+09, but is '-1'"],
+            ["1 fault;", "line 2: happy must be from 0 to 1e+09, but is '-1'"],
         ),
         ((f"path,{VOTES}", "pictures/0.png,1,x,0,0,0,0,0,0"), ["but is 'x'"]),
         ((f"path,{VOTES}", "pictures/0.png,1,nan,0,0,0,0,0,0"), ["but is 'nan'"]),
@@ -180,7 +180,7 @@ def test_pictures_that_cannot_be_used(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(DataError) as caught:
         open_splits(folder, GREY)
     first, *rest = str(caught.value).splitlines()
-    assert first == f"{folder}: 2 faults, so nothing was done"
+    assert first == f"{folder}: 2 faults; nothing was done"
     assert rest[0].startswith(f"  {folder / 'sad' / 'text.jpg'}: not a picture")
     assert rest[1] == f"  {folder / 'sad' / 'tiny.png'}: 40x19 px, but at least 20 px are needed"
 

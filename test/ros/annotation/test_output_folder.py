@@ -37,7 +37,7 @@ def test_an_output_is_there_when_it_is_whole(tmp_path: Path) -> None:
     assert note(tmp_path / "out") == ABOUT
     assert not make(tmp_path / "out", tmp_path / "walk", resume=True)
     assert make(tmp_path / "out", tmp_path / "walk", overwrite=True)
-    with pytest.raises(OptionError, match="out exists; give --overwrite"):
+    with pytest.raises(OptionError, match="out already exists; add --overwrite"):
         make(tmp_path / "out", tmp_path / "walk")
 
 

@@ -12,7 +12,7 @@ from commands import esr, refusal, report
 def test_an_output_that_exists(walk: Path, annotated: Path, tmp_path: Path) -> None:
     words = ("annotate", walk, "-o", "out")
     report(esr(tmp_path, *words, "--json"))
-    assert "out exists; give --overwrite, or another --output" in refusal(esr(tmp_path, *words))
+    assert "out already exists; add --overwrite, or name another" in refusal(esr(tmp_path, *words))
     assert report(esr(tmp_path, *words, "--json", "--resume"))["is_done_before"]
     error = refusal(esr(tmp_path, *words, "--resume", "--smoothing-s", "0"))
     assert "out was made with another smoothing_s; give --overwrite" in error

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from geometry_msgs.msg import PoseArray
 from programs import wait_until_begun
 from sensor_msgs.msg import Image
 
@@ -19,13 +20,15 @@ from esr_ros.bags.reader import BagReader
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_node_answers_it_and_it_ends_with_0(start: Any, robot: Any, stop: int) -> None:
-    start("-p", "reliability:=reliable")
+    start("-p", "reliability:=reliable", "-p", "poses:=true")
     me = robot(image_topic="nobody_listens")
     camera = subprocess.Popen(["photo_camera"], stderr=subprocess.PIPE, text=True)
     try:
-        images = me.hear(Image, "image_raw")
+        images, poses = me.hear(Image, "image_raw"), me.hear(PoseArray, "emotion/poses")
         assert me.spin_until(lambda: any(answer.emotions for answer in me.answers.values()))
         assert me.spin_until(lambda: len(images) > 0)
+        assert me.spin_until(lambda: any(each.poses for each in poses))
+        assert 0.5 < next(each.poses[0].position.z for each in poses if each.poses) < 1.0
         assert (images[0].width, images[0].height, images[0].encoding) == (640, 480, "rgb8")
         camera.send_signal(stop)
         assert camera.wait(timeout=10) == 0
