@@ -76,7 +76,7 @@ bench: setup-test ## Time all networks beside PyTorch and check the ratios; take
 	@source env.sh && python tools/bench.py $(if $(wildcard $(DATA)/valid.npz.xz),--data $(DATA)/valid.npz.xz)
 
 growth: setup-test ## Measure how cost grows with faces, pixels, cameras, branches, hours; takes minutes
-	@source env.sh && python tools/growth.py --plot docs/growth.png
+	@source env.sh && mkdir -p build && python tools/growth.py --plot build/growth.png
 
 bench-bags: setup-test ## Time esr annotate by threads, processes and Ray; takes minutes
 	@source env.sh && python tools/bags.py

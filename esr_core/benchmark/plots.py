@@ -59,7 +59,8 @@ def _draw_curve(axes: Axes, curve: list[dict[str, Any]]) -> None:
     accuracies = [100 * point["accuracy"] for point in curve]
     axes.plot(times, accuracies, "o-", color=_COLOURS["adaptive"])
     for i, point in enumerate(curve):
-        label = f"{point['branches_asked']:g} branches (margin {point['lead']:g})"
+        count = point["branches_asked"]
+        label = f"{count:g} branch{'' if count == 1 else 'es'} (margin {point['lead']:g})"
         axes.annotate(
             label if point["lead"] <= 1 else "all branches",  # probabilities differ by 1 at most
             (times[i], accuracies[i]),
