@@ -59,7 +59,7 @@ class Intrinsics:
         """Return the directions (n, 3) of pixels (n, 2) of an image of ``shape`` (h, w, …).
 
         x is to the right, y down, z forward, 1; NaN where the model of the distortion has no
-        direction, as near the border of a wide lens. The image may have been resized.
+        direction, as near the border of a wide-angle image. The image may have been resized.
         """
         scale = np.divide(self.size_px, shape[1::-1])
         pixels = (points * scale).reshape(-1, 1, 2)
