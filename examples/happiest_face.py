@@ -58,9 +58,9 @@ class HappiestFace(Node):
             self.turn(0.0)
             return
         row = probabilities.index(max(probabilities))
-        if self._poses:
+        position = self._poses.poses[row].position if self._poses else None
+        if position and math.isfinite(position.x):  # NaN: the calibration has no direction for it
             # In the camera's optical frame x is to the right and z forward.
-            position = self._poses.poses[row].position
             speed_rad_s = math.atan2(-position.x, position.z) / TURN_S
         else:
             centre_px = faces[row].roi.x_offset + faces[row].roi.width / 2

@@ -210,6 +210,9 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE.png")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
+    for path in filter(None, (arguments.plot, arguments.json)):  # before the work, which is long
+        if path.is_dir() or not path.parent.is_dir():
+            parser.error(f"{path} must be a file in a folder that exists")
     growths = []
     for kind in KINDS:
         if arguments.only in kind.__name__:

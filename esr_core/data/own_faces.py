@@ -78,6 +78,8 @@ class OwnFaces(FerPlus):
         assert self.validates is not None
         rows = ~self.validates, self.validates
         training, validation = (self.select(np.flatnonzero(each)) for each in rows)
+        if not len(training):
+            raise DataError(f"{self.source}: has no faces to train on")
         if self.is_drawn:
             _log.warning(
                 "%s: no validation split, so %d of %d faces, about %.0f %% of each emotion, are "
@@ -86,8 +88,6 @@ class OwnFaces(FerPlus):
             )
         if labels == "majority":
             training = training.with_majority()
-        if not len(training):
-            raise DataError(f"{self.source}: has no faces to train on")
         absent = [label for i, label in enumerate(LABELS) if i not in training.target]
         if absent:
             _log.warning("%s: no face to train on of %s", self.source, ", ".join(absent))
@@ -117,6 +117,11 @@ class OwnFaces(FerPlus):
         Raises:
             DataError: there are none.
         """
+        if not len(self):
+            raise DataError(
+                f"{self.source}: has no faces for validation; it needs an emotion with two "
+                "faces or more, or a validation split"
+            )
         rows = np.flatnonzero(self.distribution.max(axis=1) > 0.5)
         if not len(rows):
             raise DataError(
@@ -145,7 +150,7 @@ def read(path: Path, spec: InputSpec) -> OwnFaces:
             f"({', '.join(LABELS)}), {TABLE}, or the files of FER+ or AffectNet"
         )
     images, digests = _read_pictures(path, faces, spec)
-    votes = np.array([face.votes for face in faces], np.float32)
+    votes = np.array([face.votes for face in faces], np.float64)
     target = votes.argmax(axis=1).astype(np.int64)
     validates = np.array([face.split == "valid" for face in faces])
     is_drawn = not validates.any()
@@ -158,7 +163,7 @@ def read(path: Path, spec: InputSpec) -> OwnFaces:
     affect = [face.affect for face in faces if face.affect]
     return OwnFaces(
         images,
-        votes / votes.sum(axis=1, keepdims=True),
+        (votes / votes.sum(axis=1, keepdims=True)).astype(np.float32),
         target,
         source=str(path),
         spec=spec,
@@ -181,10 +186,10 @@ def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
     """Return the faces of a folder for each emotion, and faults."""
     faces, faults, left_out = [], [], []
     inside = _subfolders(path)
-    parts = {name: each for each in inside for name in SPLITS if each.name.lower() == name}
+    parts = [(each.name.lower(), each) for each in inside if each.name.lower() in SPLITS]
     if parts:
-        left_out += [each for each in inside if each not in parts.values()]
-    for split, part in (parts or {"": path}).items():
+        left_out += [each for each in inside if each.name.lower() not in SPLITS]
+    for split, part in parts or [("", path)]:
         folders = _subfolders(part)
         unknown = [each.name for each in folders if each.name.lower() not in LABELS]
         if unknown:
@@ -227,11 +232,16 @@ def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:
                     f"{table}: must have the columns path, and either label or one for each of "
                     f"{', '.join(LABELS)}, but has {', '.join(names) or 'none'}"
                 )
+            twice = {name for name in names if name and names.count(name) > 1}
+            if twice:
+                raise DataError(f"{table}: has several columns {', '.join(sorted(twice))}")
             if len(set(_AFFECT) & set(names)) == 1:
                 raise DataError(f"{table}: must have valence and arousal, or neither of them")
             for row in rows:
                 where = f"{table}, line {rows.line_num}"
                 try:
+                    if any(row.pop(None, ())):
+                        raise ValueError("has more cells than the first line")
                     faces.append(_parse(row, where, table.parent))
                 except ValueError as error:
                     faults.append(f"{where}: {error}")
@@ -244,7 +254,7 @@ def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:
 
 def _parse(row: Dict[str, str], where: str, folder: Path) -> _Face:
     """Parse a row of a CSV file; ValueError if a cell is wrong."""
-    cells = {name: (row[name] or "").strip() for name in row if name is not None}
+    cells = {name: (row[name] or "").strip() for name in row}
     label, split = cells.get("label", "").lower(), cells.get("split", "").lower()
     if not cells["path"]:
         raise ValueError("has no path")

@@ -87,7 +87,7 @@ def _is_picture(path: Path) -> bool:
     if kind.startswith("image/") or path.suffix.lower() in _PICTURES:
         return True
     with native_path(path) as name:
-        return cv2.haveImageReader(name)
+        return path.is_file() and cv2.haveImageReader(name)  # a pipe has no end
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -36,6 +36,8 @@ BOX_M, EYES_ABOVE_M = 0.14, 0.018
 MAX_RESIDUAL_M = 0.01
 #: ... and so is a face that is turned away further than this cosine.
 MIN_FACING = 0.2
+#: Largest error of a direction, by its projection.
+MAX_ERROR_PX = 1.0
 #: Focal length of the image plane in which landmarks are fitted: OpenCV's tolerances are absolute.
 _FOCAL = 1000.0
 #: Orientation of an upright face that looks into the camera.
@@ -56,10 +58,12 @@ class Intrinsics:
     def rays(self, points: NDArray[np.float32], shape: Tuple[int, ...]) -> Array:
         """Return the directions (n, 3) of pixels (n, 2) of an image of ``shape`` (h, w, …).
 
-        x is to the right, y down, z forward, 1. The image may have been resized.
+        x is to the right, y down, z forward, 1; NaN where the model of the distortion has no
+        direction, as near the border of a wide-angle image. The image may have been resized.
         """
         scale = np.divide(self.size_px, shape[1::-1])
         pixels = (points * scale).reshape(-1, 1, 2)
+        project = cv2.fisheye.projectPoints if self.is_fisheye else cv2.projectPoints
         if self.is_fisheye:
             plane = cv2.fisheye.undistortPoints(pixels, self.matrix, self.distortion)
         else:
@@ -67,7 +71,11 @@ class Intrinsics:
             plane = cv2.undistortPointsIter(
                 pixels, self.matrix, self.distortion, np.eye(3), np.eye(3), accurate
             )
-        return cv2.convertPointsToHomogeneous(plane).reshape(-1, 3).astype(np.float64)
+        rays: Array = cv2.convertPointsToHomogeneous(plane).astype(np.float64)
+        # OpenCV returns some point even if its iteration finds none.
+        again = project(rays, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
+        rays[~(np.abs(again - pixels) < MAX_ERROR_PX).all(axis=2)] = np.nan
+        return rays.reshape(-1, 3)
 
 
 class FacePose(NamedTuple):
@@ -99,7 +107,7 @@ def intrinsics(
     if not np.isfinite([*k.flat, *d]).all() or min(k[0, 0], k[1, 1], *size_px) <= 0:
         raise IntrinsicsError(
             f"the camera is not calibrated: focal lengths {k[0, 0]:g} and {k[1, 1]:g}, "
-            f"{size_px[0]}x{size_px[1]} pixels"
+            f"{size_px[0]}x{size_px[1]} pixels; they must be above 0, and all values finite"
         )
     is_fisheye = model == "equidistant"
     if not d.any() and not is_fisheye:
@@ -121,6 +129,8 @@ def face_pose(
     rotate: int = 0,
 ) -> FacePose:
     """Return the pose of a face, from its box if the landmarks are missing or fit no face.
+
+    The position is NaN where the calibration has no directions.
 
     landmarks: (5, 2), or NaN. box: (4,) x1, y1, x2, y2. Both in pixels of the image as received,
     of ``shape`` (h, w, …). rotate: degrees by which a clockwise turn makes faces upright.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from esr_core.atomic_write import replacing
+from esr_core.data import own_faces
 from esr_core.data.dataset import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport
@@ -19,7 +20,7 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.checkpoint import DAMAGED, load_tensors
 from esr_core.network.esr import ESR
 from esr_core.training.config import AUTO, TrainingConfig
-from esr_core.training.teachers import TaughtFaces
+from esr_core.training.teachers import TaughtFaces, digest
 
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
@@ -113,6 +114,12 @@ def identify(
     }
     if isinstance(training, TaughtFaces):
         identity["teachers"] = training.teachers
+    if training.name == own_faces.NAME:  # pictures are added, removed and sorted again
+        faces = hashlib.sha256()
+        for split in (training, validation):
+            faces.update(digest(split).encode())
+            faces.update(split.emotions.tobytes() + split.affect.tobytes())
+        identity["faces"] = faces.hexdigest()[:16]
     return identity
 
 

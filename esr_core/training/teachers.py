@@ -77,7 +77,7 @@ def teach(
         ModelError: a teacher cannot be loaded.
         TrainingError: the file in the folder is damaged.
     """
-    path, key = folder / FILE, _key(faces, teachers)
+    path, key = folder / FILE, digest(faces, teachers)
     if path.exists() and not fresh:
         outputs = _read(path, key)
     else:
@@ -121,8 +121,8 @@ def _views(spec: InputSpec, image: NDArray[np.uint8], row: int) -> NDArray[np.fl
     return np.concatenate([both, both[..., ::-1]])
 
 
-def _key(faces: FaceDataset, teachers: Sequence[Path]) -> str:
-    """Return a hash of the teachers' files and of all faces."""
+def digest(faces: FaceDataset, teachers: Sequence[Path] = ()) -> str:
+    """Return a hash of the teachers' files and of all images."""
     key = hashlib.sha256()
     for teacher in teachers:
         files = sorted(teacher.glob("*.pt")) if teacher.is_dir() else [teacher]

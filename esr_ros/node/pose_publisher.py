@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from typing import Any, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple, Union
 
 import numpy as np
 from geometry_msgs.msg import (
@@ -49,10 +49,10 @@ class PosePublisher:
                 "poses is true, but tf2_msgs is not installed; install it, or set poses to false"
             )
         self._camera = camera
-        self.topic, self._is_rectified = camera_info_topic(image_topic)
+        topic, self._is_rectified = camera_info_topic(image_topic)
+        self.topic = node.resolve_topic_name(topic)
         self.problem = ""  # why there are no poses
-        self._info: Optional[CameraInfo] = None
-        self._intrinsics: Optional[Intrinsics] = None
+        self._calibration: Union[Intrinsics, IntrinsicsError, None] = None
         self._waiting_since_s: Optional[float] = None
         overridable = QoSOverridingOptions.with_default_policies()
         self._poses, self._frames = (
@@ -62,14 +62,10 @@ class PosePublisher:
 
     def on_camera_info(self, info: CameraInfo) -> None:
         """Take the calibration of the images that follow."""
-        info.header = Header()
-        if info == self._info:
-            return
-        self._info, self.problem, self._intrinsics = info, "", None
         try:
-            self._intrinsics = intrinsics_of(info, self._is_rectified)
+            self._calibration = intrinsics_of(info, self._is_rectified)
         except IntrinsicsError as error:
-            self.problem = f"no poses by {self.topic}: {error}"
+            self._calibration = error
 
     def publish(
         self,
@@ -79,9 +75,9 @@ class PosePublisher:
         pipeline: EmotionPipeline,
     ) -> None:
         """Publish the poses of the faces of an image (h, w, 3) uint8, under its header."""
-        camera = self._intrinsics  # read once: the executor replaces it
-        if camera is None or not self._fits(camera, rgb.shape):
-            self._wait()
+        camera = self._calibration  # read once: the executor replaces it
+        self.problem = self._problem(camera, rgb.shape)
+        if self.problem or not isinstance(camera, Intrinsics):
             return
         rotate, found = pipeline.options.rotate, []
         for face in faces:
@@ -93,25 +89,28 @@ class PosePublisher:
         frames = [
             _frame(header, f"face_{name(self._camera, face.face_id)}", pose)
             for face, pose in zip(faces, found)
+            if np.isfinite(pose.position).all()  # tf2 refuses others
         ]
         if frames and header.frame_id:  # tf2 refuses a frame without a parent
             self._frames.publish(TFMessage(transforms=frames))
 
-    def _fits(self, camera: Intrinsics, shape: Tuple[int, ...]) -> bool:
-        """Return whether the images can be those of the CameraInfo, but for their scale."""
+    def _problem(
+        self, camera: Union[Intrinsics, IntrinsicsError, None], shape: Tuple[int, ...]
+    ) -> str:
+        """Return why an image of a shape (h, w, ...) has no poses; empty if it has, or at first."""
+        if camera is None:
+            now_s = time.monotonic()
+            self._waiting_since_s = self._waiting_since_s or now_s
+            if now_s - self._waiting_since_s < SILENCE_S:
+                return ""
+            return f"no poses: nothing is published on {self.topic} (CameraInfo)"
+        if isinstance(camera, IntrinsicsError):
+            return f"no poses by {self.topic}: {camera}"
         (width, height), (h, w) = camera.size_px, shape[:2]
         if 1 / MAX_ASPECT_RATIO < width * h / (height * w) < MAX_ASPECT_RATIO:
-            self.problem = ""
-            return True
+            return ""
         sizes = f"it is for {width}x{height} pixels, the images have {w}x{h}"
-        self.problem = f"no poses by {self.topic}: {sizes}"
-        return False
-
-    def _wait(self) -> None:
-        now_s = time.monotonic()
-        self._waiting_since_s = self._waiting_since_s or now_s
-        if self._info is None and now_s - self._waiting_since_s >= SILENCE_S:
-            self.problem = f"no poses: nothing is published on {self.topic} (CameraInfo)"
+        return f"no poses by {self.topic}: {sizes}"
 
 
 def camera_info_topic(image_topic: str) -> Tuple[str, bool]:

@@ -55,6 +55,13 @@ def test_train_evaluate_and_export_with_own_faces(tmp_path: Path, own: Path) -> 
         ["fear", "0", "0"],
         ["all", "16", "4"],
     ]
+    picture = own / "happy" / "0.png"
+    before = picture.read_bytes()
+    picture.write_bytes((own / "sad" / "1.png").read_bytes())
+    done = esr(tmp_path, "train", "--data", own, "--out", "out", *tiny)
+    assert done.returncode == 2
+    assert "out holds another training (faces was " in done.stderr
+    picture.write_bytes(before)
     assert checkpoint.load(tmp_path / "out")[1].record["data"] == "own"
     done = esr(tmp_path, "export", "out", "net.onnx", "--int8", own)
     assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import cv2
@@ -69,10 +70,11 @@ def test_split_of_ones_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     picture(tmp_path / "valid" / "happy" / "a.png", 9)
     picture(tmp_path / "valid" / "happy" / "b.png", 1)  # is in train too
     picture(tmp_path / "test" / "happy" / "c.png", 8)
+    picture(tmp_path / "Train" / "sad" / "5.png", 5)
     (tmp_path / "valid" / "sad").mkdir()
     (tmp_path / "train" / "sad" / "notes.txt").write_text("faces")
     training, validation = open_splits(tmp_path, GREY)
-    assert (len(training), len(validation)) == (4, 2)
+    assert (len(training), len(validation)) == (5, 2)
     log = caplog.text
     assert f"{tmp_path}: pictures in both splits: 1, such as " in log
     assert f"{tmp_path / 'test'} and 1 more left out: no picture in a folder of an emotion" in log
@@ -105,7 +107,7 @@ def test_table_with_votes_and_a_split(tmp_path: Path) -> None:
         "pictures/0.png,train,2,2,0,0,0,0,0,0,x",
         "pictures/1.png,valid,0,3,1,0,0,0,0,0,y",
         "pictures/2.png,valid,1,1,0,0,0,0,0,0,z",
-        "pictures/3.png,train,0,0,0,0,0,0,0,1,z,one more",
+        "pictures/3.png,train,0,0,0,0,0,0,0,1,z,,",
     )
     training, validation = open_splits(path, GREY)
     assert np.array_equal(training.emotions[0], [0.5, 0.5, 0, 0, 0, 0, 0, 0])
@@ -146,6 +148,14 @@ def test_table_with_valence_and_arousal(tmp_path: Path) -> None:
             ],
         ),
         (("path,label", "pictures/0.png"), ["line 2: label ''; allowed"]),
+        (
+            ("path,label,Label,", "pictures/0.png,sad,fear,"),
+            ["faces.csv: has several columns label"],
+        ),
+        (
+            (f"path,{VOTES}", "pictures/0.png,0,5,0,5,0,0,0,0,0,0"),  # 0,5 for a half
+            ["line 2: has more cells than the first line"],
+        ),
         (
             (f"path,{VOTES}", "pictures/0.png,1,-1,0,0,0,0,0,0"),
             ["1 fault;", "line 2: happy must be from 0 to 1e+09, but is '-1'"],
@@ -207,6 +217,20 @@ def test_too_many_faces_for_the_memory(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(own_faces, "LARGEST_BYTES", 48 * 48 * 10)
     with pytest.raises(DataError, match="15 faces, but at most 10 of this size are kept in memory"):
         read(folder, GREY)
+
+
+def test_one_face_of_each_emotion(tmp_path: Path) -> None:
+    picture(tmp_path / "sad" / "a.png", 0)
+    picture(tmp_path / "fear" / "a.png", 1)
+    os.mkfifo(tmp_path / "sad" / "pipe")  # has no end
+    with pytest.raises(DataError, match="has no faces for validation; it needs an emotion with"):
+        open_splits(tmp_path, GREY)
+    assert len(open_evaluation(tmp_path, ModelMetadata("n", 1))) == 2
+
+
+def test_very_small_votes(tmp_path: Path) -> None:
+    table(tmp_path, f"path,{VOTES}", "pictures/0.png,1e-300,0,3e-300,0,0,0,0,0")
+    assert read(tmp_path, GREY).emotions[0, :3] == pytest.approx([0.25, 0, 0.75])
 
 
 def test_without_a_majority(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_box_is_used_without_landmarks_or_if_they_fit_no_face(rotate: int) -> No
     [
         ("plumb_bob", [0.0] * 9, [], "not calibrated: focal lengths 0 and 0, 640x480 pixels"),
         ("plumb_bob", [np.nan] * 9, [], "not calibrated: focal lengths nan and nan"),
+        ("plumb_bob", K, [np.nan] * 5, "focal lengths 550 and 560.*and all values finite"),
         ("double_sphere", K, [0.1, 0.2], "'double_sphere' of 2 coefficients is unknown; known are"),
         ("equidistant", K, BARREL, "'equidistant' of 5 coefficients is unknown"),
     ],
@@ -96,6 +97,19 @@ def test_unusable_calibrations(
 ) -> None:
     with pytest.raises(IntrinsicsError, match=message):
         intrinsics(model, matrix, distortion, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"), [("plumb_bob", [-0.9, 0, 0, 0, 0]), ("equidistant", [0.0] * 4)]
+)
+def test_no_pose_where_the_calibration_has_no_direction(
+    model: str, distortion: list[float]
+) -> None:
+    wide = intrinsics(model, [150.0, 0, 320, 0, 150, 240, 0, 0, 1], distortion, SIZE)
+    corner = np.array([10, 10, 60, 70], np.float32)
+    nothing = face_pose(wide, NO_LANDMARKS, corner, SHAPE)
+    assert np.isnan(nothing.position).all()
+    assert np.isfinite(face_pose(wide, NO_LANDMARKS, BOX, SHAPE).position).all()
 
 
 @pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS.keys())

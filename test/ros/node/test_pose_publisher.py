@@ -86,6 +86,14 @@ def test_each_camera_has_poses_by_its_own_calibration(
     assert ratio == pytest.approx(0.5, rel=0.05)
     names = {each.child_frame_id[:6] for message in frames for each in message.transforms}
     assert names == {"face_f", "face_g"}
+    # One that has no directions for these faces.
+    wide = calibration(275.0)
+    wide.d[0] = -0.9
+    right.show_until(
+        lambda: infos.publish(wide) or bool(np.isnan(position(theirs[-1].poses[0])).any()), image
+    )
+    found = [each.transform.translation.z for message in frames for each in message.transforms]
+    assert np.isfinite(found).all()
     assert right.ask(to_image(np.ascontiguousarray(rgb[::2])))  # of another aspect ratio
     shape = "no poses by /right/camera_info: it is for 640x480 pixels, the images have 640x240"
     right.send(to_image(np.ascontiguousarray(rgb[::2])))
