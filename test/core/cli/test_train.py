@@ -67,7 +67,7 @@ def test_train_evaluate_and_export_with_own_faces(tmp_path: Path, own: Path) -> 
     assert done.returncode == 0, done.stderr
     done = esr(tmp_path, "evaluate", "--data", own, "--model", "net.onnx")
     assert "of 2 emotions with faces" in done.stdout
-    assert "was trained on own faces, so only 4 of 20 are evaluated" in done.stderr
+    assert "was trained on own faces, so only 4 of 20 are used" in done.stderr
     assert max(map(len, done.stdout.split("by vote")[0].splitlines())) <= 80
 
 
