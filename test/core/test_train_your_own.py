@@ -30,6 +30,6 @@ def test_notebook_trains_and_the_network_learns(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     before, after = map(float, re.findall(r"on 16 images: ([\d.]+)%", done.stdout))
-    assert before < after
-    assert "macro F1 1.000 of 2 emotions with faces" in done.stdout
+    assert before < after > 75
+    assert re.search(r"macro F1 [\d.]+ of 2 emotions with faces", done.stdout)
     assert re.search(r"^happy \d+%$", done.stdout, re.M)
