@@ -53,16 +53,21 @@ class Growth:
     memory_mb: Sequence[float] = ()
 
     @property
+    def amounts(self) -> NDArray[np.float64]:
+        """Return the amounts of work, (n,)."""
+        return np.array(self.work or self.labels, np.float64)
+
+    @property
     def fastest(self) -> float:
         """Return the largest growth from one amount to the next, relative to that of the work."""
-        work, values = np.array(self.work or self.labels), np.array(self.values)
+        work, values = self.amounts, np.array(self.values)
         return float(((values[1:] / values[:-1]) / (work[1:] / work[:-1])).max())
 
     @property
     def law(self) -> str:
         """Return the straight line through the values, by least squares relative to each value."""
-        work, values = np.array(self.work or self.labels), np.array(self.values)
-        slope, start = np.polyfit(work, values, 1, w=1 / values)
+        values = np.array(self.values)
+        slope, start = np.polyfit(self.amounts, values, 1, w=1 / values)
         return f"{self.cost}: {start:.3g} + {slope:.3g} per {self.unit}"
 
 
@@ -181,7 +186,7 @@ def draw(path: Path, growths: Sequence[Growth]) -> None:
     figure = Figure(figsize=(13, 6), layout="constrained")
     panels = figure.subplots(2, 4, squeeze=False).flat
     for axes, growth in zip(panels, growths):
-        work = np.array(growth.work or growth.labels)
+        work = growth.amounts
         axes.plot(growth.labels, work / work[0] * growth.values[0], "--", color="0.6", lw=1)
         axes.plot(growth.labels, growth.values, "o-", color="#4c78a8")
         axes.set(xlabel=growth.kind, ylabel=growth.cost, xscale="log", yscale="log")

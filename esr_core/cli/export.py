@@ -10,10 +10,9 @@ from typing import Any
 from esr_core.cli import output_files
 from esr_core.cli.command import command
 from esr_core.cli.output_files import Output
-from esr_core.data import ferplus
-from esr_core.data.dataset import FaceDataset, open_splits
+from esr_core.data.dataset import open_training
 from esr_core.errors import OptionError
-from esr_core.perception.preprocessing import InputSpec, whole
+from esr_core.perception.preprocessing import whole
 
 
 def add(commands: Any) -> None:
@@ -61,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     if as_weights:
         checkpoint.save(out, esr.half(), metadata)
     elif arguments.int8:
-        data = _open_faces(arguments.int8, metadata.input).subset(onnx_export.CALIBRATION_FACES)
+        data = open_training(arguments.int8, metadata.input).subset(onnx_export.CALIBRATION_FACES)
         faces = whole(data.load(range(len(data))), metadata.input)
         onnx_export.export_int8(esr, metadata, faces, out, arguments.symmetric)
     elif arguments.fp16:
@@ -74,10 +73,3 @@ def run(arguments: argparse.Namespace) -> None:
         print(json.dumps({"file": str(out), "name": metadata.name, "size_mb": size_mb}))
     else:
         print(f"{out}: {metadata.name}, {size_mb:.1f} MB")
-
-
-def _open_faces(path: Path, spec: InputSpec) -> FaceDataset:
-    """Open a file of FER+, or the training split of a data set."""
-    if path.suffix in (".npz", ".xz"):
-        return ferplus.read(path, "cross_entropy")
-    return open_splits(path, spec)[0]

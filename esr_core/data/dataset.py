@@ -115,6 +115,17 @@ def open_splits(
     return open_split(path, "training", kind, labels), open_split(path, "validation", kind)
 
 
+def open_training(path: Path, spec: InputSpec) -> FaceDataset:
+    """Open the training split of a data set, or all faces of a file of FER+.
+
+    Raises:
+        DataError: the data set is missing, empty or damaged.
+    """
+    if _is_ferplus_file(path):
+        return ferplus.read(path, "cross_entropy")
+    return open_splits(path, spec)[0]
+
+
 def open_evaluation(path: Path, metadata: ModelMetadata, kind: str = "categorical") -> FaceDataset:
     """Open the faces on which a network is evaluated or calibrated: the validation split.
 
@@ -124,7 +135,7 @@ def open_evaluation(path: Path, metadata: ModelMetadata, kind: str = "categorica
     Raises:
         DataError: the data set is missing, empty or damaged.
     """
-    if path.suffix in (".npz", ".xz"):
+    if _is_ferplus_file(path):
         return ferplus.read(path)
     if _is_own(path):
         was_trained_on_own = metadata.record.get("data") == own_faces.NAME
@@ -149,6 +160,10 @@ def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy
     chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
     data = chosen(index, most, base_path_to_affectnet=folder)
     return AffectNetFaces(data, np.arange(len(data.emotions)))
+
+
+def _is_ferplus_file(path: Path) -> bool:
+    return path.suffix in (".npz", ".xz")
 
 
 def _is_own(path: Path) -> bool:

@@ -106,6 +106,17 @@ def emotion_topics(annotated_image: str = "") -> List[EmotionTopic]:
     return [topic for topic in TOPICS if topic.suffix not in left_out]
 
 
+def without_transport(image_topic: str) -> str:
+    """Return the topic of the raw images, given that or the one of the compressed images."""
+    is_compressed = image_topic.endswith(_COMPRESSED)
+    return image_topic[: -len(_COMPRESSED)] if is_compressed else image_topic
+
+
+def beside(image_topic: str, name: str) -> str:
+    """Return the topic of a name in the namespace of an image topic."""
+    return posixpath.join(posixpath.dirname(without_transport(image_topic)), name)
+
+
 def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
     """Return the topic of the emotions of each image topic.
 
@@ -116,8 +127,7 @@ def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
         return ["emotion"]
     chosen: List[str] = []
     for i, (name, topic) in enumerate(zip(names, topics)):
-        plain = name[: -len(_COMPRESSED)] if name.endswith(_COMPRESSED) else name
-        base = posixpath.join(posixpath.dirname(plain), "emotion")
+        base = beside(name, "emotion")
         if topic in topics[:i]:
             raise OptionError(f"image_topics has {topic} twice")
         if base in chosen:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import posixpath
 import select
 import signal
 import sys
@@ -22,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
 from esr_core.errors import EsrError, OptionError
+from esr_ros.conversions.emotion_topics import beside
 from esr_ros.conversions.messages import image
 from esr_ros.demo.scene import PERIOD_S, Scene, SceneRenderer
 from esr_ros.runtime.entry_point import begin, call, exits_at_once
@@ -87,8 +87,8 @@ def _publish() -> None:
     begin(_parser())
     node = rclpy.create_node("photo_camera")
     publisher = node.create_publisher(Image, "image_raw", 1)  # reliable, for viewers
-    beside = posixpath.join(posixpath.dirname(publisher.topic_name), "camera_info")
-    calibrations = node.create_publisher(CameraInfo, beside, 1)
+    topic = beside(publisher.topic_name, "camera_info")
+    calibrations = node.create_publisher(CameraInfo, topic, 1)
     info = _calibration(renderer.scene)
 
     def publish() -> None:

@@ -28,6 +28,7 @@ from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.face_pose import FacePose, Intrinsics, face_pose, intrinsics
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.pipeline import EmotionPipeline
+from esr_ros.conversions.emotion_topics import beside, without_transport
 from esr_ros.node.ros4hri_publisher import name
 
 try:
@@ -79,6 +80,8 @@ class PosePublisher:
         self.problem = self._problem(camera, rgb.shape)
         if self.problem or not isinstance(camera, Intrinsics):
             return
+        if not any(each.get_subscription_count() for each in (self._poses, self._frames)):
+            return  # the second detection of each face takes milliseconds
         rotate, found = pipeline.options.rotate, []
         for face in faces:
             landmarks = refined_landmarks(pipeline.detector, rgb, face.box, rotate)
@@ -118,10 +121,8 @@ def camera_info_topic(image_topic: str) -> Tuple[str, bool]:
 
     Those of image_proc are, which are named ``image_rect`` and ``image_rect_color``.
     """
-    suffix = "/compressed"
-    plain = image_topic[: -len(suffix)] if image_topic.endswith(suffix) else image_topic
-    folder, base = posixpath.split(plain)
-    return posixpath.join(folder, "camera_info"), base.startswith("image_rect")
+    base = posixpath.basename(without_transport(image_topic))
+    return beside(image_topic, "camera_info"), base.startswith("image_rect")
 
 
 def intrinsics_of(info: CameraInfo, is_rectified: bool) -> Intrinsics:
