@@ -107,9 +107,11 @@ class ConvStack(nn.Module):
         """Return the features, and the attention of the last layer of ESR*."""
         attention = None
         for i in range(1, 5):
-            x = F.relu(self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x)))
-            if i in self.pooled:
-                x = F.max_pool2d(x, 2)
+            x = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(x))
+            if self.training:  # the same numbers and gradients from a quarter of the ReLUs
+                x = F.relu_(F.max_pool2d(x, 2) if i in self.pooled else x)
+            else:
+                x = F.max_pool2d(F.relu(x), 2) if i in self.pooled else F.relu(x)
             if self.diversified:
                 x, attention = self.get_submodule(f"cbam{i}")(x)
         return x, attention
