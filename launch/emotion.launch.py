@@ -1,9 +1,12 @@
-"""Start the emotion node:  ros2 launch esr_ros emotion.launch.py image_topic:=/camera/image_raw"""
+"""Start the emotion node:  ros2 launch esr_ros emotion.launch.py image_topic:=/camera/image_raw
+
+CMakeLists.txt also installs this file as jetson_tx2.launch.py and so on, one for each platform.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import Callable
+from typing import Any, Callable
 
 from ament_index_python.packages import get_package_share_directory
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -17,11 +20,17 @@ from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
 PLATFORMS = ["default", "jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"]
+PLATFORM = os.path.basename(__file__).partition(".")[0]
 #: Name, default, choices and description of each argument.
 ARGUMENTS = [
     ("image_topic", "image_raw", None, "Image topic, of type Image or CompressedImage."),
     ("namespace", "", None, "Namespace of the node and its topics."),
-    ("platform", "default", PLATFORMS, "Platform; its parameter file in config/ is read."),
+    (
+        "platform",
+        PLATFORM if PLATFORM in PLATFORMS else "default",
+        PLATFORMS,
+        "Platform; its parameter file in config/ is read.",
+    ),
     ("params_file", "", None, "Another parameter file, read after that of the platform."),
     (
         "autostart",
@@ -86,28 +95,28 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         parameters.append(value("params_file"))
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
     parameters.append({name: value(name) == "true" for name in given})
-    logger = ".".join([*value("namespace").strip("/").split("/"), "emotion_node"]).lstrip(".")
+    logger = f"{value('namespace').strip('/')}/emotion_node".lstrip("/").replace("/", ".")
     # Of these nodes only: nodes that a bringup starts afterwards keep their environment.
     settings = {**fast_dds.environment(), "FASTDDS_BUILTIN_TRANSPORTS": value("transports")}
-    environment = {name: text for name, text in settings.items() if text}
+    common = {
+        "package": "esr_ros",
+        "namespace": value("namespace"),
+        "output": "screen",
+        "additional_env": {name: text for name, text in settings.items() if text},
+    }
     node = Node(
-        package="esr_ros",
         executable="emotion_node",
         name="emotion_node",
-        namespace=value("namespace"),
-        output="screen",
         parameters=parameters,
         remappings=[("image_raw", value("image_topic"))],
         arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
-        additional_env=environment,
+        **common,
     )
-    if value("dashboard") == "false":
-        return [node]
-    return [node, *_dashboard(value, environment)]
+    return [node] if value("dashboard") == "false" else [node, *_dashboard(value, common)]
 
 
 def _dashboard(
-    value: Callable[[str], str], environment: dict[str, str]
+    value: Callable[[str], str], common: dict[str, Any]
 ) -> list[LaunchDescriptionEntity]:
     """Return the live page, and a warning if other machines can reach it."""
     port = value("dashboard_port")
@@ -121,15 +130,8 @@ def _dashboard(
     parameters = {**texts, "port": int(port)}
     if value("use_sim_time"):
         parameters["use_sim_time"] = value("use_sim_time") == "true"
-    page = Node(
-        package="esr_ros",
-        executable="emotion_dashboard",
-        name="emotion_dashboard",
-        namespace=value("namespace"),
-        output="screen",
-        parameters=[parameters],
-        additional_env=environment,
-    )
+    name = "emotion_dashboard"
+    page = Node(executable=name, name=name, parameters=[parameters], **common)
     host = value("dashboard_host")
     if is_local_name(host):
         return [page]

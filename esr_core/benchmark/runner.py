@@ -11,10 +11,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,24 +31,26 @@ class BenchmarkError(EsrError):
     """A measurement that could not be made."""
 
 
-class Worker:
-    """A process ``python -m module argument`` that responds to lines of JSON with lines of JSON.
+class Program:
+    """A process that responds to lines of JSON with lines of JSON.
 
-    popen: further arguments of ``subprocess.Popen``.
+    log: file for its stderr. popen: further arguments of ``subprocess.Popen``.
+
+    Raises:
+        BenchmarkError: it does not start.
     """
 
-    def __init__(self, name: str, module: str, argument: str, **popen: Any) -> None:
-        self.name = name
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, argument],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=os.sep,  # Python imports modules from the current folder
-            **popen,
-        )
+    def __init__(
+        self, name: str, command: Sequence[str], log: Optional[IO[str]] = None, **popen: Any
+    ) -> None:
+        self.name, self._log = name, log
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+        try:
+            self._process = subprocess.Popen(command, text=True, **pipes, **popen)
+        except OSError as error:
+            raise BenchmarkError(f"{name}: {error.filename}: {error.strerror}") from error
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Program:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,11 +66,7 @@ class Worker:
             print(json.dumps(request), file=self._process.stdin, flush=True)
 
     def receive(self) -> Any:
-        """Wait for a response.
-
-        Raises:
-            BenchmarkError: the process ended, or responded with an error.
-        """
+        """Wait for a response; BenchmarkError if it is an error, or if the process ended."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
@@ -82,12 +81,25 @@ class Worker:
         return response
 
     def check(self) -> None:
-        """Raise BenchmarkError, with the last line of a captured stderr, if the process ended."""
+        """Raise BenchmarkError, with the last line of the log, if the process ended."""
         code = self._process.poll()
         if code is not None:
-            stderr = self._process.stderr.read().strip() if self._process.stderr else ""
-            reason = f": {stderr.splitlines()[-1]}" if stderr else ""
-            raise BenchmarkError(f"{self.name} ended with exit code {code}{reason}")
+            if self._log:
+                self._log.seek(0)
+            (*_, last) = ["", *filter(None, map(str.strip, self._log or ()))]
+            raise BenchmarkError(self.end_message(code, last))
+
+    def end_message(self, code: int, last: str) -> str:
+        """Return the message of an end, given the exit code and the last line of the log."""
+        return f"{self.name} ended with exit code {code}{last and f': {last}'}"
+
+
+class Worker(Program):
+    """A process ``python -m module argument``."""
+
+    def __init__(self, name: str, module: str, argument: str, **popen: Any) -> None:
+        command = [sys.executable, "-m", module, argument]
+        super().__init__(name, command, cwd=os.sep, **popen)  # Python imports from that folder
 
 
 @dataclass(frozen=True)
@@ -160,12 +172,12 @@ def measure(
         BenchmarkError: a worker ended; with the last line of its stderr.
     """
     with ExitStack() as stack:
-        workers: Dict[Case, Worker] = {}  # by setup
+        workers: Dict[Case, Program] = {}  # by setup
         for case in cases:
             if case.setup not in workers:
                 words = case.name, "esr_core.benchmark.worker", json.dumps(asdict(case.setup))
-                worker = Worker(*words, stderr=subprocess.PIPE)
-                workers[case.setup] = stack.enter_context(worker)
+                log = stack.enter_context(tempfile.TemporaryFile("w+"))
+                workers[case.setup] = stack.enter_context(Worker(*words, log=log))
 
         def run(case: Case, calls: int) -> Any:
             workers[case.setup].send([calls, case.batch])
@@ -181,19 +193,17 @@ def measure(
         timings = [Timing(*each) for each in zip(cases, times_s, peaks_mb)]
         if not meters:
             return timings
-        idle_j, idle_s = _energy(meters, time.sleep, 1.0)
+
+        def energy(function: Callable[..., object], *arguments: object) -> Tuple[float, float]:
+            before_j, began_s = sum(meter.joules() for meter in meters), time.monotonic()
+            function(*arguments)
+            after_j = sum(meter.joules() for meter in meters)
+            return after_j - before_j, time.monotonic() - began_s
+
+        idle_j, idle_s = energy(time.sleep, 1.0)
         for row, timing in enumerate(timings):
             count = max(int(1.0 / float(np.median(timing.times_s))), 1) + 1  # one is not timed
-            gross_j, elapsed_s = _energy(meters, run, timing.case, count - 1)
+            gross_j, elapsed_s = energy(run, timing.case, count - 1)
             net_j = gross_j - idle_j * elapsed_s / idle_s
             timings[row] = replace(timing, gross_j=gross_j / count, net_j=net_j / count)
         return timings
-
-
-def _energy(
-    meters: Sequence[Meter], function: Callable[..., object], *arguments: object
-) -> Tuple[float, float]:
-    before_j, began_s = sum(meter.joules() for meter in meters), time.monotonic()
-    function(*arguments)
-    after_j = sum(meter.joules() for meter in meters)
-    return after_j - before_j, time.monotonic() - began_s

@@ -9,15 +9,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import IO, Any, Callable, Dict, Tuple
+from typing import IO, Any, Callable, Dict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.benchmark.cases import ON_GPU, PEAK_SIDE, Case
 
-#: The timed call, and a function that returns the peak memory in MB.
-Engine = Tuple[Callable[[NDArray[np.float32]], object], Callable[[], float]]
+#: The timed call.
+Engine = Callable[[NDArray[np.float32]], object]
 
 #: Calls before the first timed one.
 WARM_UP = 5
@@ -28,7 +28,7 @@ def serve(case: Case, requests: IO[str], responses: IO[str]) -> None:
     side = case.architecture[2]
     noise = np.random.default_rng(0).random((16, 3, side, side), np.float32)
     faces = np.load(case.faces) if case.faces else noise
-    call, peak_mb = _ENGINES[case.engine](case)
+    call = _ENGINES[case.engine](case)
     timed: Dict[int, int] = {}  # number of calls by batch size
     for request in requests:
         calls, size = json.loads(request)
@@ -43,12 +43,17 @@ def serve(case: Case, requests: IO[str], responses: IO[str]) -> None:
             call(batch)
             times_s.append(time.perf_counter() - began_s)
         timed[size] += calls
-        response = {"times_s": times_s[warm_up:], "peak_mb": peak_mb()}
+        response = {"times_s": times_s[warm_up:], "peak_mb": _peak_mb(case)}
         print(json.dumps(response), file=responses, flush=True)
 
 
-def _resident_mb() -> float:
-    """Return the peak of this process; that of getrusage() includes the parent before exec()."""
+def _peak_mb(case: Case) -> float:
+    """Return the peak memory of this process or, of PyTorch on a GPU, of its allocations there."""
+    if case.engine == "torch" and case.provider in ON_GPU:
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6
+    # Not getrusage(), which includes the parent before exec().
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -59,7 +64,7 @@ def _onnx(case: Case) -> Engine:
     model = load_model(case.model or None, case.provider, case.threads)
     if case.margin is not None:
         model.lead = case.margin
-    return (lambda batch: model.predict(batch, case.evaluated)), _resident_mb
+    return lambda batch: model.predict(batch, case.evaluated)
 
 
 def _torch(case: Case) -> Engine:
@@ -69,12 +74,11 @@ def _torch(case: Case) -> Engine:
 
     if case.threads:
         torch.set_num_threads(case.threads)
-    on_gpu = case.provider in ON_GPU
-    layout = torch.contiguous_format if case.form == "eager" else torch.channels_last
+    is_eager = case.form == "eager"
     target: Dict[str, Any] = {
-        "device": "cuda" if on_gpu else "cpu",
+        "device": "cuda" if case.provider in ON_GPU else "cpu",
         "dtype": torch.float16 if case.form == "fp16" else torch.float32,
-        "memory_format": layout,
+        "memory_format": torch.contiguous_format if is_eager else torch.channels_last,
     }
     network: Any = Ensemble(ESR(*case.architecture[:2])).eval().to(**target)
     if case.form == "compiled":
@@ -85,7 +89,7 @@ def _torch(case: Case) -> Engine:
             outputs = network(torch.from_numpy(batch).to(**target))
             return [output.float().cpu().numpy() for output in outputs]
 
-    return call, (lambda: torch.cuda.max_memory_allocated() / 1e6) if on_gpu else _resident_mb
+    return call
 
 
 def _training(case: Case) -> Engine:
@@ -101,22 +105,16 @@ def _training(case: Case) -> Engine:
     if case.threads:
         torch.set_num_threads(case.threads)
     branches, diversified, side = case.architecture
+    stages = (ResizeStage(side, 1),)
     config = TrainingConfig(
-        branches=branches,
-        diversified=diversified,
-        stages=(ResizeStage(side, 1),),
-        precision=case.model,
+        branches=branches, diversified=diversified, stages=stages, precision=case.model
     )
-    device = torch.device("cuda" if case.provider in ON_GPU else "cpu")
-    esr, average = (
-        ESR(branches, diversified).to(device, memory_format=layout(config, device))  # type: ignore[call-overload]
-        for _ in range(2)
-    )
+    device: Any = torch.device("cuda" if case.provider in ON_GPU else "cpu")
+    target: Any = {"device": device, "memory_format": layout(config, device)}
+    esr, average = (ESR(branches, diversified).to(**target) for _ in range(2))
     (phase,) = config.phases()
-    objective, optimizer = (
-        Objective(esr, config, phase, Group()),
-        make_optimizer(esr, phase, config),
-    )
+    objective = Objective(esr, config, phase, Group())
+    optimizer = make_optimizer(esr, phase, config)
 
     def step(batch: NDArray[np.float32]) -> object:
         views = torch.from_numpy(batch[:, :1]).to(device)
@@ -128,7 +126,7 @@ def _training(case: Case) -> Engine:
         update_average(average, esr, 0.999, 1000)
         return float(losses.total.detach())
 
-    return step, _resident_mb
+    return step
 
 
 def _matmul(case: Case) -> Engine:
@@ -142,7 +140,7 @@ def _matmul(case: Case) -> Engine:
         if case.threads:
             torch.set_num_threads(case.threads)
         factor = torch.rand(PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16)
-        return (lambda batch: factor @ factor), _resident_mb
+        return lambda batch: factor @ factor
     from onnx import numpy_helper, parser
 
     from esr_core.inference.execution_providers import session_of
@@ -159,7 +157,7 @@ def _matmul(case: Case) -> Engine:
     network.graph.initializer.append(constant)
     session = session_of(network.SerializeToString(), case.threads)
     inputs = {"a": np.full((side, side), 100, dtype)}
-    return (lambda batch: session.run(None, inputs)), _resident_mb
+    return lambda batch: session.run(None, inputs)
 
 
 _ENGINES = {"onnx": _onnx, "torch": _torch, "training": _training, "matmul": _matmul}

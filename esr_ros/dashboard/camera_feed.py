@@ -7,6 +7,7 @@ import posixpath
 import statistics
 import time
 from collections import deque
+from functools import partial
 from typing import Any, Callable, Deque, Dict, List, Optional, Set
 
 import cv2
@@ -17,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
-from esr_ros.conversions.emotion_topics import JPEG_QUALITY
+from esr_ros.conversions.emotion_topics import JPEG_QUALITY, beside
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.dashboard.options import HISTORY_S, DashboardOptions
 from esr_ros.msg import EmotionArray
@@ -49,21 +50,16 @@ class CameraFeed:
         self, node: Node, topic: str, options: DashboardOptions, on_picture: OnPicture
     ) -> None:
         self.topic = topic
-        self._node = node
-        self._options = options
-        self._on_picture = on_picture
+        self._node, self._options, self._on_picture = node, options, on_picture
         self._sample: Optional[Dict[str, Any]] = None
-        self._began_s = time.monotonic()
-        self._faces = 0
+        self._began_s, self._faces = time.monotonic(), 0
         self._status_name: Optional[str] = None
         self._arrivals_s: Deque[float] = deque(maxlen=400)
         self._latencies_s: Deque[float] = deque(maxlen=60)
         self._picture: Any = None
-        self._picture_topic = ""
-        self._picture_due_s = 0.0
-        self._emotions = node.create_subscription(
-            EmotionArray, topic, self._on_emotions, best_effort(10)
-        )
+        self._picture_topic, self._picture_due_s = "", 0.0
+        qos, on_emotions = best_effort(10), self._on_emotions
+        self._emotions = node.create_subscription(EmotionArray, topic, on_emotions, qos)
         self.find_picture()
 
     def close(self) -> None:
@@ -82,13 +78,10 @@ class CameraFeed:
             self._node.destroy_subscription(self._picture)
         self._picture_topic = published[0]
         kind = topics[published[0]]
+        on_image = partial(self._on_image, kind)
         # Serialized, as most of the images are dropped here.
         self._picture = self._node.create_subscription(
-            kind,
-            self._picture_topic,
-            lambda data: self._on_image(data, kind),
-            best_effort(1),
-            raw=True,
+            kind, self._picture_topic, on_image, best_effort(1), raw=True
         )
 
     @property
@@ -125,8 +118,8 @@ class CameraFeed:
         publishers = publisher_names(self._node, self.topic)
         own = [each for each in statuses if each["name"].partition(":")[0] in publishers]
         if len(own) > 1:  # a node of several cameras: each has the namespace of its images
-            space = posixpath.dirname(self.topic)
-            own = [each for each in own if _namespace(each["topic"]) == space]
+            space = beside(self.topic, "")
+            own = [each for each in own if beside(each["topic"], "") == space]
         if own:  # also after its node has ended
             self._status_name = own[0]["name"]
         return self._status_name
@@ -145,7 +138,7 @@ class CameraFeed:
         faces = [face_json(face) for face in message.emotions if face.emotion < len(LABELS)]
         self._sample = {"topic": self.topic, "t": round(now_s * 1e3), "faces": faces}
 
-    def _on_image(self, data: bytes, kind: Any) -> None:
+    def _on_image(self, kind: Any, data: bytes) -> None:
         now_s = time.monotonic()
         period_s = 1 / self._options.rate_hz
         if now_s < self._picture_due_s - 0.1 * period_s:  # a camera's rate is never quite even
@@ -173,17 +166,17 @@ class CameraFeed:
 
 def face_json(face: Any) -> List[int]:
     """Return id, label, eight probabilities, valence and arousal; these in thousandths."""
-    values = [*face.probabilities, face.valence, face.arousal]
-    return [int(face.face_id), int(face.emotion), *map(_thousandths, values)]
+    values = (*face.probabilities, face.valence, face.arousal)
+    thousandths = (round(float(each) * 1000) if math.isfinite(each) else 0 for each in values)
+    return [int(face.face_id), int(face.emotion), *thousandths]
 
 
 def status_json(status: Any, arrival_s: float) -> Dict[str, Any]:
     """Return a DiagnosticStatus of a camera; its level is 0 to 3, as the message defines it."""
-    level = status.level if isinstance(status.level, int) else status.level[0]
     return {
         "name": status.name,
         "topic": status.hardware_id,
-        "level": level,
+        "level": status.level if isinstance(status.level, int) else status.level[0],
         "message": status.message,
         "values": {pair.key: pair.value for pair in status.values},
         "arrival_s": arrival_s,
@@ -195,13 +188,3 @@ def notice_json(topic: str, notice: Any) -> Dict[str, Any]:
     since_s = notice.since.sec + notice.since.nanosec * 1e-9
     fields = {"active": notice.active, "text": notice.text, "model": notice.model}
     return {"topic": topic, **fields, "since": since_s}
-
-
-def _thousandths(value: float) -> int:
-    return round(float(value) * 1000) if math.isfinite(value) else 0
-
-
-def _namespace(topic: str) -> str:
-    suffix = "/compressed"
-    plain = topic[: -len(suffix)] if topic.endswith(suffix) else topic
-    return posixpath.dirname(plain)

@@ -50,7 +50,9 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class DashboardNode(Node):  # type: ignore[misc]
-    """Subscribes to emotions, annotated images and diagnostics, while there are viewers."""
+    """Subscribes to emotions, annotated images and diagnostics, while its server has viewers."""
+
+    server: DashboardServer
 
     def __init__(self) -> None:
         super().__init__("emotion_dashboard", automatically_declare_parameters_from_overrides=True)
@@ -60,32 +62,22 @@ class DashboardNode(Node):  # type: ignore[misc]
         self._statuses: Dict[str, Dict[str, Any]] = {}
         self._notices: Dict[str, Dict[str, Any]] = {}
         self._notice_subscriptions: Dict[str, Any] = {}
-        self._entities: List[Any] = []
-
-    def serve(self, server: DashboardServer) -> None:
-        """Send what arrives to the viewers of a server."""
-        self._server = server
+        self._entities: List[Any] = []  # a subscription and two timers
 
     def update(self) -> None:
         """Subscribe when the first viewer has come, unsubscribe when the last one has left."""
-        is_watched = self._server.viewers > 0
-        if is_watched and not self._entities:
-            self._subscribe()
-        elif not is_watched and self._entities:
+        if self.server.viewers and not self._entities:
+            # The node's clock stops while a bag is paused.
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            qos, on_diagnostics = best_effort(10), self._on_diagnostics
+            self._entities = [
+                self.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, qos),
+                self.create_timer(SEARCH_S, self._search, clock=steady),
+                self.create_timer(1 / self.options.rate_hz, self._publish, clock=steady),
+            ]
+            self._search()
+        elif not self.server.viewers and self._entities:
             self._unsubscribe()
-
-    def _subscribe(self) -> None:
-        # The node's clock stops while a bag is paused.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        period_s = 1 / self.options.rate_hz
-        self._entities = [
-            self.create_subscription(
-                DiagnosticArray, "/diagnostics", self._on_diagnostics, best_effort(10)
-            ),
-            self.create_timer(SEARCH_S, self._search, clock=steady),
-            self.create_timer(period_s, self._publish, clock=steady),
-        ]
-        self._search()
 
     def _unsubscribe(self) -> None:
         subscription, *timers = self._entities
@@ -110,8 +102,8 @@ class DashboardNode(Node):  # type: ignore[misc]
             is_wanted = any(fnmatchcase(topic, each) for each in self.options.emotion_topics)
             is_new = topic not in self._cameras and self.count_publishers(topic) > 0
             if _TYPE in types and is_wanted and is_new:
-                on_picture = self._server.put_picture
-                self._cameras[topic] = CameraFeed(self, topic, self.options, on_picture)
+                feed = CameraFeed(self, topic, self.options, self.server.put_picture)
+                self._cameras[topic] = feed
         self._find_notices()
 
     def _find_notices(self) -> None:
@@ -147,15 +139,14 @@ class DashboardNode(Node):  # type: ignore[misc]
             if now_s - status["arrival_s"] > STALE_S:
                 status["level"] = _STALE
         cameras = [self._cameras[topic] for topic in sorted(self._cameras)]
-        samples = [sample for each in cameras for sample in [each.take_sample()] if sample]
         state = {
             "now": round(now_s * 1e3),
             "cameras": [camera.summary(statuses) for camera in cameras],
             "statuses": statuses,
             "notices": [self._notices[topic] for topic in sorted(self._notices)],
-            "samples": samples,
+            "samples": [*filter(None, (camera.take_sample() for camera in cameras))],
         }
-        self._server.put_state(state)
+        self.server.put_state(state)
 
 
 def main() -> int:
@@ -164,13 +155,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = "\n".join(
-        textwrap.fill(
-            f"{o.name:18}{parameters.yaml_value(o):13}{o.description}",
-            width=98,
-            initial_indent="  ",
-            subsequent_indent=" " * 33,
-        )
+    column = textwrap.TextWrapper(98, initial_indent="  ", subsequent_indent=" " * 33)
+    lines = (
+        column.fill(f"{o.name:18}{parameters.yaml_value(o):13}{o.description}")
         for o in options(DashboardOptions)
     )
     return argparse.ArgumentParser(
@@ -182,35 +169,25 @@ def _parser() -> argparse.ArgumentParser:
         "  emotion_dashboard --ros-args -p port:=0 -p rate_hz:=5.0\n"
         "  emotion_dashboard --ros-args -p 'emotion_topics:=[/left/*]'\n"
         "  emotion_dashboard --ros-args -p host:=0.0.0.0    # for other machines, with a token\n\n"
-        "parameters and their defaults:\n" + defaults,
+        "parameters and their defaults:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def _start() -> DashboardNode:
-    """Create the node; an error in arguments or parameter files becomes one line."""
+def _run() -> int:
     begin(_parser(), says_goodbye=True)
     if find_spec("aiohttp") is None:
         raise DashboardError(
             "aiohttp is not installed; run 'pip install aiohttp' or 'apt install python3-aiohttp'"
         )
-    return created(DashboardNode)
-
-
-def _with_token(given: DashboardOptions) -> DashboardOptions:
-    """Return the options with a token, if other machines can reach the page."""
-    if given.is_local or given.token:
-        return given
-    return replace(given, token=secrets.token_urlsafe(16))
-
-
-def _run() -> int:
-    node = _start()
+    node = created(DashboardNode)
     from esr_ros.dashboard.server import DashboardServer
 
     stopped = note_stops()
-    given = _with_token(node.options)
-    server = DashboardServer(given)
+    given = node.options
+    if not given.is_local and not given.token:  # other machines can reach the page
+        given = replace(given, token=secrets.token_urlsafe(16))
+    node.server = server = DashboardServer(given)
     server.start()
     log = node.get_logger()
     if not given.is_local:
@@ -219,7 +196,6 @@ def _run() -> int:
             "address with the token sees the camera"
         )
     log.info(f"serving {server.url}")
-    node.serve(server)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

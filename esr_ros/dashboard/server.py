@@ -17,22 +17,19 @@ import struct
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import Any, Deque, Dict, List, Optional, Set
+from pathlib import Path
+from typing import Any, Deque, Dict, Sequence, Set, Tuple, Union
 from urllib.parse import quote, urlsplit
 
 from aiohttp import WSCloseCode, web
 
-from esr_ros.dashboard import page
-from esr_ros.dashboard.options import (
-    HISTORY_S,
-    DashboardError,
-    DashboardOptions,
-    is_local_name,
-)
+from esr_core.report.page_assets import asset, emotion_constants
+from esr_ros.dashboard.options import HISTORY_S, DashboardError, DashboardOptions, is_local_name
 
 #: Time after which a viewer that stops reading is disconnected.
 STALL_S = 5.0
 MAX_VIEWERS = 50
+_ASSETS = Path(__file__).parent / "assets"
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -43,24 +40,31 @@ _HEADERS = {
 }
 
 
+def page_files() -> Dict[str, Tuple[str, str]]:
+    """Return text and media type of each file by its path; charts and styles are the report's."""
+    data = json.dumps({**emotion_constants(), "duration_s": HISTORY_S, "live": True})
+    script = f'"use strict";\nconst DATA = {data};\n'
+    script += asset("charts.js") + asset("dashboard.js", _ASSETS)
+    style = asset("page.css") + asset("dashboard.css", _ASSETS)
+    return {
+        "/": (asset("dashboard.html", _ASSETS), "text/html"),
+        "/dashboard.js": (script, "text/javascript"),
+        "/dashboard.css": (style, "text/css"),
+    }
+
+
 class Viewer:
-    """One browser: the newest state and pictures that it has not been sent yet."""
+    """One browser, and the newest messages that it has not been sent yet."""
 
-    def __init__(self) -> None:
-        self._ready = asyncio.Event()
-        self._has_read = asyncio.Event()
+    def __init__(self, peer: web.WebSocketResponse) -> None:
+        self.peer = peer
+        self._pending: Dict[str, Union[str, bytes]] = {}  # the picture of each topic; "": the state
+        self._ready, self._has_read = asyncio.Event(), asyncio.Event()
         self._unread = 0
-        self._state: Optional[str] = None
-        self._pictures: Dict[str, bytes] = {}
 
-    def put_state(self, text: str) -> None:
-        """Replace the state."""
-        self._state = text
-        self._ready.set()
-
-    def put_picture(self, topic: str, data: bytes) -> None:
-        """Replace the picture of a camera."""
-        self._pictures[topic] = data
+    def put(self, topic: str, message: Union[str, bytes]) -> None:
+        """Replace the picture of a camera or, with an empty topic, the state."""
+        self._pending[topic] = message
         self._ready.set()
 
     def on_answer(self) -> None:
@@ -69,26 +73,29 @@ class Viewer:
         if self._unread <= 0:
             self._has_read.set()
 
-    async def send(self, peer: web.WebSocketResponse, history: str) -> None:
-        """Send all until the connection ends; asyncio.TimeoutError if the peer stops reading."""
-        await asyncio.wait_for(self._send(peer, history, []), STALL_S)
-        while True:
-            await self._ready.wait()
-            self._ready.clear()
-            state, self._state = self._state, None
-            pictures, self._pictures = self._pictures, {}
-            await asyncio.wait_for(self._send(peer, state, [*pictures.values()]), STALL_S)
+    async def send(self, history: str, transport: Any) -> None:
+        """Send all until the connection ends; end it if the viewer stops reading."""
+        messages: Sequence[Union[str, bytes]] = [history]
+        with suppress(ConnectionError, asyncio.TimeoutError):
+            while True:
+                await asyncio.wait_for(self._send(messages), STALL_S)
+                await self._ready.wait()
+                self._ready.clear()
+                messages = [message for _, message in sorted(self._pending.items())]
+                self._pending.clear()
+        # Not close(), which would wait for a viewer that does not read.
+        if transport is not None:
+            transport.abort()
 
-    async def _send(
-        self, peer: web.WebSocketResponse, text: Optional[str], pictures: List[bytes]
-    ) -> None:
+    async def _send(self, messages: Sequence[Union[str, bytes]]) -> None:
         """Send messages, and wait until they are processed: the network's buffers are large."""
-        self._unread = len(pictures) + (text is not None)
+        self._unread = len(messages)
         self._has_read.clear()
-        if text is not None:
-            await peer.send_str(text)
-        for data in pictures:
-            await peer.send_bytes(data)
+        for message in messages:
+            if isinstance(message, str):
+                await self.peer.send_str(message)
+            else:
+                await self.peer.send_bytes(message)
         await self._has_read.wait()
 
 
@@ -98,9 +105,8 @@ class DashboardServer:
     def __init__(self, options: DashboardOptions) -> None:
         self._options = options
         self._viewers: Set[Viewer] = set()
-        self._peers: Set[web.WebSocketResponse] = set()
         self._samples: Deque[Dict[str, Any]] = deque()
-        self._files = page.files()
+        self._files = page_files()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.url = ""
@@ -124,8 +130,7 @@ class DashboardServer:
                 f"cannot serve on port {port} of {host}: {why}; choose others by -p port:=8081 "
                 "(0: any free one) or -p host:=127.0.0.1"
             ) from error
-        everywhere = host in ("0.0.0.0", "::")
-        shown = socket.gethostname() if everywhere else host
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
         shown = f"[{shown}]" if ":" in shown else shown
         token = f"?token={quote(self._options.token, safe='')}" if self._options.token else ""
         self.url = f"http://{shown}:{own_port}/{token}"
@@ -139,26 +144,26 @@ class DashboardServer:
     def put_state(self, state: Dict[str, Any]) -> None:
         """Send a state to all viewers; its samples are kept for later ones."""
         text = json.dumps(state, separators=(",", ":"), allow_nan=False)
-        self._loop.call_soon_threadsafe(self._spread_state, text, state)
+        begin_ms = state["now"] - HISTORY_S * 1000
+        self._loop.call_soon_threadsafe(self._keep, state["samples"], begin_ms)
+        self._loop.call_soon_threadsafe(self._spread, "", text)
 
     def put_picture(self, topic: str, jpeg: bytes) -> None:
         """Send a picture of a camera to all viewers."""
         name = topic.encode()
         data = struct.pack(">H", len(name)) + name + jpeg
-        self._loop.call_soon_threadsafe(self._spread_picture, topic, data)
+        self._loop.call_soon_threadsafe(self._spread, topic, data)
 
     # What follows runs in the server's thread.
 
-    def _spread_state(self, text: str, state: Dict[str, Any]) -> None:
-        self._samples.extend(state["samples"])
-        while self._samples and self._samples[0]["t"] < state["now"] - HISTORY_S * 1000:
+    def _keep(self, samples: Sequence[Dict[str, Any]], begin_ms: float) -> None:
+        self._samples.extend(samples)
+        while self._samples and self._samples[0]["t"] < begin_ms:
             self._samples.popleft()
-        for viewer in self._viewers:
-            viewer.put_state(text)
 
-    def _spread_picture(self, topic: str, data: bytes) -> None:
+    def _spread(self, topic: str, message: Union[str, bytes]) -> None:
         for viewer in self._viewers:
-            viewer.put_picture(topic, data)
+            viewer.put(topic, message)
 
     async def _listen(self) -> int:
         application = web.Application(middlewares=[self._guard])
@@ -167,14 +172,13 @@ class DashboardServer:
         application.router.add_get("/ws", self._on_viewer)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._options.host, self._options.port)
-        await site.start()
+        await web.TCPSite(self._runner, self._options.host, self._options.port).start()
         return int(self._runner.addresses[0][1])
 
     async def _close(self) -> None:
         for site in [*self._runner.sites]:
             await site.stop()
-        closing = [each.close(code=WSCloseCode.GOING_AWAY) for each in self._peers]
+        closing = [each.peer.close(code=WSCloseCode.GOING_AWAY) for each in self._viewers]
         await asyncio.wait_for(asyncio.gather(*closing, return_exceptions=True), 0.5)
 
     @web.middleware
@@ -183,21 +187,16 @@ class DashboardServer:
 
         A site that resolves its own name to 127.0.0.1 is refused by the name (DNS rebinding).
         """
-        host = request.headers.get("Host", "")
-        origin = request.headers.get("Origin")
+        host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         if self._options.is_local and not is_local_name(_hostname(host)):
             raise web.HTTPForbidden(text="This page is for 127.0.0.1 and localhost only.\n")
-        if origin is not None and _netloc(origin) != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise web.HTTPForbidden(text="This page is not for other sites.\n")
-        needs_token = self._options.token and request.path in ("/", "/ws")
-        if needs_token and not self._has_token(request):
+        token, given = self._options.token.encode(), request.query.get("token", "").encode()
+        if token and request.path in ("/", "/ws") and not hmac.compare_digest(given, token):
             raise web.HTTPForbidden(text="The token is missing or wrong; the log has it.\n")
         response: web.StreamResponse = await handler(request)
         return response
-
-    def _has_token(self, request: web.Request) -> bool:
-        given = request.query.get("token", "")
-        return hmac.compare_digest(given.encode(), self._options.token.encode())
 
     async def _on_file(self, request: web.Request) -> web.StreamResponse:
         text, kind = self._files[request.path]
@@ -208,37 +207,21 @@ class DashboardServer:
             raise web.HTTPServiceUnavailable(text=f"{MAX_VIEWERS} pages are open already.\n")
         peer = web.WebSocketResponse(heartbeat=3 * STALL_S, max_msg_size=1024, compress=False)
         await peer.prepare(request)
-        viewer = Viewer()
+        viewer = Viewer(peer)
         self._viewers.add(viewer)
-        self._peers.add(peer)
         history = json.dumps({"history": [*self._samples]}, separators=(",", ":"))
-        sending = asyncio.ensure_future(self._send(viewer, peer, history, request.transport))
+        sending = asyncio.ensure_future(viewer.send(history, request.transport))
         try:
             async for _ in peer:
                 viewer.on_answer()
         finally:
             self._viewers.discard(viewer)
-            self._peers.discard(peer)
             sending.cancel()
             await asyncio.wait([sending])
         return peer
 
-    async def _send(
-        self, viewer: Viewer, peer: web.WebSocketResponse, history: str, transport: Any
-    ) -> None:
-        with suppress(ConnectionError, asyncio.TimeoutError):
-            await viewer.send(peer, history)
-        # Not close(), which would wait for a viewer that does not read.
-        if transport is not None:
-            transport.abort()
-
-
-def _netloc(origin: str) -> str:
-    return origin.partition("://")[2]
-
 
 def _hostname(host: str) -> str:
-    try:
+    with suppress(ValueError):
         return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    return ""
