@@ -9,20 +9,19 @@ with every picture, on one and the same processor core. Results: docs/comparison
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.benchmark.runner import Program
 from esr_core.data import ferplus
 from esr_core.emotions import LABELS
 from esr_core.errors import EsrError
@@ -35,7 +34,12 @@ SIZE = (640, 480)
 #: The other tools' names of the emotions; none of them has contempt.
 NAMES = {"angry": "anger", "surprised": "surprise", "disgusted": "disgust", "fearful": "fear"}
 NOT_FOUND, CONTEMPT = len(LABELS), LABELS.index("contempt")
-#: Facts that are not measured, by tool: code licence, weights, messages on ROS.
+#: Columns of the two tables; the second has the facts that are not measured, by tool.
+MEASURED = (
+    *("tool", "found", "accuracy (95 %)", "of the found", "without contempt", "macro F1"),
+    *("without contempt", "CPU ms", "times esr"),
+)
+KNOWN = ("tool", "licence of the code", "weights, trained on", "publishes to ROS")
 FACTS = {
     "esr": ("Apache-2.0", "20.7 MB, FER+", "`esr_ros/EmotionArray` and others"),
     "fer": ("MIT", "0.1 MB, FER2013", "nothing"),
@@ -50,51 +54,25 @@ INSTALL = {
 }
 
 
-class ToolError(EsrError):
-    """A tool does not start or ends early."""
-
-
-class Tool:
+class Tool(Program):
     """The process of one tool: pictures in, labels and milliseconds out."""
 
-    def __init__(self, tool: str, command: Sequence[object], folder: Optional[Path] = None) -> None:
-        self.tool = tool
+    def __init__(self, name: str, command: Sequence[object]) -> None:
+        super().__init__(name, [*map(str, command)], has_log=True)
         self.labels: List[int] = []
         self.times_ms: List[float] = []
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        words, pipe = [*map(str, (*command, *SIZE))], subprocess.PIPE
-        try:
-            self._process = subprocess.Popen(
-                words, cwd=folder, stdin=pipe, stdout=pipe, stderr=self._log
-            )
-        except OSError as error:
-            raise ToolError(f"{tool}: {error.filename}: {error.strerror}") from error
-        self.name = self._read()["name"]
+        self.title = self.receive()["name"]
 
-    def _read(self) -> Dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            self._log.seek(0)
-            (*_, last) = ["no message", *filter(None, map(str.strip, self._log))]
-            raise ToolError(f"{self.tool}: it ended early ({last})")
-        return dict(json.loads(line))
+    def end_message(self, code: int, last: str) -> str:
+        return f"{self.name}: it ended early ({last or 'no message'})"
 
-    def evaluate(self, rgb: NDArray[np.uint8]) -> None:
-        """Add the label and the time of one picture (h, w, 3) to the results."""
-        assert self._process.stdin
-        with contextlib.suppress(BrokenPipeError):  # it has ended; _read raises the reason
-            self._process.stdin.write(rgb.tobytes())
-            self._process.stdin.flush()
-        values = self._read()
+    def evaluate(self, path: Path) -> None:
+        """Add the label and the time of one picture, a file of RGB values, to the results."""
+        self.send([str(path), *SIZE])
+        values = self.receive()
         name = values["label"]
         self.labels.append(NOT_FOUND if name is None else LABELS.index(NAMES.get(name, name)))
         self.times_ms.append(values["ms"])
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-        self._log.close()
 
 
 def picture(face: NDArray[np.uint8], number: int, side: int) -> NDArray[np.uint8]:
@@ -132,36 +110,38 @@ def figures(labels: NDArray[np.int64], target: NDArray[np.int64]) -> List[str]:
     return [*shares, f1(slice(None)), f1(seven)]
 
 
+def print_markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    for cells in (columns, ["---"] * len(columns), *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
 def show(tools: Sequence[Tool], target: NDArray[np.int64]) -> None:
     """Print the measured figures and the facts, one row per tool."""
-    print(
-        f"{len(target)} faces, {int((target == CONTEMPT).sum())} of them contempt; one core.\n\n"
-        "| tool | found | accuracy (95 %) | of the found | without contempt | macro F1 "
-        "| without contempt | CPU ms | times esr |\n" + "| --- " * 9 + "|"
-    )
+    contempt = int((target == CONTEMPT).sum())
+    print(f"{len(target)} faces, {contempt} of them contempt; one core.\n")
     times_ms = np.array([tool.times_ms[1:] for tool in tools])  # the first call takes longer
+    rows = []
     for tool, ms in zip(tools, times_ms):
         times = [f"{np.median(ms):.1f}", f"{np.median(ms / times_ms[0]):.1f}"]
-        row = [tool.name, *figures(np.array(tool.labels[1:]), target), *times]
-        print(f"| {' | '.join(row)} |")
-    print("\n| tool | licence of the code | weights, trained on | publishes to ROS |")
-    print("| --- " * 4 + "|")
-    for tool in tools:
-        print(f"| {tool.name} | {' | '.join(FACTS[tool.tool])} |")
+        rows.append([tool.title, *figures(np.array(tool.labels[1:]), target), *times])
+    print_markdown(MEASURED, rows)
+    print()
+    print_markdown(KNOWN, [[tool.title, *FACTS[tool.name]] for tool in tools])
 
 
-def compare(options: argparse.Namespace, commands: Dict[str, Tuple[Any, ...]]) -> None:
+def compare(options: argparse.Namespace, commands: Dict[str, List[Any]]) -> None:
     """Run all tools on the faces of a file and print the tables."""
     data = ferplus.read(options.data)
     data = data.subset(options.faces or len(data))
-    tools = [Tool(name, *command) for name, command in commands.items()]
-    with counter("faces", "comparing", len(data)) as update:
+    with ExitStack() as stack:
+        path = Path(stack.enter_context(tempfile.TemporaryDirectory()), "picture")
+        tools = [stack.enter_context(Tool(*each)) for each in commands.items()]
+        update = stack.enter_context(counter("faces", "comparing", len(data)))
         for number, image in enumerate([data.images[0], *data.images], -1):
+            picture(image, number, options.face_px).tofile(path)
             for tool in tools:
-                tool.evaluate(picture(image, number, options.face_px))
+                tool.evaluate(path)
             update(number + 1)
-    for tool in tools:
-        tool.close()
     show(tools, data.target)
 
 
@@ -180,11 +160,11 @@ def main() -> None:
         parser.error(f"--face-px must be 1 to {SIZE[1]}, but got {arguments.face_px}")
     script = COMPARED / "python_tool.py"
     esr = [sys.executable, script, f"esr={arguments.detection_size_px}"]
-    commands: Dict[str, Tuple[Any, ...]] = {"esr": (esr,)}
+    commands: Dict[str, List[Any]] = {"esr": esr}
     if arguments.fer:
-        commands["fer"] = ([arguments.fer, script, "fer"],)
+        commands["fer"] = [arguments.fer, script, "fer"]
     if arguments.face_api:
-        commands["face-api"] = (["node", COMPARED / "face_api.js"], arguments.face_api)
+        commands["face-api"] = ["node", COMPARED / "face_api.js", arguments.face_api]
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # inherited by the tools
     try:
         compare(arguments, commands)

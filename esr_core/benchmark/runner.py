@@ -15,7 +15,7 @@ import tempfile
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import IO, Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import ADAPTIVE
 from esr_core.network.complexity import cost
 
+P = TypeVar("P", bound="Program")
+
 
 class BenchmarkError(EsrError):
     """A measurement that could not be made."""
@@ -34,23 +36,25 @@ class BenchmarkError(EsrError):
 class Program:
     """A process that responds to lines of JSON with lines of JSON.
 
-    log: file for its stderr. popen: further arguments of ``subprocess.Popen``.
+    has_log: keep its stderr, whose last line is then the reason if it ends. popen: further
+    arguments of ``subprocess.Popen``.
 
     Raises:
         BenchmarkError: it does not start.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Optional[IO[str]] = None, **popen: Any
+        self, name: str, command: Sequence[str], has_log: bool = False, **popen: Any
     ) -> None:
-        self.name, self._log = name, log
-        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+        self.name = name
+        self._log = tempfile.TemporaryFile("w+") if has_log else None  # noqa: SIM115
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
         try:
             self._process = subprocess.Popen(command, text=True, **pipes, **popen)
         except OSError as error:
             raise BenchmarkError(f"{name}: {error.filename}: {error.strerror}") from error
 
-    def __enter__(self) -> Program:
+    def __enter__(self: P) -> P:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -59,6 +63,8 @@ class Program:
         except subprocess.TimeoutExpired:
             self._process.terminate()
             self._process.communicate()
+        if self._log:
+            self._log.close()
 
     def send(self, request: Any) -> None:
         """Send a request, JSON values."""
@@ -86,8 +92,8 @@ class Program:
         if code is not None:
             if self._log:
                 self._log.seek(0)
-            (*_, last) = ["", *filter(None, map(str.strip, self._log or ()))]
-            raise BenchmarkError(self.end_message(code, last))
+            lines = [*filter(None, map(str.strip, self._log or ()))]
+            raise BenchmarkError(self.end_message(code, lines[-1] if lines else ""))
 
     def end_message(self, code: int, last: str) -> str:
         """Return the message of an end, given the exit code and the last line of the log."""
@@ -172,12 +178,11 @@ def measure(
         BenchmarkError: a worker ended; with the last line of its stderr.
     """
     with ExitStack() as stack:
-        workers: Dict[Case, Program] = {}  # by setup
+        workers: Dict[Case, Worker] = {}  # by setup
         for case in cases:
             if case.setup not in workers:
                 words = case.name, "esr_core.benchmark.worker", json.dumps(asdict(case.setup))
-                log = stack.enter_context(tempfile.TemporaryFile("w+"))
-                workers[case.setup] = stack.enter_context(Worker(*words, log=log))
+                workers[case.setup] = stack.enter_context(Worker(*words, has_log=True))
 
         def run(case: Case, calls: int) -> Any:
             workers[case.setup].send([calls, case.batch])

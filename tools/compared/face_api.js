@@ -1,22 +1,11 @@
-// Evaluate pictures for tools/compare.py: node face_api.js WIDTH HEIGHT, in the folder with node_modules.
+// Evaluate pictures for tools/compare.py: node face_api.js FOLDER, the one with node_modules.
 // Input and output: see python_tool.py. TensorFlow.js runs in WebAssembly, from npm's files.
 const fs = require('fs');
 const path = require('path');
 console.log = console.error; // stdout has only the results
-const load = require('module').createRequire(path.join(process.cwd(), 'node_modules/'));
-
-function read(buffer) {
-  let filled = 0;
-  while (filled < buffer.length) {
-    const count = fs.readSync(0, buffer, filled, buffer.length - filled, null);
-    if (count === 0) return false;
-    filled += count;
-  }
-  return true;
-}
+const load = require('module').createRequire(path.resolve(process.argv[2]) + '/');
 
 async function main() {
-  const [width, height] = process.argv.slice(2).map(Number);
   const tf = load('@tensorflow/tfjs');
   const wasm = load('@tensorflow/tfjs-backend-wasm');
   wasm.setWasmPaths(path.dirname(load.resolve('@tensorflow/tfjs-backend-wasm')) + '/');
@@ -30,8 +19,9 @@ async function main() {
   const print = (values) => fs.writeSync(1, JSON.stringify(values) + '\n');
   print({ name: `face-api ${faceapi.version}` });
   const options = new faceapi.TinyFaceDetectorOptions();
-  const picture = Buffer.alloc(height * width * 3);
-  while (read(picture)) {
+  for await (const line of require('readline').createInterface({ input: process.stdin })) {
+    const [file, width, height] = JSON.parse(line);
+    const picture = fs.readFileSync(file);
     const start = process.cpuUsage();
     const image = tf.tensor3d(new Int32Array(picture), [height, width, 3], 'int32');
     // The landmarks turn the face upright, as the tutorial recommends.

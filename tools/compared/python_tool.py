@@ -1,8 +1,8 @@
-"""Evaluate pictures for ``tools/compare.py``: ``python_tool.py esr=256|fer WIDTH HEIGHT``.
+"""Evaluate pictures for ``tools/compare.py``: ``python_tool.py esr=256|fer``.
 
-Runs in the environment of the tool. Reads RGB pictures (height, width, 3) from stdin. Writes one
-JSON line to stdout when the tool is loaded, and one per picture: the label of the largest face, or
-null, and the milliseconds of processor time, which other programs hardly lengthen.
+Runs in the environment of the tool. Reads JSON lines from stdin: file of RGB values, width, height.
+Writes one JSON line to stdout when the tool is loaded, and one per picture: the label of the
+largest face, or null, and the milliseconds of processor time, which other programs hardly lengthen.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ Predictor = Callable[[Any], Optional[str]]
 
 
 def open_esr(size_px: str) -> Tuple[str, Predictor]:
-    """Return the name of this package and the emotion of a picture's largest face.
-
-    size_px: its option detection_size_px.
-    """
+    """Return the name of this package and the emotion of a picture's largest face."""
     from esr_core import EmotionPipeline, PipelineOptions
 
     options = PipelineOptions(smoothing_s=0.0, hysteresis=0.0, detection_size_px=int(size_px))
@@ -54,13 +51,13 @@ def open_fer(_: str) -> Tuple[str, Predictor]:
 
 def main() -> None:
     tool, _, option = sys.argv[1].partition("=")
-    width, height = map(int, sys.argv[2:])
     results = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # the libraries print to stdout, too
     name, predict = {"esr": open_esr, "fer": open_fer}[tool](option)
     print(json.dumps({"name": name}), file=results, flush=True)
-    while picture := sys.stdin.buffer.read(height * width * 3):
-        rgb = np.frombuffer(picture, np.uint8).reshape(height, width, 3)
+    for line in sys.stdin:
+        path, width, height = json.loads(line)
+        rgb = np.fromfile(path, np.uint8).reshape(height, width, 3)
         start = time.process_time()
         label = predict(rgb)
         ms = (time.process_time() - start) * 1e3
