@@ -22,8 +22,8 @@ from esr_ros.demo.scene import Scene
 
 ROUNDS = 3
 SCENE = Scene(((60.0, 1),))
-#: Flags of the kinds of workers; none: threads.
-KINDS = ("", "--jobs 1", "--jobs 2", "--jobs 3", "--engine ray", "--without-originals")
+#: The kinds of workers, by their flags.
+KINDS = ("threads", "--jobs 1", "--jobs 2", "--jobs 3", "--engine ray", "--without-originals")
 COLUMNS = {
     "workers": "{workers}",
     "seconds": "{seconds:.1f}",
@@ -49,8 +49,8 @@ def resident_mb(parent: int) -> float:
 
 
 def annotate(folder: Path, *arguments: str) -> Dict[str, Any]:
-    """Annotate the bag once; return the figures of the command, its duration, and peak memory."""
-    command = ["esr", "annotate", "bag", "--json", *arguments]
+    """Annotate a bag; return the figures of the command, its duration, and peak memory."""
+    command = ["esr", "annotate", "--json", *arguments]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
     peak_mb, began_s = 0.0, time.monotonic()
     while process.poll() is None:
@@ -73,9 +73,9 @@ def lost_s(folder: Path) -> float:
     process.kill()
     worked_s = time.monotonic() - began_s
     process.wait()
-    resumed = annotate(folder, "-o", "killed", "--resume")["resumed"]
-    image_s = annotate(folder, "-o", "killed", "--overwrite")["elapsed_s"] / SCENE.frames
-    return max(worked_s - int(resumed) * float(image_s), 0.0)
+    resumed = annotate(folder, "bag", "-o", "killed", "--resume")["resumed"]
+    whole_s = annotate(folder, "bag", "-o", "killed", "--overwrite")["elapsed_s"]
+    return max(worked_s - int(resumed) * float(whole_s) / SCENE.frames, 0.0)
 
 
 def main() -> int:
@@ -86,20 +86,17 @@ def main() -> int:
         record(folder / "bag", SCENE)
         for _ in range(ROUNDS):
             for kind in KINDS:
-                runs[kind].append(annotate(folder, "-o", "out", "--overwrite", *kind.split()))
+                flags = kind.split() if kind.startswith("-") else ()
+                runs[kind].append(annotate(folder, "bag", "-o", "out", "--overwrite", *flags))
         lost = lost_s(folder)
-    rows = []
+    rows: List[Dict[str, Any]] = []
     for kind, own in runs.items():
         seconds = [run["elapsed_s"] for run in own]
-        row = {
-            "workers": kind or "threads",
-            "seconds": median(seconds),
-            "range": f"{min(seconds):.1f} to {max(seconds):.1f}",
-            "speed": SCENE.seconds / median(seconds),
-            "start_s": median(run["wall_s"] - run["elapsed_s"] for run in own),
-            "mb": max(run["mb"] for run in own),
-        }
-        rows.append(row)
+        start_s = median(run["wall_s"] - run["elapsed_s"] for run in own)
+        row = {"workers": kind, "seconds": median(seconds), "start_s": start_s}
+        row["range"] = f"{min(seconds):.1f} to {max(seconds):.1f}"
+        row["speed"] = SCENE.seconds / median(seconds)
+        rows.append({**row, "mb": max(run["mb"] for run in own)})
     print_table(f"A minute of one face, {SCENE.frames} raw images", COLUMNS, rows)
     return print_targets(
         [

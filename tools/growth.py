@@ -13,8 +13,10 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple
+from statistics import median
+from typing import List, Sequence, Tuple
 
 import numpy as np
 from bags import annotate
@@ -71,30 +73,30 @@ class Growth:
         return f"{self.cost}: {start:.3g} + {slope:.3g} per {self.unit}"
 
 
-def frames_ms(images: Iterable[NDArray[np.uint8]], max_faces: int = 16) -> List[float]:
+def frames_ms(images: Sequence[NDArray[np.uint8]], max_faces: int = 16) -> List[float]:
     """Return the median time from an image to its faces, in ms, for each image; in turns."""
-    pipelines = [(EmotionPipeline(PipelineOptions(max_faces=max_faces)), rgb) for rgb in images]
-    times_s = np.zeros((len(pipelines), ROUNDS, CALLS))
-    for number in range(-1, ROUNDS):  # the first round is not timed
-        for row, (pipeline, rgb) in enumerate(pipelines):
-            for call in range(CALLS):
+    pipelines = [EmotionPipeline(PipelineOptions(max_faces=max_faces)) for _ in images]
+    times_s: List[List[float]] = [[] for _ in images]
+    for number in range(ROUNDS + 1):
+        for pipeline, rgb, row in zip(pipelines, images, times_s):
+            for _ in range(CALLS):
                 began_s = time.perf_counter()
                 pipeline.step(rgb, time.monotonic())
-                times_s[row, number, call] = time.perf_counter() - began_s
-    return (np.median(times_s, axis=(1, 2)) * 1e3).round(2).tolist()  # type: ignore[no-any-return]
+                if number > 0:  # the first round is not timed
+                    row.append(time.perf_counter() - began_s)
+    return [round(median(row) * 1e3, 2) for row in times_s]
 
 
 def faces(folder: Path) -> Growth:
     """Copies of one face in an image of 1200 x 1200."""
     x, y, _ = PLACES[1][0]
     face = SceneRenderer(ONE_FACE).draw(0)[y - 75 : y + 75, x - 75 : x + 75]
-    counts, images = (1, 2, 4, 8, 16, 32, 64), []
-    for count in counts:
-        rgb = np.full((1200, 1200, 3), 110, np.uint8)
+    counts = (1, 2, 4, 8, 16, 32, 64)
+    images = [np.full((1200, 1200, 3), 110, np.uint8) for _ in counts]
+    for count, rgb in zip(counts, images):
         for i in range(count):
             top, left = 150 * (i // 8), 150 * (i % 8)
             rgb[top : top + 150, left : left + 150] = face
-        images.append(rgb)
     return Growth("faces in an image", counts, "ms a frame", frames_ms(images, max(counts)), "face")
 
 
@@ -120,32 +122,29 @@ def cameras(folder: Path) -> Growth:
     return Growth(kind, counts, "cores", cores, "camera", memory_mb=memory_mb)
 
 
-def network_ms(folder: Path, architectures: Sequence[Tuple[int, bool, int]]) -> List[float]:
-    """Return the median time of each network in INT8 for one face, in ms; in turns."""
+def networks(
+    kind: str, labels: Sequence[int], architectures: Sequence[Tuple[int, bool, int]], folder: Path
+) -> Growth:
+    """Measure the median time of each network in INT8 for one face, in ms; in turns."""
     cases = []
     for each in architectures:
         model = str(random_networks.make(each, folder, ["INT8"])["INT8"])
         cases.append(Case(str(each), "onnx", model, architecture=each))
-    return [timing.figures()["p50_ms"] for timing in measure(cases, ROUNDS, CALLS)]
+    times = [timing.figures()["p50_ms"] for timing in measure(cases, ROUNDS, CALLS)]
+    macs = [cost(*each).macs / 1e6 for each in architectures]
+    return Growth(kind, labels, "ms a face", times, "million MACs", macs)
 
 
 def branches(folder: Path) -> Growth:
-    """Networks of 64 px."""
     counts = (1, 3, 5, 9, 15)
     architectures = [(count, False, 64) for count in counts]
-    macs = [cost(*each).macs / 1e6 for each in architectures]
-    times = network_ms(folder, architectures)
-    return Growth("branches at 64 px, INT8", counts, "ms a face", times, "million MACs", macs)
+    return networks("branches at 64 px, INT8", counts, architectures, folder)
 
 
 def sizes(folder: Path) -> Growth:
-    """ESR-9."""
     sides = (56, 64, 72, 80, 96)
     architectures = [(9, False, side) for side in sides]
-    macs = [cost(*each).macs / 1e6 for each in architectures]
-    times = network_ms(folder, architectures)
-    kind = "input of an ESR-9, px, INT8"
-    return Growth(kind, sides, "ms a face", times, "million MACs", macs)
+    return networks("input of an ESR-9, px, INT8", sides, architectures, folder)
 
 
 def hours(folder: Path) -> Growth:
@@ -154,7 +153,7 @@ def hours(folder: Path) -> Growth:
     for length in lengths:
         record(folder / f"{length}h", Scene(((3600.0 * length, 1),), BAG_HZ), compressed=True)
         runs.append(annotate(folder, f"{length}h"))
-    seconds, memory_mb = [run["elapsed_s"] for run in runs], [run["mb"] for run in runs]
+    seconds, memory_mb = ([run[key] for run in runs] for key in ("elapsed_s", "mb"))
     kind = f"hours of bag, {3600 * BAG_HZ:g} images each"
     return Growth(kind, lengths, "s of esr annotate", seconds, "hour", memory_mb=memory_mb)
 
@@ -162,23 +161,14 @@ def hours(folder: Path) -> Growth:
 def workers(folder: Path) -> Growth:
     """Worker processes for one bag of a minute: here more work per second is a gain."""
     record(folder / "bag", Scene(((60.0, 1),)))
-    counts, runs = (1, 2), []
-    for count in counts:
-        runs.append(annotate(folder, "bag", "-o", f"out{count}", "--jobs", str(count)))
+    counts = (1, 2)
+    runs = [annotate(folder, "bag", "-o", f"out{count}", "--jobs", str(count)) for count in counts]
     speeds, memory_mb = [60 / run["elapsed_s"] for run in runs], [run["mb"] for run in runs]
     kind = "worker processes of esr annotate"
     return Growth(kind, counts, "times real time", speeds, "process", memory_mb=memory_mb)
 
 
-KINDS: Tuple[Callable[[Path], Growth], ...] = (
-    faces,
-    widths,
-    cameras,
-    branches,
-    sizes,
-    hours,
-    workers,
-)
+KINDS = (faces, widths, cameras, branches, sizes, hours, workers)
 
 
 def draw(path: Path, growths: Sequence[Growth]) -> None:
@@ -201,10 +191,8 @@ def draw(path: Path, growths: Sequence[Growth]) -> None:
 
 def show(growth: Growth) -> None:
     """Print the table of one kind."""
-    rows: List[Dict[str, Any]] = []
-    for i, (label, value) in enumerate(zip(growth.labels, growth.values)):
-        row = {"label": f"{label:g}", "cost": value}
-        rows.append({**row, "mb": growth.memory_mb[i]} if growth.memory_mb else row)
+    amounts = zip_longest(growth.labels, growth.values, growth.memory_mb)
+    rows = [{"label": f"{label:g}", "cost": value, "mb": mb} for label, value, mb in amounts]
     columns = {growth.kind: "{label}", growth.cost: "{cost:.3g}", "MB": "{mb:.0f}"}
     print_table(growth.law, columns, rows)
 
@@ -231,10 +219,9 @@ def main() -> int:
         draw(arguments.plot, growths)
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(growth) for growth in growths]))
-    targets = [
-        (f"{g.kind}: growth beside its work", g.fastest, "at most", TOLERANCE) for g in growths
-    ]
-    return print_targets(targets)
+    return print_targets(
+        [(f"{g.kind}: growth beside its work", g.fastest, "at most", TOLERANCE) for g in growths]
+    )
 
 
 if __name__ == "__main__":

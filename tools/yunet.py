@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import List, Tuple
 
@@ -35,23 +36,18 @@ class _Layer(ctypes.Structure):
     """``ConvInfoStruct`` of libfacedetection."""
 
     _fields_ = (
-        ("channels", ctypes.c_int),
-        ("filters", ctypes.c_int),
-        ("is_depthwise", ctypes.c_bool),
-        ("is_pointwise", ctypes.c_bool),
-        ("has_relu", ctypes.c_bool),
-        ("weights", ctypes.POINTER(ctypes.c_float)),
-        ("biases", ctypes.POINTER(ctypes.c_float)),
+        *((name, ctypes.c_int) for name in ("channels", "filters")),
+        *((name, ctypes.c_bool) for name in ("is_depthwise", "is_pointwise", "has_relu")),
+        *((name, ctypes.POINTER(ctypes.c_float)) for name in ("weights", "biases")),
     )
 
 
 def library_of_wheel(folder: Path) -> Path:
     """Download the wheel into a folder, check its SHA-256, and return the library in it."""
-    name, version, tag, abi, platforms = WHEEL[: -len(".whl")].split("-")
-    platform = [flag for each in platforms.split(".") for flag in ("--platform", each)]
-    pip = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")
-    form = ("--python-version", tag[2:], "--implementation", "cp", "--abi", abi, *platform)
-    subprocess.run([*pip, *form, "--dest", str(folder), f"{name}=={version}"], check=True)
+    words = "pip download --quiet --no-deps --only-binary=:all: --python-version 311 --abi cp311"
+    form = "--platform manylinux2014_x86_64 yuface==2023.5.1 --dest"
+    command = [sys.executable, "-m", *words.split(), *form.split(), str(folder)]
+    subprocess.run(command, check=True)
     if digest(folder / WHEEL) != WHEEL_SHA256:
         raise SystemExit(f"{WHEEL}: its SHA-256 must be {WHEEL_SHA256}")
     with zipfile.ZipFile(folder / WHEEL) as wheel:
@@ -68,42 +64,35 @@ class _Graph:
         self.constants: List[onnx.TensorProto] = []
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """Add a constant and return its name."""
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
     def add(self, kind: str, *inputs: str, name: str = "", **attributes: object) -> str:
-        """Add a node with one output and return that."""
         output = name or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
     def conv(self, x: str, index: int, has_relu: bool) -> str:
         """Add the layer ``index`` of the library's table; return its output."""
-        layer = self.layers[index]
+        layer, array = self.layers[index], np.ctypeslib.as_array
         channels, filters = layer.channels, layer.filters
-        side, stride, groups = 3, 1, 1
         if index == 0:  # 3x3x3 weights, padded to 32 for the library's vector instructions
-            flat = np.ctypeslib.as_array(layer.weights, (filters, 32))[:, :27]
+            flat = array(layer.weights, (filters, 32))[:, :27]
             weights = flat.reshape(filters, 3, 3, 3).transpose(0, 3, 1, 2)
-            stride = 2
         elif layer.is_pointwise:
-            flat = np.ctypeslib.as_array(layer.weights, (filters, channels))
-            weights = flat.reshape(filters, channels, 1, 1)
-            side = 1
+            weights = array(layer.weights, (filters, channels, 1, 1))
         else:
-            flat = np.ctypeslib.as_array(layer.weights, (9, channels))
-            weights = flat.T.reshape(channels, 1, 3, 3)
-            groups = channels
+            weights = array(layer.weights, (9, channels)).T.reshape(channels, 1, 3, 3)
+        side = weights.shape[-1]
         x = self.add(
             "Conv",
             x,
             self.constant(f"weights_{index}", weights),
-            self.constant(f"biases_{index}", np.ctypeslib.as_array(layer.biases, (filters,))),
+            self.constant(f"biases_{index}", array(layer.biases, (filters,))),
             kernel_shape=[side, side],
-            strides=[stride, stride],
+            strides=[2, 2] if index == 0 else [1, 1],
             pads=[side // 2] * 4,
-            group=groups,
+            group=channels if layer.is_depthwise else 1,
         )
         return self.add("Relu", x) if has_relu else x
 
@@ -112,11 +101,9 @@ class _Graph:
         return self.conv(self.conv(x, index, False), index + 1, has_relu)
 
     def unit(self, x: str, index: int) -> str:
-        """Add two separable convolutions."""
         return self.separable(self.separable(x, index), index + 2)
 
     def pool(self, x: str) -> str:
-        """Add a 2x2 maximum pooling."""
         return self.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
 
     def merge(self, small: str, large: str) -> str:
@@ -151,14 +138,10 @@ def make(library: Path) -> onnx.ModelProto:
         for level, x in enumerate((fine, middle, coarse)):
             outputs.append((f"{kind}_{STRIDES[level]}", values))
             graph.head(x, first + 2 * level, *outputs[-1], values == 1)
-    tensor = helper.make_tensor_value_info
-    body = helper.make_graph(
-        graph.nodes,
-        "yunet",
-        [tensor("input", TensorProto.FLOAT, [1, 3, "height", "width"])],
-        [tensor(n, TensorProto.FLOAT, [1, f"cells_{n[-2:].strip('_')}", v]) for n, v in outputs],
-        graph.constants,
-    )
+    tensor = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT)
+    inputs = [tensor("input", shape=[1, 3, "height", "width"])]
+    results = [tensor(n, shape=[1, f"cells_{n[-2:].strip('_')}", v]) for n, v in outputs]
+    body = helper.make_graph(graph.nodes, "yunet", inputs, results, graph.constants)
     opset = [helper.make_opsetid("", 13)]
     model = helper.make_model(body, opset_imports=opset, ir_version=8, producer_name="esr_core")
     onnx.checker.check_model(model, full_check=True)
