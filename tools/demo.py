@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Dict, Iterable, List
+from typing import Dict, Iterable, List, Tuple
 
 import cv2
 import numpy as np
@@ -35,11 +35,10 @@ DEPTH = 10
 
 def main() -> int:
     """Run the demo and report."""
-    console = Console()
-    config = ROOT / "install" / "esr_ros" / "share" / "esr_ros" / "config" / "default.yaml"
+    console, logs = Console(), ROOT / "demo"
+    config = ROOT / "install/esr_ros/share/esr_ros/config/default.yaml"
     depth = f"qos_overrides./image_raw.subscription.depth:={DEPTH}"
     arguments = ["--params-file", str(config), "-p", depth]
-    logs = ROOT / "demo"
     logs.mkdir(exist_ok=True)
     try:
         with node_test_rig(PLAY, logs / "node.log", arguments) as rig:
@@ -52,7 +51,17 @@ def main() -> int:
         return 1
     picture = logs / "annotated.png"
     _save_picture(picture, sent, rig)
-    return _report(console, sent, rig, picture)
+    unanswered, rows = _results(sent, rig)
+    table = Table(title="What happened", show_header=False, title_justify="left")
+    for name, value in {**rows, "picture": os.path.relpath(picture)}.items():
+        table.add_row(name, str(value))
+    console.print(table)
+    if unanswered:
+        console.print(
+            f"Images with a face without an answer: {unanswered}. The node queues {DEPTH} "
+            "images here; on a machine that is too slow or too busy for 30 Hz it drops the oldest."
+        )
+    return int(unanswered > 0)
 
 
 def _table(rig: NodeTestRig) -> Table:
@@ -61,17 +70,19 @@ def _table(rig: NodeTestRig) -> Table:
     return face_table(f"/emotion, {len(rig.answers)} answers", newest, columns, min_width=9)
 
 
-def _report(console: Console, sent: List[Sent], rig: NodeTestRig, picture: Path) -> int:
+def _results(sent: List[Sent], rig: NodeTestRig) -> Tuple[int, Dict[str, object]]:
+    """Return the number of images with a face without an answer, and the rows of the table."""
     answers = {stamp: rig.answers[stamp].emotions for stamp, *_ in sent if stamp in rig.answers}
-    unanswered = [stamp for stamp, faces, _ in sent if faces and stamp not in answers]
+    shown = [faces for _, faces, _ in sent]
+    unanswered = sum(faces > 0 and stamp not in answers for stamp, faces, _ in sent)
     found = [emotion for emotions in answers.values() for emotion in emotions]
     labels = Counter(emotion.label for emotion in found).most_common()
     rows: Dict[str, object] = {
         "images sent": len(sent),
         "images answered": len(answers),
-        "images with a face": sum(faces > 0 for _, faces, _ in sent),
-        "  of them unanswered": len(unanswered),
-        "images by faces shown": _counts(faces for _, faces, _ in sent),
+        "images with a face": sum(faces > 0 for faces in shown),
+        "  of them unanswered": unanswered,
+        "images by faces shown": _counts(shown),
         "images by faces found": _counts(map(len, answers.values())),
         "images with another number found": sum(
             len(answers[stamp]) != faces for stamp, faces, _ in sent if stamp in answers
@@ -80,20 +91,10 @@ def _report(console: Console, sent: List[Sent], rig: NodeTestRig, picture: Path)
         "labels": ", ".join(f"{label} {n}" for label, n in labels),
         "latency, stamp to message": _percentiles([rig.latency_s[stamp] for stamp in answers]),
     }
-    for wanted in sorted({faces for _, faces, _ in sent}):
+    for wanted in sorted({*shown}):
         some_s = [rig.latency_s[s] for s, faces, _ in sent if faces == wanted and s in answers]
         rows[f"  faces in view: {wanted}"] = _percentiles(some_s)
-    rows["picture"] = os.path.relpath(picture)
-    table = Table(title="What happened", show_header=False, title_justify="left")
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    console.print(table)
-    if unanswered:
-        console.print(
-            f"Images with a face without an answer: {len(unanswered)}. The node queues {DEPTH} "
-            "images here; on a machine that is too slow or too busy for 30 Hz it drops the oldest."
-        )
-    return int(bool(unanswered))
+    return unanswered, rows
 
 
 def _percentiles(values_s: List[float]) -> str:
@@ -121,16 +122,13 @@ def _save_picture(path: Path, sent: List[Sent], rig: NodeTestRig) -> None:
 def _face(emotion: Emotion) -> FaceEmotion:
     roi = emotion.roi
     corners = [roi.x_offset, roi.y_offset, roi.x_offset + roi.width, roi.y_offset + roi.height]
+    names = ("face_id", "probabilities", "valence", "arousal", "emotion")
     return FaceEmotion(
-        face_id=emotion.face_id,
         box=np.array(corners, np.float32),
         score=emotion.detection_score,
         landmarks=np.zeros((5, 2), np.float32),
-        probabilities=emotion.probabilities,
-        valence=emotion.valence,
-        arousal=emotion.arousal,
         votes=np.array([emotion.emotion]),
-        emotion=emotion.emotion,
+        **{name: getattr(emotion, name) for name in names},
     )
 
 
