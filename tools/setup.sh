@@ -83,25 +83,15 @@ install_ros() { # install_ros DISTRIBUTION
   .venv/bin/python tools/relocate_cmake.py
 }
 
-install_node() { pip_install "what the node needs" -r "$(node_list)"; }
-
 # Beside a ROS of the machine's own NumPy stays 1.x where it is that: ROS's messages are built against
 # it. The last 1.x, since Ubuntu 22.04's 1.21 is older than what the rest asks for.
 node_list() {
-  if [ -e .venv/.ros_distro ]; then
-    .venv/bin/python - <<'PYTHON' > .venv/node.txt
-import pathlib, numpy
-last = {"numpy": "1.26.4", "opencv-python-headless": "4.11.0.86"}  # for NumPy 1.x
-for line in pathlib.Path("requirements/node.txt").read_text().splitlines():
-    name, _, rest = line.partition("==")
-    if name in last and numpy.__version__ < "2":
-        line = line.replace(rest.split(";")[0], last[name])
-    print(line)
-PYTHON
-    echo .venv/node.txt
-  else
-    echo requirements/node.txt
-  fi
+  [ -e .venv/.ros_distro ] || { echo requirements/node.txt; return; }
+  local last=()
+  .venv/bin/python -c 'import sys, numpy; sys.exit(numpy.__version__ >= "2")' &&
+    last=(-e 's/^\(numpy==\)[^;]*/\11.26.4/' -e 's/^\(opencv-python-headless==\)[^;]*/\14.11.0.86/')
+  sed -e '' "${last[@]}" requirements/node.txt > .venv/node.txt
+  echo .venv/node.txt
 }
 
 # The pages of `esr report` are tested in a real browser: Chromium or Chrome, with its driver.
@@ -121,15 +111,6 @@ install_browser() {
   has_browser || fail "$missing (details: $log)"
 }
 
-install_test() {
-  pip_install "what training and tests need (PyTorch is large)" -r requirements/test.txt -r "$(node_list)"
-}
-
-install_runtime() { # install_runtime oldest|newest
-  pip_install "the $1 ONNX Runtime, for a test" --no-deps --upgrade --target ".venv/onnxruntime/$1" \
-    -r "requirements/onnxruntime-$1.txt"
-}
-
 check_machine
 if has_ros; then
   [ ! -e .venv/.ros_wheels ] || fail ".venv has ROS 2 $(cat .venv/.ros_wheels) of PyPI, but ROS 2 $ROS_DISTRO is sourced; run 'make clean' first, or use another clone"
@@ -138,9 +119,13 @@ else
 fi
 make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros "requirements/ros-$distribution.txt" install_ros "$distribution"; fi
-once node requirements/node.txt install_node
+once node requirements/node.txt pip_install "what the node needs" -r "$(node_list)"
 if [ "${1:-node}" = test ]; then
   install_browser
-  once test requirements/test.txt install_test
-  for age in oldest newest; do once "$age" "requirements/onnxruntime-$age.txt" install_runtime "$age"; done
+  once test requirements/test.txt pip_install "what training and tests need (PyTorch is large)" \
+    -r requirements/test.txt -r "$(node_list)"
+  for age in oldest newest; do
+    once "$age" "requirements/onnxruntime-$age.txt" pip_install "the $age ONNX Runtime, for a test" \
+      --no-deps --upgrade --target ".venv/onnxruntime/$age" -r "requirements/onnxruntime-$age.txt"
+  done
 fi
