@@ -15,7 +15,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from esr_ros.dashboard.options import is_local_name
+from esr_core.options import options
+from esr_ros.dashboard.options import DashboardOptions, is_local_name
 from esr_ros.runtime import fast_dds
 
 BOOLEAN = ["", "true", "false"]
@@ -54,19 +55,10 @@ ARGUMENTS = [
     ),
     ("log_level", "info", ["debug", "info", "warn", "error", "fatal"], "Log level of the node."),
     ("dashboard", "false", BOOLEAN[1:], "Serve a live page, too: docs/dashboard.md."),
-    (
-        "dashboard_host",
-        "127.0.0.1",
-        None,
-        "Address on which the page is served. 0.0.0.0: on all networks, with a token.",
-    ),
-    ("dashboard_port", "8080", None, "Port of the page. 0: any free one, which is logged."),
-    (
-        "dashboard_token",
-        "",
-        None,
-        "Token that the page's address must have. Empty: none for a local host, otherwise a random "
-        "one, which is logged.",
+    *(
+        (f"dashboard_{each.name}", str(each.default), None, each.description)
+        for each in options(DashboardOptions)
+        if each.name in ("host", "port", "token")
     ),
 ]
 

@@ -15,23 +15,18 @@ from esr_ros.msg import EmotionArray
 from esr_ros.runtime.entry_point import begin, call
 
 
-def main() -> int:
-    """Answer images until stopped; returns the exit code."""
-    return call("bare_node", _run)
-
-
-def _run() -> None:
+def main() -> None:
+    """Answer images until stopped."""
     begin(argparse.ArgumentParser())
     node = rclpy.create_node("bare_node")
     publisher = node.create_publisher(EmotionArray, "emotion", 10)
-    node.create_subscription(
-        Image,
-        "image_raw",
-        lambda image: publisher.publish(EmotionArray(header=image.header)),
-        qos_profile_sensor_data,
-    )
+
+    def answer(image: Image) -> None:
+        publisher.publish(EmotionArray(header=image.header))
+
+    node.create_subscription(Image, "image_raw", answer, qos_profile_sensor_data)
     rclpy.spin(node)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(call("bare_node", main))

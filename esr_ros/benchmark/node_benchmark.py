@@ -55,6 +55,11 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)
         reported = rig.dropped() - dropped
         stages_ms = rig.stages_ms()
+    short = replace(scene, scenes=((min(seconds, FLOOR_S), case.faces),))
+    with node_test_rig(short, log, is_bare=True) as bare:
+        bare.wait_for_first_answer()
+        bare_sent = bare.run(lambda: None)
+    bare_s = [bare.latency_s[stamp] for stamp, *_ in bare_sent if stamp in bare.latency_s]
     answered = [stamp for stamp, *_ in sent if stamp in rig.answers]
     latency_ms = np.array([rig.latency_s[stamp] for stamp in answered]) * 1e3
     p50, p99, longest = np.percentile(latency_ms, [50, 99, 100]).round(1).tolist()
@@ -83,17 +88,8 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         **_detection_errors(rig, sent),
         "start_s": round(start_s, 1),
         "stages_ms": stages_ms,
-        "floor_ms": _floor_ms(replace(scene, scenes=((min(seconds, FLOOR_S), case.faces),)), log),
+        "floor_ms": round(float(np.median(bare_s)) * 1e3, 2),  # that of rclpy and DDS
     }
-
-
-def _floor_ms(scene: Scene, log: Path) -> float:
-    """Return the median latency of a node that only answers: that of rclpy and DDS."""
-    with node_test_rig(scene, log, is_bare=True) as rig:
-        rig.wait_for_first_answer()
-        sent = rig.run(lambda: None)
-        latencies_s = [rig.latency_s[stamp] for stamp, *_ in sent if stamp in rig.latency_s]
-    return round(float(np.median(latencies_s)) * 1e3, 2)
 
 
 def cpu_s(pid: int) -> float:
@@ -113,9 +109,7 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
     """Return the numbers of missed and made-up faces, and the offset of the others' boxes."""
     shown = found = missed = 0
     offsets: List[NDArray[np.float32]] = []
-    for stamp, _, frame in sent:
-        if stamp not in rig.answers:
-            continue
+    for stamp, _, frame in (image for image in sent if image[0] in rig.answers):
         places, rois = rig.scene.places(frame), [e.roi for e in rig.answers[stamp].emotions]
         centres = np.array([(r.x_offset + r.width / 2, r.y_offset + r.height / 2) for r in rois])
         shown, found = shown + len(places), found + len(rois)
@@ -135,11 +129,9 @@ def _detection_errors(rig: NodeTestRig, sent: List[Sent]) -> Dict[str, Any]:
 
 
 def _queued(stamps_ms: NDArray[np.float64], latency_ms: NDArray[np.float64]) -> int:
-    """Return the number of answers that took longer than the work on two frames.
-
-    Between the last answer but one and this one, the node processed the rest of the previous frame
-    and this frame. An image that waited longer was in a queue.
-    """
+    """Return the number of answers that took longer than the work on two frames."""
+    # Between the last answer but one and this one, the node processed the rest of the previous
+    # frame and this frame. An image that waited longer was in a queue.
     arrived_ms = stamps_ms + latency_ms
     return int(np.sum(latency_ms[2:] > arrived_ms[2:] - arrived_ms[:-2]))
 

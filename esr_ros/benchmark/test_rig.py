@@ -42,22 +42,17 @@ class NodeTestRig:
     """
 
     def __init__(
-        self,
-        cameras: Sequence[Worker],
-        topics: Sequence[str],
-        scene: Scene,
-        log: Path,
-        command: Sequence[str],
+        self, scene: Scene, cameras: Dict[str, Worker], log: Path, command: Sequence[str]
     ) -> None:
-        """Start the node; made by :func:`node_test_rig`."""
+        """Start the node; cameras: by topic, all of them publish the scene."""
         self.scene = scene
         self.answers: Dict[int, EmotionArray] = {}
         self.latency_s: Dict[int, float] = {}
-        self._cameras, self._log = cameras, log
+        self._cameras, self._log = [*cameras.values()], log
         self._diagnostics: List[Dict[str, str]] = []  # by camera
         listener = rclpy.create_node("listener")
         on_answer = with_message_info(self._on_answer)
-        for topic in bases(topics, topics):
+        for topic in bases([*cameras], [*cameras]):
             listener.create_subscription(EmotionArray, topic, on_answer, 30)
         listener.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor()
@@ -91,8 +86,8 @@ class NodeTestRig:
 
     def stages_ms(self) -> Dict[str, float]:
         """Return the median time of each stage of a frame, and of all, of the first camera."""
-        medians = {k: v for k, v in self._diagnostics[0].items() if k.endswith(" p50 ms")}
-        return {key[: -len(" p50 ms")]: float(value) for key, value in medians.items()}
+        parts = [(key.partition(" p50 ms"), value) for key, value in self._diagnostics[0].items()]
+        return {stage: float(value) for (stage, suffix, _), value in parts if suffix}
 
     def dropped(self) -> int:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
@@ -151,12 +146,7 @@ class NodeTestRig:
 
 @contextmanager
 def node_test_rig(
-    scene: Scene,
-    log: Path,
-    arguments: Sequence[str] = (),
-    *,
-    cameras: int = 1,
-    is_bare: bool = False,
+    scene: Scene, log: Path, arguments: Sequence[str] = (), cameras: int = 1, is_bare: bool = False
 ) -> Iterator[NodeTestRig]:
     """Start cameras, node and listener in a ROS domain of their own, and end them.
 
@@ -171,6 +161,8 @@ def node_test_rig(
     check_photograph()
     check_domain()
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # no other robot
+    # With LOCALHOST, ROS chooses the transports, and large images are lost.
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     try:
         os.environ.update(fast_dds.environment())
         executable = Path(get_package_prefix("esr_ros"), "lib", "esr_ros", "emotion_node")
@@ -178,25 +170,22 @@ def node_test_rig(
         raise BenchmarkError(
             "esr_ros is not on AMENT_PREFIX_PATH; source env.sh, or the workspace's setup"
         ) from error
-    # With LOCALHOST, ROS chooses the transports, and large images are lost.
-    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "SUBNET"
     try:  # without ROS's signal handlers: Ctrl-C ends the measurement like any other error
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         raise BenchmarkError(f"ROS does not start: {str(error).splitlines()[0]}") from error
     program = ["-m", "esr_ros.benchmark.bare_node"] if is_bare else [str(executable)]
     topics = [f"camera{i}/image_raw" for i in range(cameras)] if cameras > 1 else ["image_raw"]
-    images = ["-p", f"image_topics:={json.dumps(topics)}"] if cameras > 1 else []
-    command = [sys.executable, *program, "--ros-args", *arguments, *images]
+    images = f"image_topics:={json.dumps(topics)}"
+    command = [sys.executable, *program, "--ros-args", *arguments, "-p", images]
+    module, workers = "esr_ros.demo.photo_camera", {}
     try:
         with ExitStack() as stack:
-            module, fields = "esr_ros.demo.photo_camera", asdict(scene)
-            workers = [
-                stack.enter_context(Worker("the camera", module, json.dumps([fields, topic])))
-                for topic in topics
-            ]
-            for worker in workers:
+            for topic in topics:
+                worker = Worker("the camera", module, json.dumps([asdict(scene), topic]))
+                workers[topic] = stack.enter_context(worker)
+            for worker in workers.values():
                 worker.receive()  # it has drawn its images
-            yield stack.enter_context(closing(NodeTestRig(workers, topics, scene, log, command)))
+            yield stack.enter_context(closing(NodeTestRig(scene, workers, log, command)))
     finally:
         rclpy.try_shutdown()

@@ -37,8 +37,8 @@ DEFOCUS_PX = 12.0
 
 def show() -> int:
     """Publish images and their calibration until stopped, or write a bag; returns the exit code."""
+    arguments, others = _parser().parse_known_args()
     try:
-        arguments, others = _parser().parse_known_args()
         if arguments.bag is not None:
             _write(arguments, others)
             return 0
@@ -51,11 +51,7 @@ def show() -> int:
 
 
 def _write(arguments: argparse.Namespace, others: List[str]) -> None:
-    """Write a bag, without ROS.
-
-    Raises:
-        OptionError: invalid arguments, or a place that cannot be written.
-    """
+    """Write a bag, without ROS; OptionError for invalid arguments, or if that fails."""
     from esr_ros.demo.photo_bag import record
 
     bag: Path = arguments.bag
@@ -87,9 +83,8 @@ def _publish() -> None:
     begin(_parser())
     node = rclpy.create_node("photo_camera")
     publisher = node.create_publisher(Image, "image_raw", 1)  # reliable, for viewers
-    topic = beside(publisher.topic_name, "camera_info")
+    topic, info = beside(publisher.topic_name, "camera_info"), _calibration(renderer.scene)
     calibrations = node.create_publisher(CameraInfo, topic, 1)
-    info = _calibration(renderer.scene)
 
     def publish() -> None:
         message = next(messages)
@@ -179,13 +174,12 @@ def _rendered(renderer: SceneRenderer) -> List[Image]:
 
     Rendering while they are published would take the cores from the node that is measured.
     """
-    scene = renderer.scene
+    scene, messages = renderer.scene, {}
     period = round(PERIOD_S * scene.rate_hz)
     keys = [(scene.faces_at(frame), frame % period) for frame in range(scene.frames)]
-    frames = {key: frame for frame, key in enumerate(keys)}
-    messages = {
-        key: image(Header(frame_id="camera"), renderer.draw(frame)) for key, frame in frames.items()
-    }
+    for frame, key in enumerate(keys):
+        if key not in messages:
+            messages[key] = image(Header(frame_id="camera"), renderer.draw(frame))
     return [messages[key] for key in keys]
 
 
