@@ -78,7 +78,7 @@ class _Graph:
         channels, filters = layer.channels, layer.filters
         if index == 0:  # 3x3x3 weights, padded to 32 for the library's vector instructions
             flat = array(layer.weights, (filters, 32))[:, :27]
-            weights = flat.reshape(filters, 3, 3, 3).transpose(0, 3, 1, 2)
+            weights: NDArray[np.float32] = flat.reshape(filters, 3, 3, 3).transpose(0, 3, 1, 2)
         elif layer.is_pointwise:
             weights = array(layer.weights, (filters, channels, 1, 1))
         else:

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 from esr_core.inference.nvml import Gpu, first_gpu
 
@@ -87,12 +87,7 @@ def find_meters(root: Path = Path("/")) -> List[Meter]:
         rails = {TOTAL_RAIL: rails[TOTAL_RAIL]} if TOTAL_RAIL in rails else rails
         name = f"board (INA3221: {', '.join(sorted(rails))})"
         return [PowerMeter(name, lambda: sum(map(_watts, rails.values())))]
-    meters = []
-    for counter in _rapl_counters(root):
-        with suppress(OSError, ValueError):
-            name = f"CPU {_text(counter.with_name('name'))} (RAPL)"
-            wrap = _number(counter.with_name("max_energy_range_uj"))
-            meters.append(Meter(name, partial(_number, counter), 1e-6, wrap))
+    meters = _find_rapl(root)[0]
     gpu = first_gpu() if root == Path("/") else None
     if gpu:
         with suppress(OSError, AttributeError):  # old GPUs and drivers have no energy counter
@@ -102,19 +97,23 @@ def find_meters(root: Path = Path("/")) -> List[Meter]:
 
 def unreadable(root: Path = Path("/")) -> List[Path]:
     """Return the RAPL counters that this user has no permission to read."""
-    paths = []
-    for counter in _rapl_counters(root):
+    return _find_rapl(root)[1]
+
+
+def _find_rapl(root: Path) -> Tuple[List[Meter], List[Path]]:
+    """Return the meters of the processors, and the counters that cannot be read."""
+    meters: List[Meter] = []
+    blocked = []
+    for counter in sorted(root.glob("sys/class/powercap/intel-rapl:*/energy_uj")):
+        if counter.parent.name.count(":") > 1:
+            continue  # intel-rapl:0 is a package, and intel-rapl:0:0 a part that it includes
         try:
-            counter.read_bytes()
-        except OSError:
-            paths.append(counter)
-    return paths
-
-
-def _rapl_counters(root: Path) -> List[Path]:
-    # intel-rapl:0 is a package, and intel-rapl:0:0 a part that the package includes.
-    counters = sorted(root.glob("sys/class/powercap/intel-rapl:*/energy_uj"))
-    return [counter for counter in counters if counter.parent.name.count(":") == 1]
+            name = f"CPU {_text(counter.with_name('name'))} (RAPL)"
+            wrap = _number(counter.with_name("max_energy_range_uj"))
+            meters.append(Meter(name, partial(_number, counter), 1e-6, wrap))
+        except (OSError, ValueError):
+            blocked.append(counter)
+    return meters, blocked
 
 
 def _find_rails(root: Path) -> Dict[str, List[Path]]:
@@ -135,7 +134,7 @@ def _watts(files: List[Path]) -> float:
 
 
 def _number(file: Path) -> int:
-    return int(_text(file))
+    return int(file.read_text(encoding="ascii"))
 
 
 def _text(file: Path) -> str:

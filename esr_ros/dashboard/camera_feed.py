@@ -20,6 +20,7 @@ from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
 from esr_ros.conversions.emotion_topics import JPEG_QUALITY, beside
 from esr_ros.conversions.image_decoding import decode
+from esr_ros.conversions.messages import jpeg
 from esr_ros.dashboard.options import HISTORY_S, DashboardOptions
 from esr_ros.msg import EmotionArray
 
@@ -146,22 +147,21 @@ class CameraFeed:
         self._picture_due_s = max(self._picture_due_s + period_s, now_s)
         message = deserialize_message(data, kind)
         try:
-            picture = bytes(message.data) if kind is CompressedImage else self._jpeg(message)
+            compressed = message if kind is CompressedImage else self._compressed(message)
         except ImageError as error:
             log = self._node.get_logger()
             log.warning(f"no picture of {self.topic}: {error}", throttle_duration_sec=5.0)
             return
-        self._on_picture(self.topic, picture)
+        self._on_picture(self.topic, bytes(compressed.data))
 
-    def _jpeg(self, message: Image) -> bytes:
+    def _compressed(self, message: Image) -> CompressedImage:
         rgb: Any = decode(message)
         height, width = rgb.shape[:2]
         scale = min(self._options.picture_width_px / max(width, height), 1.0)
         size_px = max(round(width * scale), 1), max(round(height * scale), 1)
         if scale < 1:
             rgb = cv2.resize(rgb, size_px, interpolation=cv2.INTER_AREA)
-        _, jpeg = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        return bytes(jpeg)
+        return jpeg(message.header, rgb, JPEG_QUALITY)
 
 
 def face_json(face: Any) -> List[int]:
