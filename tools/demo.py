@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Dict, Iterable, List, Tuple
 
@@ -41,9 +42,9 @@ def main() -> int:
     arguments = ["--params-file", str(config), "-p", depth]
     logs.mkdir(exist_ok=True)
     try:
-        with node_test_rig(PLAY, logs / "node.log", arguments) as rig:
+        with ExitStack() as stack:
             with console.status("waiting for the node"):
-                rig.wait_for_first_answer()
+                rig = stack.enter_context(node_test_rig(PLAY, logs / "node.log", arguments))
             with Live(console=console, refresh_per_second=4, transient=True) as live:
                 sent = rig.run(lambda: live.update(_table(rig)))
     except EsrError as error:

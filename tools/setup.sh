@@ -79,8 +79,13 @@ once() { # once NAME FILE COMMAND...: run the command unless it ran for this con
 install_ros() { # install_ros DISTRIBUTION
   echo "$1" > .venv/.ros_wheels
   pip_install "ROS 2 ${1^} from PyPI (about half a minute)" -r "requirements/ros-$1.txt" -r "$(node_list)"
-  # The wheels' CMake files hold two paths of the machine that built them.
-  .venv/bin/python tools/relocate_cmake.py
+  # The wheels' CMake files hold the include folders of the machine that built them.
+  local python numpy
+  python=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["include"])')
+  numpy=$(.venv/bin/python -c 'import numpy; print(numpy.get_include())')
+  find .venv/share -name '*.cmake' -exec sed -Ei \
+    -e "s#/opt/python/[^\";]*/site-packages/numpy/_core/include#$numpy#g" \
+    -e "s#/opt/python/cp[^/\";]+/include/python[0-9.]+#$python#g" {} +
 }
 
 # Beside a ROS of the machine's own NumPy stays 1.x where it is that: ROS's messages are built against

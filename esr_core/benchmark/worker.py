@@ -29,6 +29,8 @@ def serve(case: Case, requests: IO[str], responses: IO[str]) -> None:
     noise = np.random.default_rng(0).random((16, 3, side, side), np.float32)
     faces = np.load(case.faces) if case.faces else noise
     call = _ENGINES[case.engine](case)
+    if case.threads and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(case.threads)
     timed: Dict[int, int] = {}  # number of calls by batch size
     for request in requests:
         calls, size = json.loads(request)
@@ -72,8 +74,6 @@ def _torch(case: Case) -> Engine:
 
     from esr_core.network.esr import ESR, Ensemble
 
-    if case.threads:
-        torch.set_num_threads(case.threads)
     is_eager = case.form == "eager"
     target: Dict[str, Any] = {
         "device": "cuda" if case.provider in ON_GPU else "cpu",
@@ -102,8 +102,6 @@ def _training(case: Case) -> Engine:
     from esr_core.training.losses import EQUAL, Objective
     from esr_core.training.trainer import layout, make_optimizer, update_average
 
-    if case.threads:
-        torch.set_num_threads(case.threads)
     branches, diversified, side = case.architecture
     stages = (ResizeStage(side, 1),)
     config = TrainingConfig(
@@ -130,15 +128,10 @@ def _training(case: Case) -> Engine:
 
 
 def _matmul(case: Case) -> Engine:
-    """Return a product of matrices, as fast as this machine computes one.
-
-    bf16 by PyTorch, the other types by ONNX Runtime.
-    """
+    """Return a product of matrices: bf16 by PyTorch, the other types by ONNX Runtime."""
     if case.model == "bf16":
         import torch
 
-        if case.threads:
-            torch.set_num_threads(case.threads)
         factor = torch.rand(PEAK_SIDE, PEAK_SIDE, dtype=torch.bfloat16)
         return lambda batch: factor @ factor
     from onnx import numpy_helper, parser

@@ -42,9 +42,8 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
     """
     scene = Scene(((seconds, case.faces),), case.rate_hz, case.width_px, case.height_px)
     resident_mb: List[float] = []
-    with node_test_rig(scene, log, arguments, cameras=case.cameras) as rig, bar("s") as progress:
-        start_s, pid = rig.wait_for_first_answer(), rig.node.pid
-        task = progress.add_task(case.name, total=scene.seconds)
+    with node_test_rig(scene, log, arguments, case.cameras) as rig, bar("s") as progress:
+        pid, task = rig.node.pid, progress.add_task(case.name, total=scene.seconds)
 
         def on_tick() -> None:
             resident_mb.append(memory_mb(pid))
@@ -57,7 +56,6 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         stages_ms = rig.stages_ms()
     short = replace(scene, scenes=((min(seconds, FLOOR_S), case.faces),))
     with node_test_rig(short, log, is_bare=True) as bare:
-        bare.wait_for_first_answer()
         bare_sent = bare.run(lambda: None)
     bare_s = [bare.latency_s[stamp] for stamp, *_ in bare_sent if stamp in bare.latency_s]
     answered = [stamp for stamp, *_ in sent if stamp in rig.answers]
@@ -86,7 +84,7 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
             "resident_mb": _medians(resident_mb),
         },
         **_detection_errors(rig, sent),
-        "start_s": round(start_s, 1),
+        "start_s": round(rig.start_s, 1),
         "stages_ms": stages_ms,
         "floor_ms": round(float(np.median(bare_s)) * 1e3, 2),  # that of rclpy and DDS
     }

@@ -96,18 +96,12 @@ class NodeTestRig:
         reasons = ("stale", "missed", "unpaired", "undecodable")
         return sum(int(camera.get(reason, 0)) for camera in self._diagnostics for reason in reasons)
 
-    def wait_for_first_answer(self) -> float:
-        """Return the time from the start of the node to its first answer, in s.
-
-        Raises:
-            BenchmarkError: there is none, or a process ended.
-        """
-        while True:
+    def wait_for_first_answer(self) -> None:
+        """Set ``start_s``; BenchmarkError if there is no answer, or if a process ended."""
+        while not self.answers:
+            self._check("did not answer", time.monotonic() - self._began_s > START_S)
             self._spin_until(lambda: self.answers, 0.1)
-            elapsed_s = time.monotonic() - self._began_s
-            if self.answers:
-                return elapsed_s
-            self._check("did not answer", elapsed_s > START_S)
+        self.start_s = time.monotonic() - self._began_s
 
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
         """Publish the scene; return all images that the cameras published, by their stamps.
@@ -148,15 +142,15 @@ class NodeTestRig:
 def node_test_rig(
     scene: Scene, log: Path, arguments: Sequence[str] = (), cameras: int = 1, is_bare: bool = False
 ) -> Iterator[NodeTestRig]:
-    """Start cameras, node and listener in a ROS domain of their own, and end them.
+    """Start cameras, node and listener in a ROS domain of their own; end them afterwards.
 
-    log: file for the output of the node. arguments: ROS arguments of the node. cameras: all of them
-    publish the scene. is_bare: instead of emotion_node, one that answers each image with an empty
-    message.
+    It begins when the node has answered an image. log: file for the output of the node. arguments:
+    ROS arguments of the node. cameras: all of them publish the scene. is_bare: instead of
+    emotion_node, one that answers each image with an empty message.
 
     Raises:
         SceneError: scikit-image is not installed.
-        BenchmarkError: a camera ended, or ROS does not start.
+        BenchmarkError: a process ended, ROS does not start, or the node does not answer.
     """
     check_photograph()
     check_domain()
@@ -186,6 +180,8 @@ def node_test_rig(
                 workers[topic] = stack.enter_context(worker)
             for worker in workers.values():
                 worker.receive()  # it has drawn its images
-            yield stack.enter_context(closing(NodeTestRig(scene, workers, log, command)))
+            rig = stack.enter_context(closing(NodeTestRig(scene, workers, log, command)))
+            rig.wait_for_first_answer()
+            yield rig
     finally:
         rclpy.try_shutdown()

@@ -98,7 +98,7 @@ class CameraFeed:
         return sample
 
     def summary(self, statuses: List[Dict[str, Any]]) -> Dict[str, Any]:
-        """Return the figures of the camera; statuses: of /diagnostics, as :func:`status_json`."""
+        """Return the figures of the camera; statuses: of all nodes, for the page."""
         now_s = time.monotonic()
         recent_s = [each for each in self._arrivals_s if each > now_s - RATE_S]
         last_s = self._arrivals_s[-1] if self._arrivals_s else None
@@ -169,22 +169,3 @@ def face_json(face: Any) -> List[int]:
     values = (*face.probabilities, face.valence, face.arousal)
     thousandths = (round(float(each) * 1000) if math.isfinite(each) else 0 for each in values)
     return [int(face.face_id), int(face.emotion), *thousandths]
-
-
-def status_json(status: Any, arrival_s: float) -> Dict[str, Any]:
-    """Return a DiagnosticStatus of a camera; its level is 0 to 3, as the message defines it."""
-    return {
-        "name": status.name,
-        "topic": status.hardware_id,
-        "level": status.level if isinstance(status.level, int) else status.level[0],
-        "message": status.message,
-        "values": {pair.key: pair.value for pair in status.values},
-        "arrival_s": arrival_s,
-    }
-
-
-def notice_json(topic: str, notice: Any) -> Dict[str, Any]:
-    """Return an EmotionNotice; ``since`` is its time in s."""
-    since_s = notice.since.sec + notice.since.nanosec * 1e-9
-    fields = {"active": notice.active, "text": notice.text, "model": notice.model}
-    return {"topic": topic, **fields, "since": since_s}

@@ -21,13 +21,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from esr_core.options import options
 from esr_ros import parameters
-from esr_ros.dashboard.camera_feed import (
-    CameraFeed,
-    best_effort,
-    notice_json,
-    publisher_names,
-    status_json,
-)
+from esr_ros.dashboard.camera_feed import CameraFeed, best_effort, publisher_names
 from esr_ros.dashboard.options import DashboardError, DashboardOptions
 from esr_ros.msg import EmotionNotice
 from esr_ros.node.ros_errors import created
@@ -123,13 +117,21 @@ class DashboardNode(Node):  # type: ignore[misc]
             )
 
     def _on_notice(self, topic: str, message: EmotionNotice) -> None:
-        self._notices[topic] = notice_json(topic, message)
+        since_s = message.since.sec + message.since.nanosec * 1e-9
+        fields = {"active": message.active, "text": message.text, "model": message.model}
+        self._notices[topic] = {"topic": topic, **fields, "since": since_s}
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        now_s = time.monotonic()
         for status in message.status:
             if status.name.partition(": ")[2].startswith("emotions"):
-                self._statuses[status.name] = status_json(status, now_s)
+                self._statuses[status.name] = {
+                    "name": status.name,
+                    "topic": status.hardware_id,
+                    "level": status.level if isinstance(status.level, int) else status.level[0],
+                    "message": status.message,
+                    "values": {pair.key: pair.value for pair in status.values},
+                    "arrival_s": time.monotonic(),
+                }
 
     def _publish(self) -> None:
         """Send the state of all cameras to the viewers."""

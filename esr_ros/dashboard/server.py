@@ -108,7 +108,6 @@ class DashboardServer:
         self._samples: Deque[Dict[str, Any]] = deque()
         self._files = page_files()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.url = ""
 
     @property
@@ -118,7 +117,7 @@ class DashboardServer:
 
     def start(self) -> None:
         """Open the port; DashboardError if that fails."""
-        self._thread.start()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
         host, port = self._options.host, self._options.port
         try:
             own_port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
