@@ -191,9 +191,12 @@ def load(
             f"{folder}: its files are of two saves, since the last was interrupted; save again, or "
             "resume the training"
         )
-    base = _read(folder / base_file)
     found = next(i for i in count() if not (folder / branch_file.format(i + 1)).is_file())
-    metadata = _metadata(description.get("inference_params"), base, found or 1, str(described))
+    params = description.get("inference_params")
+    if isinstance(params, dict) and "format" in params:
+        metadata = ModelMetadata.from_json(json.dumps(params), str(described))
+    else:
+        metadata = _published(_read(folder / base_file), found or 1)
     branches = branches or metadata.branches
     required = max(branches, metadata.branches)
     if found < required:
@@ -206,17 +209,15 @@ def load(
     esr = ESR(metadata.branches, metadata.diversified)
     for i, part in enumerate(esr.parts()):
         path = folder / (branch_file.format(i) if i else base_file)
-        weights = _read(path) if i else base
+        weights = _read(path)
         _check(weights, part, f"{path}: not the weights of this network")
         check_digest(description, path)
         part.load_state_dict(weights)
     return esr.eval(), metadata
 
 
-def _metadata(params: Any, base: Any, branches: int, where: str) -> ModelMetadata:
-    """Return the metadata of a description; of a published one, derived from the weights."""
-    if isinstance(params, dict) and "format" in params:
-        return ModelMetadata.from_json(json.dumps(params), where)
+def _published(base: Any, branches: int) -> ModelMetadata:
+    """Return the metadata of a network of the published learner, derived from its weights."""
     diversified = isinstance(base, dict) and any(str(key).startswith("cbam") for key in base)
     name = f"ESR{'*' if diversified else ''}-{branches}"
     return ModelMetadata(name, branches, diversified, PUBLISHED_INPUT)

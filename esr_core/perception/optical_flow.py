@@ -26,8 +26,7 @@ MAX_RETURN_PX = 1.0
 MIN_KEPT, MAX_GROWTH = 0.5, 1.3
 #: ... or if its correlation with the detected face is lower, both reduced to a square of this side.
 MIN_LIKENESS, PATCH_PX = 0.6, 24
-#: The scene has changed if a larger share of the histogram has, of GREYS levels. It is stable while a
-#: head turns.
+#: The scene has changed if a larger share of the histogram has, which is stable while a head turns.
 MAX_CHANGE, GREYS = 0.3, 32
 LUCAS_KANADE: Dict[str, Any] = {
     "winSize": (11, 11),
