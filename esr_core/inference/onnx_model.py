@@ -169,13 +169,9 @@ def default_model() -> Path:
 
 
 def shipped_file(name: str, advice: str) -> Path:
-    """Return a file or folder of ``models/``, of the installed package or of a clone.
-
-    Raises:
-        ModelError: it is missing; ``advice`` is the remedy.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for path in (package / "models" / name, package.parent / "models" / name):
+    """Return a path in ``models/``, installed or of a clone, or raise ModelError with advice."""
+    for root in Path(__file__).resolve().parents[1:3]:
+        path = root / "models" / name
         if path.exists():
             return path
     raise ModelError(f"models/{name}: missing; {advice}")

@@ -17,9 +17,10 @@ outputs.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import onnx
@@ -36,7 +37,7 @@ from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT, ModelMetadata
 from esr_core.inference.onnx_model import BRANCHES, INPUT, LEAD, METADATA_KEY, BranchPrediction
 from esr_core.network.esr import ESR, Calibration, Ensemble, derived_affect
-from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR, trace
+from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR
 
 UNDECIDED, ANY_UNDECIDED = "undecided", "any_undecided"
 #: Number of training crops that calibrate the ranges of INT8.
@@ -101,8 +102,35 @@ def _trace(esr: ESR, metadata: ModelMetadata, early_exit: bool, fold: bool = Tru
     faces = {INPUT: torch.zeros(1, 3, size, size)}
     if early_exit and metadata.branches > 1:
         parts = EarlyExitESR(esr, with_affect=metadata.affect == "learned")
-        return trace(parts, faces, (SHARED, FIRST, REST), fold)
-    return trace(Ensemble(esr, metadata), faces, BranchPrediction._fields, fold)
+        return _onnx(parts, faces, (SHARED, FIRST, REST), fold)
+    return _onnx(Ensemble(esr, metadata), faces, BranchPrediction._fields, fold)
+
+
+def _onnx(
+    module: nn.Module, inputs: Dict[str, Tensor], outputs: Sequence[str], fold: bool = True
+) -> ModelProto:
+    """Return the ONNX graph of a module; the first axis of all its tensors is dynamic (``n``).
+
+    inputs: an example of each, in the order of ``forward``; scalars have no dynamic axis.
+    """
+    scalars = {name for name, example in inputs.items() if example.ndim == 0}
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Image sizes become constants on purpose.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            file.name,
+            dynamo=False,
+            do_constant_folding=fold,
+            opset_version=16,  # readable by every ONNX Runtime from 1.11 (JetPack 4.6) on
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in {*inputs, *outputs} - scalars},
+        )
+        return onnx.load(file.name)
 
 
 def _write(network: ModelProto, metadata: ModelMetadata, path: Path) -> None:
@@ -197,7 +225,7 @@ def with_early_exit(network: ModelProto, metadata: ModelMetadata) -> ModelProto:
     }
 
     def glue(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> GraphProto:
-        graph = trace(module, {name: examples[name] for name in inputs}, outputs).graph
+        graph = _onnx(module, {name: examples[name] for name in inputs}, outputs).graph
         prefix = f"{type(module).__name__}/"
         return compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
 

@@ -21,11 +21,7 @@ Images = Union[Image, Sequence[Image]]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input that a network was trained on; stored with its weights as metadata.
-
-    Raises:
-        OptionError: a field has the wrong type or is out of range.
-    """
+    """Input that a network was trained on, stored with its weights; OptionError if out of range."""
 
     size_px: int = option(96, "side of the input", bounds=(54, 1024))
     grey: bool = option(True, "convert to greyscale")
