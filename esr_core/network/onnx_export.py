@@ -142,7 +142,7 @@ def _write(network: ModelProto, metadata: ModelMetadata, path: Path) -> None:
     used = set(_domains(network.graph))
     for opset in [each for each in network.opset_import if each.domain not in used]:
         network.opset_import.remove(opset)
-    onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
+    helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(network)
     with replacing(path) as partial:
         onnx.save(network, str(partial))

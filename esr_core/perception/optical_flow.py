@@ -18,8 +18,10 @@ from esr_core.perception.detection import Detections
 
 #: Longer side of the image that faces are tracked in.
 SIZE_PX = 320
-#: Points per row and column of a face, in the inner part of the box, which has no background.
-GRID, INNER = 7, 0.7
+#: Points of a face, 7 by 7 in the inner part of the box, which has no background: x and y as shares
+#: of its width and height, (49, 2).
+_STEPS = np.linspace(0.15, 0.85, 7, dtype=np.float32)
+GRID = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(-1, 2)
 #: A point whose forward-backward error is larger is lost; in pixels of the small image.
 MAX_RETURN_PX = 1.0
 #: A face is lost if a smaller share of its points is left, or if it grows by a larger factor, ...
@@ -83,7 +85,8 @@ class OpticalFlowTracker:
 
     def _moved(self, last: Image, current: Image) -> Optional[Detections]:
         """Return all faces in the current image, or None if one is lost."""
-        points = _grid(self._faces.boxes / self._scale)  # (n, grid, 2)
+        corners = (self._faces.boxes / self._scale)[:, None]
+        points = corners[..., :2] + GRID * (corners[..., 2:] - corners[..., :2])  # (n, 49, 2)
         moved = _flow(last, current, points)
         error = np.linalg.norm(_flow(current, last, moved) - points, axis=2)
         kept = error <= MAX_RETURN_PX
@@ -94,8 +97,8 @@ class OpticalFlowTracker:
             origin, centre, growth = _motion(points[row, kept[row]], moved[row, kept[row]])
             if not 1 / MAX_GROWTH <= growth <= MAX_GROWTH:
                 return None
-            for corners in (boxes[row].reshape(2, 2), landmarks[row]):
-                corners[:] = (corners - origin * self._scale) * growth + centre * self._scale
+            for each in (boxes[row].reshape(2, 2), landmarks[row]):
+                each[:] = (each - origin * self._scale) * growth + centre * self._scale
         likeness = (self._patches * _patches(current, boxes / self._scale)).sum(axis=1)
         if (likeness < MIN_LIKENESS).any():
             return None
@@ -115,14 +118,6 @@ def _is_other_scene(last: Image, current: Image) -> bool:
         return True
     greys = [cv2.calcHist([each], [0], None, [GREYS], [0, 256]) for each in (last, current)]
     return float(cv2.absdiff(*greys).sum()) / 2 > MAX_CHANGE * current.size
-
-
-def _grid(boxes: Boxes) -> Points:
-    """Return the points of each box, (n, GRID * GRID, 2)."""
-    steps = np.linspace(0.5 - INNER / 2, 0.5 + INNER / 2, GRID, dtype=np.float32)
-    shares = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, -1, 2)
-    size = boxes[:, None, 2:] - boxes[:, None, :2]
-    return boxes[:, None, :2] + shares * size  # type: ignore[no-any-return]
 
 
 def _flow(first: Image, second: Image, points: Points) -> Points:
