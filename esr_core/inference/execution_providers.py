@@ -95,11 +95,7 @@ def chosen(name: str) -> str:
 def session_of(
     model: Union[Path, bytes], threads: int, providers: Sequence[Any] = (CPU,)
 ) -> onnxruntime.InferenceSession:
-    """Create the session of a network, given as a path or as the content of the file.
-
-    Raises:
-        ModelError: it cannot be loaded.
-    """
+    """Load a network, given as a path or as the content of the file, or raise ModelError."""
     with native_path(model) if isinstance(model, Path) else nullcontext(model) as network:
         try:
             session = onnxruntime.InferenceSession(

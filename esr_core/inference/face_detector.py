@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import List, Tuple
+from typing import Tuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.errors import DetectorError, ModelError
 from esr_core.inference.execution_providers import session_of
 from esr_core.inference.onnx_model import shipped_file
+from esr_core.perception.arrays import Floats, Image
 from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector
 
 #: Values of the parameter ``detector``.
@@ -34,11 +34,8 @@ class YuNet:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise DetectorError(f"{path}: no such file; it must be a YuNet .onnx file")
-        try:
-            # One thread: on two, the layers are too small to gain more than a tenth.
-            self._session = session_of(path, threads=1)
-        except ModelError as error:
-            raise DetectorError(str(error)) from error
+        # One thread: on two, the layers are too small to gain more than a tenth.
+        self._session = session_of(path, threads=1)
         (image, *others), outputs = self._session.get_inputs(), self._session.get_outputs()
         if others or len(image.shape) != 4 or not {o.name for o in outputs} >= set(_OUTPUTS):
             raise DetectorError(
@@ -49,10 +46,9 @@ class YuNet:
         height, width = image.shape[2:]
         #: (height, width) of a file with a fixed input size.
         self._fixed = (height, width) if isinstance(height, int) else None
-        self.path = path
-        self.name = path.stem
+        self.path, self.name = path, path.stem
 
-    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+    def detect(self, rgb: Image, size_px: int) -> Detections:
         """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side.
 
         A file with a fixed input size limits ``size_px`` to that, and takes as long for less.
@@ -82,17 +78,16 @@ class YuNet:
 
 
 @lru_cache(maxsize=16)
-def _grid(width: int, height: int) -> NDArray[np.float32]:
+def _grid(width: int, height: int) -> Floats:
     """Return stride, x and y of the cells of all outputs, (cells, 3), in the order of the file."""
-    levels: List[NDArray[np.float32]] = []
+    levels = []
     for stride in _STRIDES:
         rows, columns = np.divmod(np.arange(height // stride * (width // stride)), width // stride)
-        cells = np.stack([np.ones_like(rows), columns, rows], axis=1)
-        levels.append((cells * stride).astype(np.float32))
-    return np.concatenate(levels)
+        levels.append(np.stack([np.ones_like(rows), columns, rows], axis=1) * stride)
+    return np.array(np.concatenate(levels), np.float32)
 
 
-def _reduce(rgb: NDArray[np.uint8], size_px: int) -> Tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def _reduce(rgb: Image, size_px: int) -> Tuple[Image, Floats]:
     """Return the image, reduced if larger, and the factors from its x and y to those of ``rgb``."""
     height, width = rgb.shape[:2]
     scale = max(max(height, width) / size_px, 1.0)
@@ -121,11 +116,11 @@ def open_detector(kind: str = "auto", model: str = "") -> Detector:
     """
     if kind not in DETECTORS:
         raise DetectorError(f"detector must be one of {', '.join(DETECTORS)}, but got {kind!r}")
-    if model and kind != "yuface":
-        return YuNet(Path(model))
-    if kind == "opencv":
+    if kind == "opencv" and not model:
         raise DetectorError("the detector 'opencv' needs detector_model, the path of a YuNet file")
     try:
+        if model and kind != "yuface":
+            return YuNet(Path(model))
         return YuNet(shipped_file(DEFAULT_DETECTOR, "install the package again"))
     except ModelError as error:
         raise DetectorError(str(error)) from error

@@ -64,11 +64,7 @@ class ModelMetadata:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ModelMetadata:
-        """Parse the output of :meth:`to_json`; ``where`` names the file in errors.
-
-        Raises:
-            ModelError: not JSON, another format, or a field that is unknown or out of range.
-        """
+        """Parse the output of :meth:`to_json`, or raise ModelError, which names the file."""
         try:
             content = json.loads(text)
             if content.pop("format") != FORMAT:

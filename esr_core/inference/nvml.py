@@ -5,8 +5,6 @@ from __future__ import annotations
 import ctypes
 from typing import NamedTuple, Optional
 
-_NAME_LENGTH = 96  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
-
 
 class Gpu(NamedTuple):
     """A GPU and its management library."""
@@ -17,8 +15,8 @@ class Gpu(NamedTuple):
     @property
     def name(self) -> str:
         """Return the product name, such as ``NVIDIA H100 80GB HBM3``."""
-        text = ctypes.create_string_buffer(_NAME_LENGTH)
-        failed = self.library.nvmlDeviceGetName(self.handle, text, _NAME_LENGTH)
+        text = ctypes.create_string_buffer(96)  # NVML_DEVICE_NAME_V2_BUFFER_SIZE
+        failed = self.library.nvmlDeviceGetName(self.handle, text, len(text))
         return "unknown GPU" if failed else text.value.decode("utf-8", "replace")
 
 

@@ -14,6 +14,7 @@ from esr_core.errors import ImageError, ModelError, OptionError
 from esr_core.inference import tensorrt_cache
 from esr_core.inference.execution_providers import open_session
 from esr_core.inference.metadata import ModelMetadata
+from esr_core.perception.arrays import Floats, Votes
 
 #: Key of the metadata in a ``.onnx`` file of this project.
 METADATA_KEY = "esr"
@@ -30,19 +31,19 @@ ADAPTIVE = "adaptive"
 class Prediction(NamedTuple):
     """The output of the ensemble for n faces."""
 
-    probabilities: NDArray[np.float32]  # (n, 8), rows sum to 1
-    affect: NDArray[np.float32]  # (n, 2) valence, arousal in [-1, 1]
-    votes: NDArray[np.int64]  # (n, branches) the most probable emotion of each; -1: not evaluated
+    probabilities: Floats  # (n, 8), rows sum to 1
+    affect: Floats  # (n, 2) valence, arousal in [-1, 1]
+    votes: Votes  # (n, branches)
 
 
 class BranchPrediction(NamedTuple):
     """A :class:`Prediction` with the outputs of each branch."""
 
-    probabilities: NDArray[np.float32]  # (n, 8)
-    affect: NDArray[np.float32]  # (n, 2)
-    votes: NDArray[np.int64]  # (n, branches)
-    branch_emotions: NDArray[np.float32]  # (n, branches, 8) logits
-    branch_affect: NDArray[np.float32]  # (n, branches, 2) not clipped to [-1, 1]
+    probabilities: Floats  # (n, 8)
+    affect: Floats  # (n, 2)
+    votes: Votes  # (n, branches)
+    branch_emotions: Floats  # (n, branches, 8) logits
+    branch_affect: Floats  # (n, branches, 2) not clipped to [-1, 1]
 
 
 class Model:
@@ -81,7 +82,7 @@ class Model:
                 f"got {branches!r}"
             )
 
-    def predict(self, batch: NDArray[np.float32], branches: Union[int, str] = 0) -> Prediction:
+    def predict(self, batch: Floats, branches: Union[int, str] = 0) -> Prediction:
         """Return the prediction for n faces, 0 or more.
 
         batch: (n, 3, 96, 96) float32 in [0, 1], as ``crop`` returns them.
@@ -95,12 +96,12 @@ class Model:
         """
         return Prediction(*self._run(batch, Prediction._fields, branches))
 
-    def predict_branches(self, batch: NDArray[np.float32]) -> BranchPrediction:
+    def predict_branches(self, batch: Floats) -> BranchPrediction:
         """Return the prediction of :meth:`predict` with the outputs of each branch."""
         return BranchPrediction(*self._run(batch, BranchPrediction._fields))
 
     def _run(
-        self, batch: NDArray[np.float32], names: Tuple[str, ...], branches: Union[int, str] = 0
+        self, batch: Floats, names: Tuple[str, ...], branches: Union[int, str] = 0
     ) -> List[Any]:
         size = self.metadata.input.size_px
         if batch.ndim != 4 or batch.shape[1:] != (3, size, size) or batch.dtype != np.float32:
@@ -135,7 +136,7 @@ class Model:
                 self.predict(np.zeros((count, 3, size, size), np.float32))
 
 
-def _filled(batch: NDArray[np.float32], sizes: Tuple[int, ...]) -> List[NDArray[np.float32]]:
+def _filled(batch: Floats, sizes: Tuple[int, ...]) -> List[Floats]:
     """Split a batch at the largest of ``sizes``; pad the last piece with zeros to one of them."""
     if not sizes or len(batch) in sizes:
         return [batch]
@@ -168,13 +169,9 @@ def default_model() -> Path:
 
 
 def shipped_file(name: str, advice: str) -> Path:
-    """Return a file or folder of ``models/``, of the installed package or of a clone.
-
-    Raises:
-        ModelError: it is missing; ``advice`` is the remedy.
-    """
-    package = Path(__file__).resolve().parents[1]
-    for path in (package / "models" / name, package.parent / "models" / name):
+    """Return a path in ``models/``, installed or of a clone, or raise ModelError with advice."""
+    for root in Path(__file__).resolve().parents[1:3]:
+        path = root / "models" / name
         if path.exists():
             return path
     raise ModelError(f"models/{name}: missing; {advice}")

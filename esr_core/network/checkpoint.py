@@ -56,9 +56,7 @@ def save_weights(
 
     All files are written before the first replaces an old one, so a full disk leaves the folder as
     it was. A process that is killed while they are replaced leaves a folder that does not load.
-
-    Raises:
-        ModelError: these are not the weights of the network that the metadata describes.
+    ModelError is raised for weights of another network than the metadata describes.
     """
     pairs = ESR(metadata.branches, metadata.diversified).pairs(state_dicts)
     names = _weight_files(metadata.branches)
@@ -124,30 +122,20 @@ def files(folder: Path) -> list[Path]:
 
 
 def find_description(folder: Path, name: str = "") -> Path:
-    """Return the path of ``<name>.json``, or else of the only JSON file in the folder.
-
-    Raises:
-        ModelError: there is no JSON file, or several with other names.
-    """
+    """Return ``<name>.json``, or else the only JSON file of the folder, or raise ModelError."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder, so no checkpoint")
     found = sorted(folder.glob("*.json"))
     path = folder / f"{name}.json"
-    if path in found:
-        return path
-    if len(found) == 1:
-        return found[0]
+    if path in found or len(found) == 1:
+        return path if path in found else found[0]
     others = f"; there are {', '.join(p.name for p in found)}" if found else ""
     required = path.name if name else "one .json file"
     raise ModelError(f"{folder}: no checkpoint here; {required} must describe it{others}")
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Read a description of :func:`write_description` or of the published learner.
-
-    Raises:
-        ModelError: the file is not such a description.
-    """
+    """Read a description, also of the published learner; ModelError if the file is none."""
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -191,9 +179,12 @@ def load(
             f"{folder}: its files are of two saves, since the last was interrupted; save again, or "
             "resume the training"
         )
-    base = _read(folder / base_file)
     found = next(i for i in count() if not (folder / branch_file.format(i + 1)).is_file())
-    metadata = _metadata(description.get("inference_params"), base, found or 1, str(described))
+    params = description.get("inference_params")
+    if isinstance(params, dict) and "format" in params:
+        metadata = ModelMetadata.from_json(json.dumps(params), str(described))
+    else:
+        metadata = _published(_read(folder / base_file), found or 1)
     branches = branches or metadata.branches
     required = max(branches, metadata.branches)
     if found < required:
@@ -206,17 +197,15 @@ def load(
     esr = ESR(metadata.branches, metadata.diversified)
     for i, part in enumerate(esr.parts()):
         path = folder / (branch_file.format(i) if i else base_file)
-        weights = _read(path) if i else base
+        weights = _read(path)
         _check(weights, part, f"{path}: not the weights of this network")
         check_digest(description, path)
         part.load_state_dict(weights)
     return esr.eval(), metadata
 
 
-def _metadata(params: Any, base: Any, branches: int, where: str) -> ModelMetadata:
-    """Return the metadata of a description; of a published one, derived from the weights."""
-    if isinstance(params, dict) and "format" in params:
-        return ModelMetadata.from_json(json.dumps(params), where)
+def _published(base: Any, branches: int) -> ModelMetadata:
+    """Return the metadata of a network of the published learner, derived from its weights."""
     diversified = isinstance(base, dict) and any(str(key).startswith("cbam") for key in base)
     name = f"ESR{'*' if diversified else ''}-{branches}"
     return ModelMetadata(name, branches, diversified, PUBLISHED_INPUT)

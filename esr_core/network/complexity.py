@@ -9,8 +9,7 @@ from esr_core.emotions import LABELS
 #: The published networks: branches, diversified.
 METHODS = {"ESR-9": (9, False), "ESR-15": (15, False), "ESR*-9": (9, True), "ESR*-15": (15, True)}
 Layers = Tuple[Tuple[int, int, int, int, int], ...]
-#: The four convolutions of the base and of a branch: input and output channels, kernel, padding,
-#: and max pooling of their output.
+#: The four convolutions of a part: input and output channels, kernel, padding, and max pooling.
 BASE = ((3, 64, 5, 0, 1), (64, 128, 3, 0, 2), (128, 128, 3, 0, 1), (128, 128, 3, 0, 2))
 BRANCH = ((128, 128, 3, 0, 1), (128, 256, 3, 0, 2), (256, 256, 3, 0, 1), (256, 512, 3, 1, 1))
 
@@ -24,9 +23,8 @@ class Cost(NamedTuple):
 
 def cost(branches: int, diversified: bool, size_px: int = 96) -> Cost:
     """Return the complexity of an ESR for one face of ``size_px`` by ``size_px``."""
-    labels = len(LABELS)
-    parameters = branches * (512 * labels + labels + labels * 2 + 2)  # of the heads
-    macs = branches * (512 * labels + labels * 2)
+    macs = branches * (512 * len(LABELS) + len(LABELS) * 2)  # of the heads
+    parameters = macs + branches * (len(LABELS) + 2)
     for part, outputs, weights, conv_px, side_px in _layers(size_px):
         count = branches if part == "branch" else 1
         parameters += count * (weights + outputs + 2 * outputs)  # with the batch norm

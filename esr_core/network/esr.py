@@ -187,11 +187,7 @@ class ESR(nn.Module):
         return [copy.deepcopy(part.state_dict()) for part in self.parts()]
 
     def reload(self, state_dicts: list[Weights]) -> None:
-        """Load the output of :meth:`to_state_dict`.
-
-        Raises:
-            ModelError: the number of state dicts is not that of the base and the branches.
-        """
+        """Load the output of :meth:`to_state_dict`; ModelError for another number of parts."""
         for part, weights in self.pairs(state_dicts):
             part.load_state_dict(weights)
 
@@ -212,8 +208,8 @@ class ESR(nn.Module):
     def forward(self, x: Tensor, kept: Tensor | None = None, balanced: bool = False) -> Scores:
         """Return the outputs of all branches for faces (n, 3, h, w) in [0, 1].
 
-        kept: (branches, n, c) factors of the shared features. balanced: the gradient of the base
-        is divided by the number of branches.
+        kept: (branches, n, c) factors of the shared features. balanced: divide the gradient of the
+        base by the number of branches.
         """
         shared, branches = self.base(x), self.convolutional_branches
         if balanced and shared.requires_grad:

@@ -1,4 +1,4 @@
-"""An ESR as it is exported, and its ONNX graph: batch norm folded, branches of ESR* grouped.
+"""An ESR as it is exported: batch norm folded, branches of ESR* grouped.
 
 Grouped branches are one stack of grouped convolutions, so that a layer and its attention take as
 many nodes for nine branches as for one. The outputs are those of the separate branches.
@@ -6,11 +6,8 @@ many nodes for nine branches as for one. The outputs are those of the separate b
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
+from typing import Any, List, Optional, Sequence, Tuple, cast
 
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -55,9 +52,9 @@ class GroupedCBAM(nn.Module):
     def __init__(self, cbams: Sequence[CBAM]) -> None:
         super().__init__()
         self.count = len(cbams)
-        self.squeeze = _joined([_as_conv(each.ChannelGate.mlp[1]) for each in cbams], len(cbams))
+        self.squeeze = _joined([each.ChannelGate.mlp[1] for each in cbams], len(cbams))
         self.both = nn.AdaptiveAvgPool2d(1)  # half of their sum; faster between convolutions
-        self.excite = _joined([_as_conv(each.ChannelGate.mlp[3]) for each in cbams], len(cbams))
+        self.excite = _joined([each.ChannelGate.mlp[3] for each in cbams], len(cbams))
         for parameter in self.excite.parameters():
             parameter.data *= 2
         self.place = _dense([fuse_conv_bn_eval(*each.SpatialGate.spatial) for each in cbams])
@@ -97,8 +94,8 @@ class GroupedBranches(nn.Module):
         # slower: the weights of all branches are read for each face.
         groups = [branches] if branches[0].diversified else [[branch] for branch in branches]
         self.features = nn.ModuleList(GroupedStack(group) for group in groups)
-        self.emotions = _joined([_as_conv(each.fc) for each in branches], count)
-        affect = [_as_conv(each.fc_dimensional) for each in branches]
+        self.emotions = _joined([each.fc for each in branches], count)
+        affect = [each.fc_dimensional for each in branches]
         self.affect = _joined(affect, count) if with_affect else None
 
     def forward(self, shared: Tensor) -> Tensor:
@@ -128,22 +125,16 @@ class EarlyExitESR(nn.Module):
         return shared, self.first(shared), self.rest(shared)
 
 
-def _as_conv(layer: Any) -> nn.Conv2d:
-    """Return a linear layer as a 1x1 convolution."""
-    conv = nn.Conv2d(layer.in_features, layer.out_features, 1)
-    weight = layer.weight.detach()[:, :, None, None]
-    conv.load_state_dict({"weight": weight, "bias": layer.bias.detach()})
-    return conv
-
-
-def _joined(convs: Sequence[Any], groups: int, weight: Optional[Tensor] = None) -> nn.Conv2d:
-    """Return convolutions of the same form as one, with their own weights or with ``weight``."""
+def _joined(layers: Sequence[Any], groups: int, weight: Optional[Tensor] = None) -> nn.Conv2d:
+    """Return layers of the same form as one convolution, with their own weights or ``weight``."""
     if weight is None:
-        weight = torch.cat([conv.weight.detach() for conv in convs])
-    outputs, inputs, *_ = weight.shape
-    kernel, padding = convs[0].kernel_size, convs[0].padding
-    joined = nn.Conv2d(inputs * groups, outputs, kernel, padding=padding, groups=groups)
-    bias = torch.cat([conv.bias.detach() for conv in convs])
+        weight = torch.cat([layer.weight.detach() for layer in layers])
+    if weight.ndim == 2:  # of linear layers
+        weight = weight[:, :, None, None]
+    outputs, inputs, *kernel = weight.shape
+    padding = getattr(layers[0], "padding", 0)
+    joined = nn.Conv2d(inputs * groups, outputs, kernel[0], padding=padding, groups=groups)
+    bias = torch.cat([layer.bias.detach() for layer in layers])
     joined.load_state_dict({"weight": weight, "bias": bias})
     return joined
 
@@ -155,30 +146,3 @@ def _dense(convs: Sequence[nn.Conv2d]) -> nn.Conv2d:
     for i, conv in enumerate(convs):
         weight[i, i], weight[i, count + i] = conv.weight.detach()[0]
     return _joined(convs, 1, weight)
-
-
-def trace(
-    module: nn.Module, inputs: Dict[str, Tensor], outputs: Sequence[str], fold: bool = True
-) -> onnx.ModelProto:
-    """Return the ONNX graph of a module; the first axis of all its tensors is dynamic (``n``).
-
-    inputs: an example of each, in the order of ``forward``; scalars have no dynamic axis.
-    """
-    scalars = {name for name, example in inputs.items() if example.ndim == 0}
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
-        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        # Image sizes become constants on purpose.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
-        torch.onnx.export(
-            module.eval(),
-            tuple(inputs.values()),
-            file.name,
-            dynamo=False,
-            do_constant_folding=fold,
-            opset_version=16,  # readable by every ONNX Runtime from 1.11 (JetPack 4.6) on
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_axes={name: {0: "n"} for name in {*inputs, *outputs} - scalars},
-        )
-        return onnx.load(file.name)

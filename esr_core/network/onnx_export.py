@@ -17,9 +17,10 @@ outputs.
 from __future__ import annotations
 
 import tempfile
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import onnx
@@ -36,7 +37,7 @@ from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT, ModelMetadata
 from esr_core.inference.onnx_model import BRANCHES, INPUT, LEAD, METADATA_KEY, BranchPrediction
 from esr_core.network.esr import ESR, Calibration, Ensemble, derived_affect
-from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR, trace
+from esr_core.network.inference_graph import FIRST, REST, SHARED, EarlyExitESR
 
 UNDECIDED, ANY_UNDECIDED = "undecided", "any_undecided"
 #: Number of training crops that calibrate the ranges of INT8.
@@ -47,8 +48,7 @@ _NOT_QUANTIZED = ("/squeeze/", "/both/", "/excite/", "/place/", "/emotions/", "/
 
 def export_fp32(esr: ESR, metadata: ModelMetadata, path: Path, fold: bool = True) -> None:
     """Write the ensemble in float32, for any number of faces."""
-    exits = metadata.branches > 1
-    _write(_trace(esr, metadata, exits, fold), metadata, path, exits)
+    _write(_trace(esr, metadata, early_exit=True, fold=fold), metadata, path)
 
 
 def export_fp16(esr: ESR, metadata: ModelMetadata, path: Path) -> None:
@@ -56,7 +56,8 @@ def export_fp16(esr: ESR, metadata: ModelMetadata, path: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
 
-    half = OnnxModel(convert_float_to_float16(_trace(esr, metadata), keep_io_types=True))
+    network = _trace(esr, metadata, early_exit=False)
+    half = OnnxModel(convert_float_to_float16(network, keep_io_types=True))
     half.topological_sort()  # the conversion appends the casts of inputs and outputs at the end
     _write(half.model, metadata, path)
 
@@ -73,12 +74,12 @@ def export_int8(
     faces: (n, 3, size, size) in [0, 1], training crops that calibrate the activations.
     symmetric: signed activations around 0, the form for TensorRT.
     """
-    exits = metadata.branches > 1 and not symmetric
+    network = _trace(esr, metadata, early_exit=not symmetric)
     batches = ({INPUT: batch} for batch in np.split(faces, range(32, len(faces), 32)))
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
     with tempfile.TemporaryDirectory() as folder:
         prepared, quantized = f"{folder}/prepared.onnx", f"{folder}/quantized.onnx"
-        quant_pre_process(_trace(esr, metadata, exits), prepared, skip_symbolic_shape=True)
+        quant_pre_process(network, prepared, skip_symbolic_shape=True)
         names = [node.name for node in onnx.load(prepared).graph.node]
         quantize_static(
             prepared,
@@ -92,36 +93,59 @@ def export_int8(
             nodes_to_exclude=[n for n in names if any(part in n for part in _NOT_QUANTIZED)],
             extra_options={"ActivationSymmetric": symmetric},
         )
-        _write(onnx.load(quantized), metadata, path, exits)
+        _write(onnx.load(quantized), metadata, path)
 
 
-def _trace(esr: ESR, metadata: ModelMetadata, exits: bool = False, fold: bool = True) -> ModelProto:
+def _trace(esr: ESR, metadata: ModelMetadata, early_exit: bool, fold: bool = True) -> ModelProto:
+    """Return the graph of the ensemble, or of the parts that :func:`with_early_exit` joins."""
     size = metadata.input.size_px
     faces = {INPUT: torch.zeros(1, 3, size, size)}
-    if exits:
-        with_affect = metadata.affect == "learned"
-        return trace(EarlyExitESR(esr, with_affect), faces, (SHARED, FIRST, REST), fold)
-    return trace(Ensemble(esr, metadata), faces, BranchPrediction._fields, fold)
+    if early_exit and metadata.branches > 1:
+        parts = EarlyExitESR(esr, with_affect=metadata.affect == "learned")
+        return _onnx(parts, faces, (SHARED, FIRST, REST), fold)
+    return _onnx(Ensemble(esr, metadata), faces, BranchPrediction._fields, fold)
 
 
-def _write(network: ModelProto, metadata: ModelMetadata, path: Path, exits: bool = False) -> None:
+def _onnx(
+    module: nn.Module, inputs: Dict[str, Tensor], outputs: Sequence[str], fold: bool = True
+) -> ModelProto:
+    """Return the ONNX graph of a module; the first axis of all its tensors is dynamic (``n``).
+
+    inputs: an example of each, in the order of ``forward``; scalars have no dynamic axis.
+    """
+    scalars = {name for name, example in inputs.items() if example.ndim == 0}
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file, warnings.catch_warnings():
+        # The newer exporter starts at opset 18, which JetPack 4.6 cannot read.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        # Image sizes become constants on purpose.
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python integer")
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            file.name,
+            dynamo=False,
+            do_constant_folding=fold,
+            opset_version=16,  # readable by every ONNX Runtime from 1.11 (JetPack 4.6) on
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes={name: {0: "n"} for name in {*inputs, *outputs} - scalars},
+        )
+        return onnx.load(file.name)
+
+
+def _write(network: ModelProto, metadata: ModelMetadata, path: Path) -> None:
     """Add the early exit and the metadata, check the graph, and write it."""
-    if exits:
+    if network.graph.output[0].name == SHARED:
         network = with_early_exit(network, metadata)
     network.ir_version = 8  # that of opset 16
-    keep_used_opsets(network)
-    onnx.helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
+    # An older ONNX Runtime refuses the versions of opsets without a node.
+    used = set(_domains(network.graph))
+    for opset in [each for each in network.opset_import if each.domain not in used]:
+        network.opset_import.remove(opset)
+    helper.set_model_props(network, {METADATA_KEY: metadata.to_json()})
     onnx.checker.check_model(network)
     with replacing(path) as partial:
         onnx.save(network, str(partial))
-
-
-def keep_used_opsets(network: ModelProto) -> None:
-    """Remove the opsets without a node; an older ONNX Runtime refuses their versions."""
-    used = set(_domains(network.graph))
-    opsets = [each for each in network.opset_import if each.domain in used]
-    del network.opset_import[:]
-    network.opset_import.extend(opsets)
 
 
 def _domains(graph: GraphProto) -> Iterator[str]:
@@ -185,7 +209,10 @@ def with_early_exit(network: ModelProto, metadata: ModelMetadata) -> ModelProto:
     """Add the early exit to a traced, possibly quantized ``EarlyExitESR`` of 2 or more branches."""
     branches = metadata.branches
     scores = len(LABELS) + (2 if metadata.affect == "learned" else 0)
-    shared = _quantized(network.graph, SHARED)
+    # Faces are selected among bytes where there are such; the dequantization stays beside the
+    # convolution that ONNX Runtime fuses it with.
+    (source,) = (node for node in network.graph.node if SHARED in node.output)
+    shared = str(source.input[0]) if source.op_type == "DequantizeLinear" else SHARED
     cut = Extractor(onnx.shape_inference.infer_shapes(network)).extract_model
     first = cut([INPUT], [shared, FIRST]).graph
     rest = compose.add_prefix_graph(cut([shared], [REST]).graph, "rest/", rename_nodes=False)
@@ -198,7 +225,7 @@ def with_early_exit(network: ModelProto, metadata: ModelMetadata) -> ModelProto:
     }
 
     def glue(module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> GraphProto:
-        graph = trace(module, {name: examples[name] for name in inputs}, outputs).graph
+        graph = _onnx(module, {name: examples[name] for name in inputs}, outputs).graph
         prefix = f"{type(module).__name__}/"
         return compose.add_prefix_graph(graph, prefix, rename_inputs=False, rename_outputs=False)
 
@@ -217,10 +244,7 @@ def with_early_exit(network: ModelProto, metadata: ModelMetadata) -> ModelProto:
 
 
 def _if_undecided(rest: GraphProto, shared: str, shape: Tuple[int, int]) -> NodeProto:
-    """Return the node that evaluates the other branches for the undecided faces, if any.
-
-    shape: of their scores for one face.
-    """
+    """Return the node that computes the ``rest`` of the undecided faces, each of a ``shape``."""
 
     def branch(nodes: List[NodeProto], weights: Sequence[TensorProto] = ()) -> GraphProto:
         # Without a shape, as the number of faces differs from that outside.
@@ -236,13 +260,3 @@ def _if_undecided(rest: GraphProto, shared: str, shape: Tuple[int, int]) -> Node
         then_branch=branch([select, *rest.node], rest.initializer),
         else_branch=branch([helper.make_node("Constant", [], ["none"], value=empty)]),
     )
-
-
-def _quantized(graph: GraphProto, name: str) -> str:
-    """Return the name of the bytes that a tensor is dequantized from, or its own without any.
-
-    Faces are selected among bytes, and the dequantization stays beside the convolution that ONNX
-    Runtime fuses it with.
-    """
-    (source,) = (node for node in graph.node if name in node.output)
-    return str(source.input[0]) if source.op_type == "DequantizeLinear" else name

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
@@ -25,9 +24,10 @@ from esr_core.emotions import LABELS
 from esr_core.inference.onnx_model import shipped_file
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Branch, Calibration
+from esr_core.perception.arrays import Boxes, Floats, Image
 from esr_core.perception.preprocessing import crop
 
-#: Side of an input, px, below which Grad-CAM has too few positions.
+#: Side of an input, px, below which Grad-CAM has too few positions: 2x2 for 64 px.
 FINE_BELOW_PX = 96
 #: Side of a face in a figure, px, and the maximum opacity of a map over it.
 _SIDE_PX, _OPACITY = 224, 0.6
@@ -36,17 +36,17 @@ _SIDE_PX, _OPACITY = 224, 0.6
 class Explanation(NamedTuple):
     """The saliency maps of one emotion in one face."""
 
-    face: NDArray[np.uint8]  # (side, side, 3) RGB, cropped as for the network
+    face: Image  # (side, side, 3) RGB, cropped as for the network
     emotion: int  # an index into LABELS
-    maps: NDArray[np.float32]  # (branches, h, w) in [0, 1], each scaled to its maximum
-    probabilities: NDArray[np.float32]  # (branches, 8), rows sum to 1
+    maps: Floats  # (branches, h, w) in [0, 1], each scaled to its maximum
+    probabilities: Floats  # (branches, 8), rows sum to 1
 
 
 def grad_cam(esr: ESR, faces: Tensor, emotions: Tensor) -> Tensor:
     """Return the Grad-CAM maps of an emotion, from the last features of each branch.
 
     faces: (n, 3, size, size). emotions: (n,) indices into LABELS. Returns (branches, n, h, w), 0 or
-    more, not scaled; h = w = 2 for faces of 64 px, 6 of 96.
+    more, not scaled; h = w = 6 for faces of 96 px.
 
     Grad-CAM (eq. 1 and 2) weights each feature map A by the mean gradient of the emotion's logit,
     sums over the maps, and applies a ReLU. A branch ends in the mean over all positions and a
@@ -85,24 +85,16 @@ class Explainer:
     """Computes the explanations of a network's faces."""
 
     def __init__(self, folder: Path, fine: bool = False) -> None:
-        """Load weights; ``fine`` selects :func:`layer_cam` instead of :func:`grad_cam`.
+        """Load weights, as :func:`~esr_core.network.checkpoint.load`.
 
-        So do inputs below FINE_BELOW_PX: the last features of 64 px have 2x2 positions.
-
-        Raises:
-            ModelError: the folder holds no weights.
+        fine: use :func:`layer_cam`, as for inputs below FINE_BELOW_PX, not :func:`grad_cam`.
         """
         self._esr, self._metadata = checkpoint.load(folder)
         is_small = self._metadata.input.size_px < FINE_BELOW_PX
         self._cam = layer_cam if fine or is_small else grad_cam
 
-    def explain(
-        self, rgb: NDArray[np.uint8], boxes: NDArray[np.float32], emotions: Sequence[int]
-    ) -> list[Explanation]:
-        """Return the explanation of one emotion per face of an image.
-
-        rgb: (h, w, 3). boxes: (n, 4) x1, y1, x2, y2 in px. emotions: n indices into LABELS.
-        """
+    def explain(self, rgb: Image, boxes: Boxes, emotions: Sequence[int]) -> list[Explanation]:
+        """Return the explanations of an image (h, w, 3), of one emotion (n,) per box (n, 4)."""
         spec = self._metadata.input
         faces = torch.from_numpy(crop(rgb, boxes, spec))
         with torch.no_grad():
@@ -131,25 +123,24 @@ def draw(path: Path, explanation: Explanation, title: str) -> None:
     tiles = figure.subplots(rows, columns, squeeze=False).ravel()
     for tile in tiles:
         tile.set_axis_off()
-    tiles[0].imshow(face)
-    mean = probabilities.mean(axis=0)
-    tiles[0].set_title(f"all: {LABELS[mean.argmax()]} {mean.max():.0%}", fontsize=9)
-    for k, (tile, heat, scores) in enumerate(zip(tiles[1:], maps, probabilities), start=1):
-        tile.imshow(heated(face, heat))
+    pictures = [face, *(heated(face, heat) for heat in maps)]
+    votes = [probabilities.mean(axis=0), *probabilities]
+    for k, (tile, picture, scores) in enumerate(zip(tiles, pictures, votes)):
+        tile.imshow(picture)
         vote = int(scores.argmax())
-        colour = "black" if vote == emotion else "firebrick"
-        tile.set_title(f"{k}: {LABELS[vote]} {scores[vote]:.0%}", fontsize=9, color=colour)
+        colour = "firebrick" if k and vote != emotion else "black"
+        tile.set_title(f"{k or 'all'}: {LABELS[vote]} {scores[vote]:.0%}", fontsize=9, color=colour)
     with replacing(path) as partial:
         figure.savefig(partial, format="png", dpi=130)
 
 
-def heated(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+def heated(face: Image, heat: Floats) -> Image:
     """Blend a map (h, w) in [0, 1] over a face (side, side, 3): 0 is transparent, 1 is red."""
     size = (face.shape[1], face.shape[0])
     smooth = np.clip(cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC), 0, 1)
     colours = colormaps["turbo"](smooth)[..., :3] * 255
     opacity = _OPACITY * np.minimum(2 * smooth, 1)[..., None]
-    mixed: NDArray[np.uint8] = np.rint(face * (1 - opacity) + colours * opacity).astype(np.uint8)
+    mixed: Image = np.rint(face * (1 - opacity) + colours * opacity).astype(np.uint8)
     return mixed
 
 

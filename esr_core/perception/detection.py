@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Protocol, Tuple, Union
+from typing import List, Protocol, Union
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.perception.arrays import Boxes, Floats, Image, Landmarks, Points, Shape
+
 #: Detections with a lower score are dropped, whatever ``min_score`` is.
 SCORE_FLOOR = 0.3
-#: YuNet misses faces that fill an image larger than this ...
-LARGEST_FOR_CLOSE_FACES_PX = 480
-#: ... so it runs at this size as well.
-CLOSE_SIZE_PX = 320
+#: YuNet misses faces that fill an image larger than the first, so it runs at the second as well.
+LARGEST_FOR_CLOSE_FACES_PX, CLOSE_SIZE_PX = 480, 320
 #: Size of the cut-out of a face in which its landmarks are most accurate; its side in box sizes.
 CUT_OUT_PX, CUT_OUT_SIDE = 160, 1.5
 #: Two detections are the same face if they share more of the smaller one.
@@ -26,9 +26,9 @@ MAX_COVER = 0.6
 class Detections:
     """Faces detected in one image, in its pixels; the best score first."""
 
-    boxes: NDArray[np.float32]  # (n, 4) x1, y1, x2, y2
-    scores: NDArray[np.float32]  # (n,) in [0, 1]
-    landmarks: NDArray[np.float32]  # (n, 5, 2) eyes, nose, corners of the mouth: x, y
+    boxes: Boxes  # (n, 4)
+    scores: Floats  # (n,) in [0, 1]
+    landmarks: Landmarks  # (n, 5, 2)
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -44,11 +44,8 @@ class Detections:
     def __getitem__(self, rows: Union[NDArray[np.intp], NDArray[np.bool_], slice]) -> Detections:
         return Detections(self.boxes[rows], self.scores[rows], self.landmarks[rows])
 
-    def turned(self, degrees: int, shape: Tuple[int, ...]) -> Detections:
-        """Return the detections after a turn of their image, as :func:`turned`.
-
-        shape: of the image before, (h, w, …).
-        """
+    def turned(self, degrees: int, shape: Shape) -> Detections:
+        """Return the detections after :func:`turned` of their image, before of ``shape`` (h, w)."""
         boxes = turned_boxes(self.boxes, degrees, shape)
         return Detections(boxes, self.scores, turned_points(self.landmarks, degrees, shape))
 
@@ -64,21 +61,19 @@ class Detector(Protocol):
     name: str
     path: Path  # of its network
 
-    def detect(self, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+    def detect(self, rgb: Image, size_px: int) -> Detections:
         """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
 
 
-def turned(rgb: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+def turned(rgb: Image, degrees: int) -> Image:
     """Return an image (h, w, 3), turned clockwise by a multiple of 90 degrees."""
     codes = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE)
     turns = degrees // 90 % 4
     return cv2.rotate(rgb, codes[turns - 1]) if turns else rgb  # type: ignore[return-value]
 
 
-def turned_points(
-    points: NDArray[np.float32], degrees: int, shape: Tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Return points (…, 2) x, y of an image of ``shape`` (h, w, …) after :func:`turned`."""
+def turned_points(points: Points, degrees: int, shape: Shape) -> Points:
+    """Return points (…, 2) of an image of ``shape`` (h, w, …) after :func:`turned`."""
     height, width = shape[:2]
     for _ in range(degrees // 90 % 4):
         points = np.stack([np.float32(height) - points[..., 1], points[..., 0]], axis=-1)
@@ -86,15 +81,13 @@ def turned_points(
     return points
 
 
-def turned_boxes(
-    boxes: NDArray[np.float32], degrees: int, shape: Tuple[int, ...]
-) -> NDArray[np.float32]:
-    """Return boxes (n, 4) x1, y1, x2, y2 of an image of ``shape`` after :func:`turned`."""
+def turned_boxes(boxes: Boxes, degrees: int, shape: Shape) -> Boxes:
+    """Return boxes (n, 4) of an image of ``shape`` (h, w, …) after :func:`turned`."""
     corners = turned_points(boxes.reshape(-1, 2, 2), degrees, shape)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 
-def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Detections:
+def find_faces(detector: Detector, rgb: Image, size_px: int) -> Detections:
     """Return the small and the image-filling faces of an image (h, w, 3) uint8, each once."""
     faces = detector.detect(rgb, size_px)
     if min(size_px, max(rgb.shape[:2])) <= LARGEST_FOR_CLOSE_FACES_PX:
@@ -105,15 +98,26 @@ def find_faces(detector: Detector, rgb: NDArray[np.uint8], size_px: int) -> Dete
     return _suppress(both[np.argsort(-both.scores, kind="stable")])
 
 
-def refined_landmarks(
-    detector: Detector, rgb: NDArray[np.uint8], box: NDArray[np.float32], degrees: int
-) -> NDArray[np.float32]:
+def _suppress(faces: Detections) -> Detections:
+    """Non-maximum suppression by the shared part of the smaller box; the best comes first."""
+    kept: List[int] = []
+    area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
+    for row, box in enumerate(faces.boxes):
+        others = faces.boxes[kept]
+        overlap = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
+        shared = np.maximum(overlap, 0).prod(axis=1)
+        if not (shared > MAX_COVER * np.minimum(area[row], area[kept])).any():
+            kept.append(row)
+    return faces[np.array(kept, np.intp)]
+
+
+def refined_landmarks(detector: Detector, rgb: Image, box: Boxes, degrees: int) -> Landmarks:
     """Return the landmarks (5, 2) of a face, detected again at a fixed size; NaN if it is not.
 
     Those of small faces in a whole image are up to a quarter too close together.
 
-    rgb: (h, w, 3). box: (4,) x1, y1, x2, y2. degrees: of the clockwise turn that makes the face
-    upright, a multiple of 90.
+    rgb: (h, w, 3). box: (4,). degrees: of the clockwise turn that makes the face upright, a
+    multiple of 90.
     """
     side = CUT_OUT_SIDE * np.sqrt((box[2:] - box[:2]).prod())
     centre = (box[:2] + box[2:]) / 2
@@ -129,18 +133,5 @@ def refined_landmarks(
         return np.full((5, 2), np.nan, np.float32)
     centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2 / scale + (left, top)
     nearest = np.linalg.norm(centres - centre, axis=1).argmin()
-    landmarks: NDArray[np.float32] = faces.landmarks[nearest] / scale + (left, top)
+    landmarks: NDArray[np.float64] = faces.landmarks[nearest] / scale + (left, top)
     return landmarks.astype(np.float32)
-
-
-def _suppress(faces: Detections) -> Detections:
-    """Non-maximum suppression by the shared part of the smaller box; the best comes first."""
-    kept: List[int] = []
-    area = (faces.boxes[:, 2:] - faces.boxes[:, :2]).prod(axis=1)
-    for row, box in enumerate(faces.boxes):
-        others = faces.boxes[kept]
-        overlap = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-        shared = np.maximum(overlap, 0).prod(axis=1)
-        if not (shared > MAX_COVER * np.minimum(area[row], area[kept])).any():
-            kept.append(row)
-    return faces[np.array(kept, np.intp)]

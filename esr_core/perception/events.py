@@ -32,16 +32,13 @@ class EventDetector:
         faces: those of this image. tracked: the ids of all current tracks; a face that is missing
         in an image disappears when its track ends.
         """
-        events = []
-        current = {face.face_id: face for face in faces}
-        for face_id in sorted(set(self._last) - set(tracked)):
-            ended = self._last.pop(face_id)
-            events.append(Event("disappeared", ended, ended.emotion))
-        for face_id, face in current.items():
-            last = self._last.get(face_id)
+        ended = [self._last.pop(face_id) for face_id in sorted(set(self._last) - set(tracked))]
+        events = [Event("disappeared", face, face.emotion) for face in ended]
+        for face in faces:
+            last = self._last.get(face.face_id)
             if last is None:
                 events.append(Event("appeared", face, face.emotion))
             elif last.emotion != face.emotion:
                 events.append(Event("changed", face, last.emotion))
-        self._last.update(current)
+            self._last[face.face_id] = face
         return events

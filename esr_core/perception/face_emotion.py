@@ -1,4 +1,4 @@
-"""One face in one image with its emotion and affect."""
+"""The result for one face in one image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Tuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS
+from esr_core.perception.arrays import Boxes, Floats, Landmarks, Shape, Votes
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,17 @@ class FaceEmotion:
     """One detected face with its emotion and affect."""
 
     face_id: int
-    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2 in pixels; may reach over the border
+    box: Boxes  # (4,), may reach over the border
     score: float  # of the detector, in [0, 1]
-    landmarks: NDArray[np.float32]  # (5, 2) eyes, nose, corners of the mouth
-    probabilities: NDArray[np.float32]  # (8,), sum to 1
+    landmarks: Landmarks  # (5, 2)
+    probabilities: Floats  # (8,), sum to 1
     valence: float  # in [-1, 1]
     arousal: float  # in [-1, 1]
-    votes: NDArray[np.int64]  # (branches,) in this image, not smoothed; -1: not evaluated
+    votes: Votes  # (branches,) in this image, not smoothed
     emotion: int  # an index into LABELS: the most probable one, but for ``hysteresis``
 
-    def visible_box(self, shape: Tuple[int, ...]) -> Tuple[float, float, float, float]:
-        """Return the box cut to an image of ``shape`` (h, w, …): x1, y1, x2, y2 in pixels.
-
-        Messages, CSV and JSON have this one.
-        """
+    def visible_box(self, shape: Shape) -> Tuple[float, float, float, float]:
+        """Return the box cut to an image of ``shape`` (h, w, …): x1, y1, x2, y2 in pixels."""
         height, width = shape[:2]
         x1, y1, x2, y2 = np.clip(self.box, 0, (width, height, width, height)).tolist()
         return x1, y1, x2, y2

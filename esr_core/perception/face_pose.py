@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.errors import IntrinsicsError
+from esr_core.perception.arrays import Boxes, Landmarks, Points, Shape
 
 #: Distortion models of ``sensor_msgs/CameraInfo``, and their numbers of coefficients.
-MODELS = {
-    "plumb_bob": (4, 5),
-    "rational_polynomial": (4, 5, 8, 12, 14),
-    "equidistant": (4,),
-}
+MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
 #: Mean face, (5, 3) m, in the order of the landmarks: x forward, y to the person's left, z up.
 #: The pupils are 63 mm apart, as in the mean of adults (Dodgson, "Variation and extrema of human
 #: interpupillary distance", SPIE 5291, 2004). The other points, and the pitch at which a face looks
@@ -32,10 +29,9 @@ MEAN_FACE = 1e-3 * np.array(
 )
 #: Root of the area of the detector's box, and height of the eyes above its centre, m; medians too.
 BOX_M, EYES_ABOVE_M = 0.14, 0.018
-#: A fit with larger residuals (root mean square, m) is replaced by that of the box, ...
-MAX_RESIDUAL_M = 0.01
-#: ... and so is a face that is turned away further than this cosine.
-MIN_FACING = 0.2
+#: A fit with larger residuals (root mean square, m), or of a face that is turned away further than
+#: this cosine, is replaced by that of the box.
+MAX_RESIDUAL_M, MIN_FACING = 0.01, 0.2
 #: Largest error of a direction, by its projection.
 MAX_ERROR_PX = 1.0
 #: Focal length of the image plane in which landmarks are fitted: OpenCV's tolerances are absolute.
@@ -55,7 +51,7 @@ class Intrinsics:
     is_fisheye: bool
     size_px: Tuple[int, int]  # width and height of the image that it is for
 
-    def rays(self, points: NDArray[np.float32], shape: Tuple[int, ...]) -> Array:
+    def rays(self, points: Points, shape: Shape) -> Array:
         """Return the directions (n, 3) of pixels (n, 2) of an image of ``shape`` (h, w, …).
 
         x is to the right, y down, z forward, 1; NaN where the model of the distortion has no
@@ -63,17 +59,16 @@ class Intrinsics:
         """
         scale = np.divide(self.size_px, shape[1::-1])
         pixels = (points * scale).reshape(-1, 1, 2)
+        lens = self.matrix, self.distortion
         project = cv2.fisheye.projectPoints if self.is_fisheye else cv2.projectPoints
         if self.is_fisheye:
-            plane = cv2.fisheye.undistortPoints(pixels, self.matrix, self.distortion)
+            plane = cv2.fisheye.undistortPoints(pixels, *lens)
         else:
             accurate = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-6)
-            plane = cv2.undistortPointsIter(
-                pixels, self.matrix, self.distortion, np.eye(3), np.eye(3), accurate
-            )
+            plane = cv2.undistortPointsIter(pixels, *lens, np.eye(3), np.eye(3), accurate)
         rays: Array = cv2.convertPointsToHomogeneous(plane).astype(np.float64)
         # OpenCV returns some point even if its iteration finds none.
-        again = project(rays, np.zeros(3), np.zeros(3), self.matrix, self.distortion)[0]
+        again = project(rays, np.zeros(3), np.zeros(3), *lens)[0]
         rays[~(np.abs(again - pixels) < MAX_ERROR_PX).all(axis=2)] = np.nan
         return rays.reshape(-1, 3)
 
@@ -122,18 +117,14 @@ def intrinsics(
 
 
 def face_pose(
-    camera: Intrinsics,
-    landmarks: NDArray[np.float32],
-    box: NDArray[np.float32],
-    shape: Tuple[int, ...],
-    rotate: int = 0,
+    camera: Intrinsics, landmarks: Landmarks, box: Boxes, shape: Shape, rotate: int = 0
 ) -> FacePose:
     """Return the pose of a face, from its box if the landmarks are missing or fit no face.
 
     The position is NaN where the calibration has no directions.
 
-    landmarks: (5, 2), or NaN. box: (4,) x1, y1, x2, y2. Both in pixels of the image as received,
-    of ``shape`` (h, w, …). rotate: degrees by which a clockwise turn makes faces upright.
+    landmarks: (5, 2), or NaN. box: (4,). Both in pixels of the image as received, of ``shape``
+    (h, w, …). rotate: degrees by which a clockwise turn makes faces upright.
     """
     fitted = _fit(camera.rays(landmarks, shape)) if np.isfinite(landmarks).all() else None
     return fitted or _from_box(camera, box, shape, rotate)
@@ -165,9 +156,7 @@ def _fit(rays: Array) -> Optional[FacePose]:
     return FacePose(towards @ position, towards @ rotation)
 
 
-def _from_box(
-    camera: Intrinsics, box: NDArray[np.float32], shape: Tuple[int, ...], rotate: int
-) -> FacePose:
+def _from_box(camera: Intrinsics, box: Boxes, shape: Shape, rotate: int) -> FacePose:
     """Return the pose of a mean face that fills the box and looks into the camera."""
     (x1, y1), (x2, y2) = box.reshape(2, 2)
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
@@ -197,4 +186,4 @@ def _projected(points: Array) -> Array:
 def _roll(angle: float) -> Array:
     """Return the clockwise turn (3, 3) of an image by an angle in radians."""
     c, s = cos(angle), sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]], np.float64)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -11,21 +11,17 @@ from typing import Sequence, Union
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.errors import ImageError
 from esr_core.options import check, option
+from esr_core.perception.arrays import Boxes, Floats, Image
 
-Images = Union[NDArray[np.uint8], Sequence[NDArray[np.uint8]]]
+Images = Union[Image, Sequence[Image]]
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Input that a network was trained on; stored with its weights as metadata.
-
-    Raises:
-        OptionError: a field has the wrong type or is out of range.
-    """
+    """Input that a network was trained on, stored with its weights; OptionError if out of range."""
 
     size_px: int = option(96, "side of the input", bounds=(54, 1024))
     grey: bool = option(True, "convert to greyscale")
@@ -40,24 +36,18 @@ class InputSpec:
         check(self)
 
 
-def squares(boxes: NDArray[np.float32], spec: InputSpec) -> NDArray[np.float32]:
-    """Return the square to crop around each face box.
-
-    boxes: (n, 4) x1, y1, x2, y2 in pixels. Returns (n, 3): centre x, centre y, side, in pixels.
-    """
+def squares(boxes: Boxes, spec: InputSpec) -> Floats:
+    """Return the square to crop around each box (n, 4): centre x, centre y, side in px, (n, 3)."""
     width = boxes[:, 2] - boxes[:, 0]
     centre_x = (boxes[:, 0] + boxes[:, 2]) / 2
     centre_y = (boxes[:, 1] + boxes[:, 3]) / 2 + spec.shift_y * width
     return np.stack([centre_x, centre_y, width * spec.margin], axis=1)
 
 
-def crop(
-    rgb: NDArray[np.uint8], boxes: NDArray[np.float32], spec: InputSpec
-) -> NDArray[np.float32]:
-    """Return the faces of an image as a batch for the network.
+def crop(rgb: Image, boxes: Boxes, spec: InputSpec) -> Floats:
+    """Return the faces of an image as a batch for the network, (n, 3, size, size) in [0, 1].
 
-    rgb: (h, w, 3) uint8. boxes: (n, 4) x1, y1, x2, y2 in pixels; outside of the image the pixels of
-    its border are repeated. Returns (n, 3, size, size) float32 in [0, 1].
+    rgb: (h, w, 3). boxes: (n, 4); outside of the image the pixels of its border are repeated.
 
     Raises:
         ImageError: a box is not finite.
@@ -74,32 +64,26 @@ def crop(
     return whole([_cut(rgb, *place) for place in places], spec)
 
 
-def whole(images: Images, spec: InputSpec) -> NDArray[np.float32]:
-    """Return images that are cropped already as a batch for the network.
+def whole(images: Images, spec: InputSpec) -> Floats:
+    """Return images that are cropped already as a batch (n, 3, size, size) in [0, 1].
 
-    images: n of them, each (h, w) grey or (h, w, 3) rgb, uint8, or an array of them. Returns
-    (n, 3, size, size) in [0, 1].
+    images: n of them, each (h, w) grey or (h, w, 3) rgb, uint8, or an array of them.
     """
     batch = np.empty((len(images), 3, spec.size_px, spec.size_px), np.float32)
     for image, face in zip(images, batch):
-        reduced = _reduced(image, spec)
-        planes = reduced if spec.grey else reduced.transpose(2, 0, 1)
+        if spec.grey and image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        elif not spec.grey and image.ndim == 2:
+            image = cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+        if spec.detail_px:
+            image = resize(image, spec.detail_px)
+        image = resize(image, spec.size_px)
+        planes = image if spec.grey else image.transpose(2, 0, 1)
         np.multiply(planes, np.float32(1 / 255), out=face)
     return batch
 
 
-def _reduced(face: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Convert a cropped face to colour and size of the input: (size, size), or (size, size, 3)."""
-    if spec.grey and face.ndim == 3:
-        face = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
-    elif not spec.grey and face.ndim == 2:
-        face = cv2.cvtColor(face, cv2.COLOR_GRAY2RGB)  # type: ignore[assignment]
-    if spec.detail_px:
-        face = resize(face, spec.detail_px)
-    return resize(face, spec.size_px)
-
-
-def resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
+def resize(face: Image, size_px: int) -> Image:
     """Resize (h, w) or (h, w, 3) to a square."""
     if face.shape[:2] == (size_px, size_px):
         return face
@@ -110,7 +94,7 @@ def resize(face: NDArray[np.uint8], size_px: int) -> NDArray[np.uint8]:
     return cv2.resize(face, (size_px, size_px), interpolation=method)  # type: ignore[return-value]
 
 
-def _cut(rgb: NDArray[np.uint8], left: int, top: int, side_px: int) -> NDArray[np.uint8]:
+def _cut(rgb: Image, left: int, top: int, side_px: int) -> Image:
     inside = rgb[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
     if inside.shape[:2] == (side_px, side_px):
         return inside

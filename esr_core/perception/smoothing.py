@@ -6,7 +6,8 @@ import math
 from typing import Dict, Iterable, Tuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from esr_core.perception.arrays import Floats
 
 
 class EmaFilter:
@@ -17,12 +18,10 @@ class EmaFilter:
     """
 
     def __init__(self) -> None:
-        self._state: Dict[int, Tuple[float, NDArray[np.float32]]] = {}
+        self._state: Dict[int, Tuple[float, Floats]] = {}
         self._labels: Dict[int, int] = {}
 
-    def update(
-        self, face_id: int, values: NDArray[np.float32], time_s: float, time_constant_s: float
-    ) -> NDArray[np.float32]:
+    def update(self, face_id: int, values: Floats, time_s: float, time_constant_s: float) -> Floats:
         """Return the smoothed values (k,) of a face, read-only; the first pass unchanged."""
         values = values.copy()
         if time_constant_s > 0 and face_id in self._state:
@@ -33,7 +32,7 @@ class EmaFilter:
         self._state[face_id] = (time_s, values)
         return values
 
-    def label(self, face_id: int, probabilities: NDArray[np.float32], hysteresis: float) -> int:
+    def label(self, face_id: int, probabilities: Floats, hysteresis: float) -> int:
         """Return the label of a face: the last one until another leads by ``hysteresis``."""
         best = int(probabilities.argmax())
         label = self._labels.get(face_id, best)

@@ -70,27 +70,26 @@ class StreamClock:
         gap_s = 0.0
         if arrival_s is not None and self._arrival_s is not None:
             gap_s = max(arrival_s - self._arrival_s, 0.0)
-        is_first, self._arrival_s = self._time_s == -inf, arrival_s
+        self._arrival_s = arrival_s
         if stamp_s is None and not self.problem:
             self.problem = "there are images without a stamp"
         is_restart = gap_s > self._max_pause_s
         if stamp_s is None or self.problem:
-            self._time_s = (arrival_s or 0.0) if is_first else self._time_s + gap_s
+            self._time_s = (arrival_s or 0.0) if self._time_s == -inf else self._time_s + gap_s
             return Moment(self._time_s, is_restart)
         last_s = self._time_s
-        is_new = is_first or self._is_restart(stamp_s, gap_s)
+        is_new = self._is_restart(stamp_s, gap_s)
         if is_new:
-            self._before_s, self._time_s = (inf if is_first else last_s), -inf
-            self._first_s, self._offset_s = stamp_s, 0.0
+            self._before_s, self._time_s = last_s, -inf
+            self._first_s, self._offset_s, self._early = stamp_s, 0.0, 0
             self._recent.clear()
-            self._early = 0
         if not self._early:
             self._recent.append(stamp_s)
             self._time_s = max(self._time_s, stamp_s + self._offset_s)
         if gap_s:
             self._window.append((max(self._time_s - last_s, 0.0), min(gap_s, MAX_GAP_S)))
             self.problem = self._check()
-        return Moment(self._time_s, is_restart or (is_new and not is_first))
+        return Moment(self._time_s, is_restart or is_new)
 
     def _is_restart(self, stamp_s: float, gap_s: float) -> bool:
         """Compare a stamp with those before; count the strays."""

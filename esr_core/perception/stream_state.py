@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import Any, List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS
+from esr_core.perception.arrays import Floats, Votes
 from esr_core.perception.detection import Detections
 from esr_core.perception.events import Event, EventDetector
 from esr_core.perception.face_emotion import FaceEmotion
@@ -34,11 +34,9 @@ class StreamState:
 
     def __init__(self, max_pause_s: float = inf) -> None:
         self._max_pause_s = max_pause_s
-        self.clock = StreamClock(max_pause_s)
-        self.flow_tracker = OpticalFlowTracker()
         self.tracker = Tracker()
-        self.ema_filter = EmaFilter()
         self.event_detector = EventDetector()
+        self.reset()
 
     def reset(self) -> List[Event]:
         """Remove all faces and return their events; their ids are not used again."""
@@ -51,9 +49,9 @@ class StreamState:
     def update(
         self,
         detections: Detections,
-        probabilities: NDArray[np.float32],
-        affect: NDArray[np.float32],
-        votes: NDArray[np.int64],
+        probabilities: Floats,
+        affect: Floats,
+        votes: Votes,
         stamp_s: Optional[float],
         arrival_s: Optional[float] = None,
         *,
@@ -63,9 +61,9 @@ class StreamState:
     ) -> FrameResult:
         """Assign ids, smooth the predictions of the next image and detect events.
 
-        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). stamp_s and
-        arrival_s: see :class:`~esr_core.perception.stream_clock.StreamClock`. The arrays of the
-        result are read-only, because the state refers to them.
+        probabilities: (n, 8). affect: (n, 2) valence, arousal. votes: (n, branches). stamp_s,
+        arrival_s: as in :meth:`~esr_core.perception.stream_clock.StreamClock.update`. The arrays of
+        the result are read-only, because the state refers to them.
         """
         time_s, is_restart = self.clock.update(stamp_s, arrival_s)
         if is_restart:
@@ -75,8 +73,9 @@ class StreamState:
         tracked = [track.face_id for track in self.tracker.tracks]
         self.ema_filter.keep(tracked)
         predicted = np.concatenate([probabilities, affect], axis=1)
-        arrays = detections.boxes, detections.landmarks, votes
-        boxes, landmarks, votes = (_read_only(each) for each in arrays)
+        boxes, landmarks, votes = detections.boxes.view(), detections.landmarks.view(), votes.view()
+        for array in (boxes, landmarks, votes):
+            array.flags.writeable = False
         faces = []
         for i, face_id in enumerate(ids.tolist()):
             smooth = self.ema_filter.update(face_id, predicted[i], time_s, smoothing_s)
@@ -95,9 +94,3 @@ class StreamState:
                 )
             )
         return FrameResult(faces, self.event_detector.update(faces, tracked))
-
-
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

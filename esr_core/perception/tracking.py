@@ -8,6 +8,8 @@ from typing import Any, List, Tuple
 import numpy as np
 from numpy.typing import NDArray
 
+from esr_core.perception.arrays import Boxes, Floats
+
 #: Largest motion plus growth of a face between two detections, in its own size.
 MAX_STEP = 0.8
 
@@ -17,7 +19,7 @@ class Track:
     """The last detection of a tracked face."""
 
     face_id: int
-    box: NDArray[np.float32]  # (4,) x1, y1, x2, y2
+    box: Boxes  # (4,)
     time_s: float
 
 
@@ -36,17 +38,16 @@ class Tracker:
         """End all tracks."""
         self.tracks: List[Track] = []
 
-    def update(
-        self, boxes: NDArray[np.float32], time_s: float, timeout_s: float
-    ) -> NDArray[np.int64]:
-        """Return an id for each box (n, 4); call it for images without faces too.
-
-        time_s: must not decrease.
-        """
+    def update(self, boxes: Boxes, time_s: float, timeout_s: float) -> NDArray[np.int64]:
+        """Return an id for each box (n, 4) of the next image, 0 or more; times never decrease."""
         ids = np.zeros(len(boxes), np.int64)
-        for row, track in self._matches(boxes):
-            track.box, track.time_s = boxes[row].copy(), time_s
-            ids[row] = track.face_id
+        tracked = np.array([track.box for track in self.tracks], np.float32).reshape(-1, 4)
+        steps = step_sizes(boxes, tracked)
+        while steps.min(initial=np.inf) <= MAX_STEP:  # the closest pairs first
+            row, column = np.unravel_index(int(steps.argmin()), steps.shape)
+            track = self.tracks[column]
+            track.box, track.time_s, ids[row] = boxes[row].copy(), time_s, track.face_id
+            steps[row, :] = steps[:, column] = np.inf
         self.tracks = [track for track in self.tracks if time_s - track.time_s <= timeout_s]
         for row in np.flatnonzero(ids == 0):
             self.tracks.append(Track(self._next_id, boxes[row].copy(), time_s))
@@ -54,26 +55,14 @@ class Tracker:
             self._next_id += 1
         return ids
 
-    def _matches(self, boxes: NDArray[np.float32]) -> List[Tuple[int, Track]]:
-        """Return disjoint pairs of boxes and tracks, the closest first."""
-        if len(boxes) == 0 or not self.tracks:
-            return []
-        steps = step_sizes(boxes, np.stack([track.box for track in self.tracks]))
-        pairs: List[Tuple[int, Track]] = []
-        while steps.min() <= MAX_STEP:
-            row, column = np.unravel_index(int(steps.argmin()), steps.shape)
-            pairs.append((int(row), self.tracks[column]))
-            steps[row, :] = steps[:, column] = np.inf
-        return pairs
 
-
-def step_sizes(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def step_sizes(boxes: Boxes, others: Boxes) -> Floats:
     """Return the distance of each box (n, 4) to each other one (m, 4), in box sizes: (n, m).
 
     The distance of the centres over the mean size, plus the logarithm of the ratio of sizes.
     """
 
-    def centre_and_size(boxes: NDArray[np.float32]) -> Tuple[Any, Any]:
+    def centre_and_size(boxes: Boxes) -> Tuple[Any, Any]:
         area = (boxes[..., 2:] - boxes[..., :2]).prod(axis=-1)
         return (boxes[..., :2] + boxes[..., 2:]) / 2, np.sqrt(np.maximum(area, 1.0))
 
