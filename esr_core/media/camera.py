@@ -73,7 +73,6 @@ class Camera:
             raise self._error
 
     def _read(self) -> None:
-        """Read until the end, in the thread."""
         try:
             for number, (stamp_s, rgb) in enumerate(self._frames):
                 with self._changed:

@@ -10,7 +10,7 @@ import re
 import struct
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, List, Sequence, Tuple
+from typing import BinaryIO, List, Sequence, Tuple, Union
 
 _MATROSKA = b"\x1aE\xdf\xa3"
 #: The boxes around the times of the frames.
@@ -130,10 +130,10 @@ def _moov(stream: BinaryIO) -> Tuple[int, bytes]:
         begin += size
 
 
-def _rate(moov: bytes, box: int) -> int:
+def _rate(moov: Union[bytes, bytearray], box: int) -> int:
     """Return the ticks per second of a box mvhd or mdhd, which begins at ``box``."""
     return _number(moov, box + (28 if moov[box + 8] else 20))
 
 
-def _number(data: bytes, at: int, form: str = ">I") -> int:
+def _number(data: Union[bytes, bytearray], at: int, form: str = ">I") -> int:
     return int(struct.unpack_from(form, data, at)[0])

@@ -69,11 +69,11 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
         ImageError: there are no image files.
     """
     silence_opencv()
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    is_picture = {path: not path.is_dir() and _is_picture(path) for path in paths}
-    if not any(is_picture.values()):
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    pictures = {path for path in paths if _is_picture(path)}
+    if not pictures:
         raise ImageError(f"{folder}: no pictures in this folder")
-    return [p for p in paths if is_picture[p]], [p for p in paths if not is_picture[p]]
+    return sorted(pictures), sorted({*paths} - pictures)
 
 
 def count_pages(path: Path) -> int:
@@ -85,7 +85,7 @@ def count_pages(path: Path) -> int:
 def _is_picture(path: Path) -> bool:
     kind = mimetypes.guess_type(path.name, strict=False)[0] or ""
     if kind.startswith("image/") or path.suffix.lower() in _PICTURES:
-        return True
+        return not path.is_dir()
     with native_path(path) as name:
         return path.is_file() and cv2.haveImageReader(name)  # a pipe has no end
 
@@ -98,10 +98,8 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     try:
         bgr = to_uint8(read_samples(path.read_bytes()))
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    except (OSError, ImageError) as error:
+        raise ImageError(f"{path}: {getattr(error, 'strerror', error)}") from error
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
@@ -112,9 +110,8 @@ def read_samples(content: Any) -> NDArray[Any]:
         ImageError: they are not a picture, or its pixels are not of 8 or 16 bits.
     """
     silence_opencv()
-    packed = np.frombuffer(content, np.uint8)
+    packed, flags = np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
         bgr: Any = cv2.imdecode(packed, flags) if len(packed) else None
     except cv2.error as error:
         raise ImageError(f"damaged: {error.err}") from error
@@ -136,11 +133,10 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
     Raises:
         ImageError: another shape or type, values that are not finite, or floats in 0 to 255.
     """
-    if isinstance(images, (list, tuple)):
-        arrays = [_array(image) for image in images]
-    else:
-        array = _array(images)
-        arrays = list(array) if array.ndim == 4 else [array]
+    if not isinstance(images, (list, tuple)):
+        images = _array(images)
+        images = images if images.ndim == 4 else [images]
+    arrays = [_array(image) for image in images]
     batch = np.empty((len(arrays), 3, spec.size_px, spec.size_px), np.float32)
     for i, array in enumerate(arrays):
         name = f"image {i + 1} of {len(arrays)}"
@@ -154,11 +150,9 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
             )
         if not np.isfinite(array).all():
             raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
-        largest = np.abs(array).max()
-        if largest > _LARGEST:
-            raise ImageError(
-                f"{name} holds floats up to {largest:g}; pass it as uint8, or in [0, 1]"
-            )
+        most = np.abs(array).max()
+        if most > _LARGEST:
+            raise ImageError(f"{name} holds floats up to {most:g}; pass it as uint8, or in [0, 1]")
         batch[i] = array
     return batch
 
