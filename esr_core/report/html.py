@@ -11,15 +11,14 @@ import html
 import json
 import re
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Optional
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.media.records import FaceRecord, FrameRecord
 from esr_core.report.page_assets import asset, emotion_constants
-from esr_core.report.summary import POINTS, Change, FaceSummary, Recording, Summary, summarise
+from esr_core.report.summary import POINTS, FaceSummary, Recording, Sight, Summary, summarise
 
 #: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
 _FACES, _LEAST_SEEN = 8, 0.02
@@ -56,7 +55,9 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     shown = [face for face in summary.faces[:_FACES] if face.seen_s >= least_s]
     changes = sorted(summary.changes, key=lambda change: -change.face.confidence)[:_CHANGES]
     changes.sort(key=lambda change: change.at_s)
-    pictures = _thumbnails(recording, shown, changes)
+    pictures = _thumbnails(
+        recording, [*(face.best for face in shown), *((c.frame, c.face) for c in changes)]
+    )
     figures = summary.as_json()
     feeds, faces = figures["feeds"], figures["faces"]
     return {
@@ -68,14 +69,13 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
         "faces": [
-            {**_charts(face), "picture": pictures.get(_key(*face.best)), **figures_of_face}
+            {**_charts(face), "picture": pictures.get(face.best), **figures_of_face}
             for face, figures_of_face in zip(shown, faces)
         ],
         "more_faces": faces[len(shown) :][:_MORE_FACES],
         "faces_in_all": len(faces),
         "changes": [
-            {**each.as_json(), "picture": pictures.get(_key(each.frame, each.face))}
-            for each in changes
+            {**each.as_json(), "picture": pictures.get((each.frame, each.face))} for each in changes
         ],
         "changes_in_all": len(summary.changes),
     }
@@ -111,23 +111,14 @@ def _date(stamp_s: float) -> Optional[str]:
     return datetime.fromtimestamp(stamp_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _key(frame: FrameRecord, face: FaceRecord) -> Tuple[str, float, int]:
-    return frame.source, frame.stamp_s, face.face_id
-
-
-def _thumbnails(
-    recording: Recording, faces: Sequence[FaceSummary], changes: Sequence[Change]
-) -> Dict[Tuple[str, float, int], str]:
-    """Return the pictures of the faces, and of their changes, as data URIs."""
-    pictures: Dict[Tuple[str, float, int], str] = {}
-    if recording.thumbnail is None:
-        return pictures
-    pairs = [*(face.best for face in faces), *((each.frame, each.face) for each in changes)]
-    for frame, face in sorted(pairs, key=lambda pair: pair[0].stamp_s):
-        key = _key(frame, face)
-        rgb = None if key in pictures else recording.thumbnail(frame, face)
+def _thumbnails(recording: Recording, sights: Iterable[Sight]) -> Dict[Sight, str]:
+    """Return pictures as data URIs."""
+    pictures: Dict[Sight, str] = {}
+    for sight in sorted(sights, key=lambda each: each[0].stamp_s):
+        is_new = recording.thumbnail and sight not in pictures
+        rgb = recording.thumbnail(*sight) if recording.thumbnail and is_new else None
         if rgb is not None and rgb.size:
-            pictures[key] = _data_uri(rgb)
+            pictures[sight] = _data_uri(rgb)
     return pictures
 
 

@@ -17,7 +17,8 @@ from esr_core.media.records import FaceRecord, FrameRecord
 POINTS = 2000
 _LEAST_GAP_S = 0.5
 _GAP_PERIODS = 3
-_Track = List[Tuple[FrameRecord, FaceRecord]]
+#: A face in one frame.
+Sight = Tuple[FrameRecord, FaceRecord]
 
 
 @dataclass(frozen=True)
@@ -148,20 +149,13 @@ class FaceSummary:
     changes: Tuple[Change, ...]
     segments: Tuple[Segment, ...]
     series: Series  # thinned to POINTS
-    best: Tuple[FrameRecord, FaceRecord]  # with the highest score of the detector
+    best: Sight  # with the highest score of the detector
 
     def as_json(self) -> Dict[str, Any]:
         """Return the statistics as JSON values, without the series."""
-        return {
-            "source": self.source,
-            "face_id": self.face_id,
-            "images": self.images,
-            "first_s": round(self.first_s, 3),
-            "last_s": round(self.last_s, 3),
-            "seen_s": round(self.seen_s, 3),
-            "shares": [_rounded(share) for share in self.shares],
-            "changes": len(self.changes),
-        }
+        fields = _rounded(self, 3)
+        del fields["segments"], fields["series"], fields["best"]
+        return {**fields, "shares": [*map(_rounded, self.shares)], "changes": len(self.changes)}
 
 
 @dataclass(frozen=True)
@@ -202,9 +196,9 @@ class Summary:
             **vars(self),
             "duration_s": round(self.duration_s, 3),
             "gap_s": round(self.gap_s, 3),
-            "feeds": [_rounded(feed) for feed in self.feeds],
+            "feeds": [*map(_rounded, self.feeds)],
             "faces": [face.as_json() for face in self.faces],
-            "shares": [_rounded(share) for share in self.shares],
+            "shares": [*map(_rounded, self.shares)],
             "changes": [change.as_json() for change in self.changes],
         }
 
@@ -221,7 +215,7 @@ def summarise(recording: Recording) -> Summary:
     _check(recording.title, frames)
     began_s = frames[0].stamp_s
     feeds: DefaultDict[str, List[FrameRecord]] = defaultdict(list)
-    tracks: DefaultDict[Tuple[str, int], _Track] = defaultdict(list)  # ids are of a source
+    tracks: DefaultDict[Tuple[str, int], List[Sight]] = defaultdict(list)  # ids are of a source
     for frame in frames:
         feeds[frame.source].append(frame)
         for face in frame.faces:
@@ -275,7 +269,7 @@ def _intervals_s(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
     return np.diff([frame.stamp_s for frame in frames])
 
 
-def _face(track: _Track, began_s: float, period_s: float, gap_s: float) -> FaceSummary:
+def _face(track: Sequence[Sight], began_s: float, period_s: float, gap_s: float) -> FaceSummary:
     frames, records = zip(*track)
     times_s = np.array([frame.stamp_s for frame in frames]) - began_s
     series = Series.of(times_s, records, gap_s)
@@ -331,7 +325,7 @@ def _percentiles(latencies_s: Optional[NDArray[np.float64]]) -> Optional[Dict[st
     return dict(zip(("p50", "p99", "max"), np.percentile(known_s, (50, 99, 100)).tolist()))
 
 
-def _rounded(record: object) -> Dict[str, Any]:
-    """Return the fields of a dataclass, floats rounded to four decimals."""
+def _rounded(record: object, decimals: int = 4) -> Dict[str, Any]:
+    """Return the fields of a dataclass, floats rounded."""
     fields = vars(record).items()
-    return {name: round(v, 4) if isinstance(v, float) else v for name, v in fields}
+    return {name: round(v, decimals) if isinstance(v, float) else v for name, v in fields}
