@@ -150,9 +150,7 @@ class FrameAnalyzer:
         options = options or PipelineOptions()
         self.model = model or load_model(options.model or None, options.provider, options.threads)
         self.options = options
-        self.detector = detector or open_detector(
-            self.options.detector, self.options.detector_model
-        )
+        self.detector = detector or open_detector(options.detector, options.detector_model)
 
     @property
     def options(self) -> PipelineOptions:
@@ -186,32 +184,28 @@ class FrameAnalyzer:
         if not views:
             return []
         timer = timer or StageTimer()
-        for rgb in (view.rgb for view in views):
+        for _, rgb, *_ in views:
             if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-                raise ImageError(
-                    f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
-                )
+                form = f"{rgb.shape} {rgb.dtype}"
+                raise ImageError(f"an image must be (h, w, 3) uint8, but got {form}")
         degrees = self.options.rotate  # read once: it may change meanwhile
-        upright = [
-            view._replace(
-                rgb=turned(view.rgb, degrees),
-                faces=view.faces and view.faces.turned(degrees, view.rgb.shape),
-            )
-            for view in views
-        ]
+        upright = []
+        for view in views:
+            faces = view.faces and view.faces.turned(degrees, view.rgb.shape)
+            upright.append(view._replace(rgb=turned(view.rgb, degrees), faces=faces))
         detections, left_out = zip(*map(self._detect, upright))
         timer.lap("detect")
         spec = self.model.metadata.input
-        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(upright, detections)]
+        crops = [crop(view.rgb, found.boxes, spec) for view, found in zip(upright, detections)]
         batch = crops[0] if len(views) == 1 else np.concatenate(crops)
         timer.lap("crop")
         prediction = self.model.predict(batch, self.options.branches)
         timer.lap("infer")
-        ends = np.cumsum([len(faces) for faces in detections])[:-1]
+        ends = np.cumsum([*map(len, detections)])[:-1]
         parts = zip(*(np.split(output, ends) for output in prediction))
         return [
-            FrameAnalysis(faces.turned(-degrees, view.rgb.shape), Prediction(*part), count)
-            for view, faces, part, count in zip(upright, detections, parts, left_out)
+            FrameAnalysis(found.turned(-degrees, view.rgb.shape), Prediction(*part), count)
+            for view, found, part, count in zip(upright, detections, parts, left_out)
         ]
 
     def _detect(self, view: View) -> Tuple[Detections, int]:

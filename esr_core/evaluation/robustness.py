@@ -31,7 +31,8 @@ _BATCH = 64
 def _move(face: NDArray[np.uint8], angle_deg: float, dx: float, dy: float) -> NDArray[np.uint8]:
     """Rotate about the centre and shift by shares of the width; repeat the border's pixels."""
     height, width = face.shape[:2]
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle_deg, 1.0)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre, angle_deg, 1.0), np.float64)
     matrix[:, 2] += dx * width, dy * width
     return cv2.warpAffine(  # type: ignore[return-value]
         face, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE

@@ -25,7 +25,6 @@ _FACES, _LEAST_SEEN = 8, 0.02
 #: Maximum number of rows for the other faces, of columns for the sources, and of changes.
 _MORE_FACES, _FEEDS, _CHANGES = 200, 6, 40
 _THUMBNAIL_PX = 128
-_EPOCH_S = 1e8, 1e10  # stamps that are times of day; others count from the start of a file
 
 
 def page(recording: Recording, summary: Optional[Summary] = None) -> str:
@@ -58,13 +57,16 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     pictures = _thumbnails(
         recording, [*(face.best for face in shown), *((c.frame, c.face) for c in changes)]
     )
+    # Other stamps count from the start of a file.
+    is_date = 1e8 < summary.began_s < 1e10
+    began = datetime.fromtimestamp(summary.began_s if is_date else 0, timezone.utc)
     figures = summary.as_json()
     feeds, faces = figures["feeds"], figures["faces"]
     return {
         **figures,
         "feeds": feeds[:_FEEDS],
         "more_feeds": len(feeds[_FEEDS:]),
-        "began": _date(summary.began_s),
+        "began": f"{began:%Y-%m-%d %H:%M:%S} UTC" if is_date else None,
         **emotion_constants(),
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
@@ -101,22 +103,16 @@ def _charts(face: FaceSummary) -> Dict[str, Any]:
 
 
 def _thousandths(values: NDArray[np.float64]) -> List[int]:
-    numbers: List[int] = np.rint(values.ravel() * 1000).astype(np.int64).tolist()
-    return numbers
-
-
-def _date(stamp_s: float) -> Optional[str]:
-    if not _EPOCH_S[0] < stamp_s < _EPOCH_S[1]:
-        return None
-    return datetime.fromtimestamp(stamp_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return [int(value) for value in np.rint(values.ravel() * 1000)]
 
 
 def _thumbnails(recording: Recording, sights: Iterable[Sight]) -> Dict[Sight, str]:
     """Return pictures as data URIs."""
     pictures: Dict[Sight, str] = {}
+    if recording.thumbnail is None:
+        return pictures
     for sight in sorted(sights, key=lambda each: each[0].stamp_s):
-        is_new = recording.thumbnail and sight not in pictures
-        rgb = recording.thumbnail(*sight) if recording.thumbnail and is_new else None
+        rgb = None if sight in pictures else recording.thumbnail(*sight)
         if rgb is not None and rgb.size:
             pictures[sight] = _data_uri(rgb)
     return pictures
