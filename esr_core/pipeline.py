@@ -13,7 +13,7 @@ from esr_core.errors import ImageError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.face_detector import DETECTORS, open_detector
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
-from esr_core.options import check, option
+from esr_core.options import check, live_option, option
 from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces, turned
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
@@ -32,14 +32,13 @@ class PipelineOptions:
         "the package.",
     )
     provider: str = option("auto", "Execution provider of ONNX Runtime.", choices=PROVIDERS)
-    branches: Union[int, str] = option(
+    branches: Union[int, str] = live_option(
         ADAPTIVE,
         "Number of branches to evaluate per face. `adaptive` evaluates the first branch, and the "
         "others only when it is not confident; this lowered the validation accuracy by 0.1 "
         "percentage points or less.",
         (1, 64),
         (ADAPTIVE,),
-        live=True,
     )
     threads: int = option(
         0, "Threads per inference. 0: one per core that the process may use.", (0, 256)
@@ -54,63 +53,55 @@ class PipelineOptions:
     detector_model: str = option(
         "", "Path of another YuNet .onnx file, for example of OpenCV's model zoo."
     )
-    detection_size_px: int = option(
+    detection_size_px: int = live_option(
         256,
         "Longer side of the downscaled image that the detector runs on. 256 detects faces of 28 px "
         "or more in a 640 px wide image; larger values detect smaller faces and take longer.",
         (64, 4096),
-        live=True,
     )
-    detect_every: int = option(
+    detect_every: int = live_option(
         1,
         "Run the detector on every N-th image and track faces by optical flow in between, which is "
         "about ten times cheaper. A new face appears up to N-1 images late. The detector runs at "
         "once when a face is lost or the scene changes.",
         (1, 30),
-        live=True,
     )
-    rotate: int = option(
+    rotate: int = live_option(
         0,
         "Degrees by which images are turned clockwise before faces are detected, for a camera that "
         "is mounted sideways or upside down: upright faces are detected and evaluated reliably. "
         "Boxes, landmarks and annotated images are those of the image as received.",
         choices=(0, 90, 180, 270),
-        live=True,
     )
-    min_score: float = option(
+    min_score: float = live_option(
         0.6,
         "Lowest score of a detection by `detector`; detections below it are ignored. The scores of "
         "external detections may mean something else and are not compared.",
         (SCORE_FLOOR, 1.0),
-        live=True,
     )
-    max_faces: int = option(
+    max_faces: int = live_option(
         16,
         "Maximum number of faces per image; the largest are kept, and the number of the others is "
         "reported. 0: no limit.",
         (0, 256),
-        live=True,
     )
-    track_timeout_s: float = option(
+    track_timeout_s: float = live_option(
         0.5,
         "Time for which a face keeps its id without being detected, in seconds. A face that is in "
         "two consecutive images keeps it, however long the pause between them.",
         (0.0, 60.0),
-        live=True,
     )
-    smoothing_s: float = option(
+    smoothing_s: float = live_option(
         0.25,
         "Time constant of the smoothing of each face's probabilities, valence and arousal, in "
         "seconds. Longer is steadier and slower to follow a change. 0: no smoothing.",
         (0.0, 60.0),
-        live=True,
     )
-    hysteresis: float = option(
+    hysteresis: float = live_option(
         0.05,
         "The label of a face changes when another emotion is more probable by at least this "
         "margin. 0: no hysteresis.",
         (0.0, 1.0),
-        live=True,
     )
 
     def __post_init__(self) -> None:
