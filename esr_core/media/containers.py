@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, List, Sequence, Tuple, Union
 
 _MATROSKA = b"\x1aE\xdf\xa3"
+#: The boxes of the clocks and of the times and the number of the frames.
+_NEEDED = (b"mvhd", b"mdhd", b"stts", b"stsz")
 #: The boxes around the times of the frames.
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 #: Boxes with a duration: its offset in version 0, where it has 4 bytes, and 1, where it has 8.
@@ -83,12 +85,11 @@ def set_stamps(path: Path, stamps_s: Sequence[float], last_s: float) -> bool:
     with path.open("r+b") as stream:
         begin, content = _moov(stream)
         moov = bytearray(content)
-        if moov[:4] != struct.pack(">I", path.stat().st_size - begin):  # the last box, complete
+        mvhd, mdhd, stts, stsz = (moov.find(kind) - 4 for kind in _NEEDED)
+        is_last = int.from_bytes(moov[:4], "big") == path.stat().st_size - begin  # and complete
+        if not is_last or min(mvhd, mdhd, stts, stsz) < 0:
             return False
-        mvhd, mdhd, stts, stsz = (
-            moov.find(kind) - 4 for kind in (b"mvhd", b"mdhd", b"stts", b"stsz")
-        )
-        if min(mvhd, mdhd, stts, stsz) < 0 or _number(moov, stsz + 16) != len(stamps_s):
+        if not 0 < _number(moov, stsz + 16) == len(stamps_s):
             return False
         rate, movie_rate = _rate(moov, mdhd), _rate(moov, mvhd)
         ticks: List[int] = []

@@ -144,10 +144,8 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
             batch[i] = whole([np.ascontiguousarray(_channels_last(array, name))], spec)[0]
             continue
         if array.shape != batch[i].shape or not np.issubdtype(array.dtype, np.floating):
-            raise ImageError(
-                f"{name} must be uint8, or {batch[i].shape} float in [0, 1], "
-                f"but is {array.shape} {array.dtype}"
-            )
+            kinds = f"uint8, or {batch[i].shape} float in [0, 1]"
+            raise ImageError(f"{name} must be {kinds}, but is {array.shape} {array.dtype}")
         if not np.isfinite(array).all():
             raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
         most = np.abs(array).max()
@@ -164,10 +162,8 @@ def _array(image: Any) -> NDArray[Any]:
     elif isinstance(getattr(image, "data", None), np.ndarray):  # an Image, also OpenDR's
         image = image.data
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            "an image must be an Image, an array or a tensor, or a list of such, "
-            f"but is a {type(image).__name__}"
-        )
+        kinds = "an Image, an array or a tensor, or a list of such"
+        raise ImageError(f"an image must be {kinds}, but is a {type(image).__name__}")
     return image
 
 

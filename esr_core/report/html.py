@@ -54,9 +54,8 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     shown = [face for face in summary.faces[:_FACES] if face.seen_s >= least_s]
     changes = sorted(summary.changes, key=lambda change: -change.face.confidence)[:_CHANGES]
     changes.sort(key=lambda change: change.at_s)
-    pictures = _thumbnails(
-        recording, [*(face.best for face in shown), *((c.frame, c.face) for c in changes)]
-    )
+    sights = [*(face.best for face in shown), *((each.frame, each.face) for each in changes)]
+    pictures = _thumbnails(recording, sights)
     # Other stamps count from the start of a file.
     is_date = 1e8 < summary.began_s < 1e10
     began = datetime.fromtimestamp(summary.began_s if is_date else 0, timezone.utc)
