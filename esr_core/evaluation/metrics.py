@@ -148,8 +148,7 @@ def with_logits(outputs: Outputs, logits: Logits) -> Outputs:
 def measure(outputs: Outputs, emotions: Floats, affect: Floats) -> EvaluationReport:
     """Compare the outputs of a :data:`Predictor` with emotions (n, 8) and affect (n, 2).
 
-    Raises:
-        ModelError: the outputs are not finite.
+    Raises ModelError if the outputs are not finite.
     """
     probabilities, estimates, votes, *each = outputs
     if not (np.isfinite(probabilities).all() and np.isfinite(estimates).all()):
@@ -267,10 +266,7 @@ def open_predictor(
     """Open an ``.onnx`` file or a folder of weights; by default the network that ships.
 
     branches: as in :meth:`esr_core.inference.onnx_model.Model.predict`, for ``.onnx`` files.
-
-    Raises:
-        ModelError: it cannot be loaded.
-        OptionError: ``branches`` does not fit.
+    Raises ModelError if it cannot be loaded, and OptionError if ``branches`` does not fit.
     """
     if model and Path(model).is_dir():
         if branches:

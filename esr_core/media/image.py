@@ -63,10 +63,7 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
     """Return the image files of a folder, and all else in it, sorted by name.
 
     An image file is one that OpenCV can read, whatever its name, or that has the name of one.
-    Hidden files are in neither list; folders are not searched.
-
-    Raises:
-        ImageError: there are no image files.
+    Hidden files are in neither list; folders are not searched. Raises ImageError for no images.
     """
     silence_opencv()
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
@@ -91,11 +88,7 @@ def _is_picture(path: Path) -> bool:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as RGB, (h, w, 3) uint8.
-
-    Raises:
-        ImageError: the file does not exist, or is not an image.
-    """
+    """Read an image file as RGB, (h, w, 3) uint8; ImageError if it is missing or no image."""
     try:
         bgr = to_uint8(read_samples(path.read_bytes()))
     except (OSError, ImageError) as error:
@@ -106,8 +99,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_samples(content: Any) -> NDArray[Any]:
     """Decode the bytes of an image file to BGR, (h, w, 3) uint8 or, if it has 16 bits, uint16.
 
-    Raises:
-        ImageError: they are not a picture, or its pixels are not of 8 or 16 bits.
+    Raises ImageError if they are not a picture, or its pixels are not of 8 or 16 bits.
     """
     silence_opencv()
     packed, flags = np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -130,8 +122,7 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
     network's colour and size. Float images must be (3, size, size), the network's input: in
     [0, 1], or normalised as in its training.
 
-    Raises:
-        ImageError: another shape or type, values that are not finite, or floats in 0 to 255.
+    Raises ImageError for another shape or type, values that are not finite, or floats in 0 to 255.
     """
     if not isinstance(images, (list, tuple)):
         images = _array(images)

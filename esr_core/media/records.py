@@ -107,8 +107,7 @@ class CsvWriter:
 def read_csv(path: Path) -> Iterator[FrameRecord]:
     """Yield the frames of a CSV file that :class:`CsvWriter` wrote.
 
-    Raises:
-        DataError: it is missing or not of that form; names the line.
+    Raises DataError, which names the line, if it is missing or not of that form.
     """
     try:
         with open(path, newline="", encoding="utf-8") as stream:

@@ -36,11 +36,7 @@ class VideoReader:
     """Reads a video file from its start to its end."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file.
-
-        Raises:
-            VideoError: the file does not exist, or is not a video.
-        """
+        """Open a file; VideoError if it does not exist, or is not a video."""
         self.path = path
         try:
             path.open("rb").close()
@@ -77,11 +73,7 @@ class VideoReader:
         self._ended = True
 
     def rgb(self) -> NDArray[np.uint8]:
-        """Return the current frame, (h, w, 3) uint8.
-
-        Raises:
-            VideoError: it cannot be decoded.
-        """
+        """Return the current frame, (h, w, 3) uint8; VideoError if it cannot be decoded."""
         decoded, bgr = self._capture.retrieve()
         if not decoded:
             raise VideoError(f"{self.path}: frame {self._read - 1} cannot be decoded")
@@ -140,11 +132,8 @@ class VideoWriter:
 def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """Write an mp4, which appears when it is complete, and not at all after an error.
 
-    rate_hz: the rate that the file states; frames have their own times, uneven ones too.
-
-    Raises:
-        OSError: the file cannot be created.
-        VideoError: the disk is full, or the codec does not support the frames.
+    rate_hz: the rate that the file states; frames have their own times, uneven ones too. Raises
+    OSError if the file cannot be created, and VideoError for a full disk or an unsuitable codec.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:

@@ -28,12 +28,9 @@ _THUMBNAIL_PX = 128
 
 
 def page(recording: Recording, summary: Optional[Summary] = None) -> str:
-    """Return the page, in ASCII.
+    """Return the page, in ASCII; DataError for no images, or values out of their range.
 
     summary: of the recording; None: computed here.
-
-    Raises:
-        DataError: the recording has no images, or values out of their range.
     """
     summary = summary or summarise(recording)
     data = json.dumps(_page_data(recording, summary), separators=(",", ":"), allow_nan=False)

@@ -17,6 +17,7 @@ from esr_core.media.records import FaceRecord, FrameRecord
 POINTS = 2000
 _LEAST_GAP_S = 0.5
 _GAP_PERIODS = 3
+Floats = NDArray[np.float64]
 #: A face in one frame.
 Sight = Tuple[FrameRecord, FaceRecord]
 
@@ -28,7 +29,7 @@ class Recording:
     title: str
     frames: Sequence[FrameRecord]
     offered: Optional[int] = None  # images on the topics, processed or not; None: unknown
-    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its result
+    latencies_s: Optional[Floats] = None  # (n,) from an image's stamp to its result
     #: Returns the picture of a face, RGB (h, w, 3), or None if its frame is not available; is
     #: called in the order of time.
     thumbnail: Optional[Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]] = None
@@ -57,16 +58,14 @@ class Segment(NamedTuple):
 class Series:
     """One face over time: n records, or means over equal periods."""
 
-    times_s: NDArray[np.float64]  # (n,) ascending, from the start of the recording
-    probabilities: NDArray[np.float64]  # (n, 8) in [0, 1]
-    affect: NDArray[np.float64]  # (n, 2) valence and arousal in [-1, 1]
+    times_s: Floats  # (n,) ascending, from the start of the recording
+    probabilities: Floats  # (n, 8) in [0, 1]
+    affect: Floats  # (n, 2) valence and arousal in [-1, 1]
     labels: NDArray[np.int64]  # (n,) indices into LABELS
     breaks: NDArray[np.int64]  # indices of the values that follow a gap
 
     @classmethod
-    def of(
-        cls, times_s: NDArray[np.float64], records: Sequence[FaceRecord], gap_s: float
-    ) -> Series:
+    def of(cls, times_s: Floats, records: Sequence[FaceRecord], gap_s: float) -> Series:
         """Return the series of a face; records more than ``gap_s`` apart are separated by a gap."""
         return cls(
             times_s=times_s,
@@ -76,7 +75,7 @@ class Series:
             breaks=np.flatnonzero(np.diff(times_s) > gap_s) + 1,
         )
 
-    def durations_s(self, period_s: float) -> NDArray[np.float64]:
+    def durations_s(self, period_s: float) -> Floats:
         """Return the duration of each value (n,): until the next, or ``period_s`` at a gap."""
         durations = np.diff(self.times_s, append=self.times_s[-1] + period_s)
         durations[self.breaks - 1] = period_s
@@ -206,8 +205,7 @@ class Summary:
 def summarise(recording: Recording) -> Summary:
     """Return the statistics of a recording.
 
-    Raises:
-        DataError: it has no images, or values out of their range; names the image.
+    Raises DataError, which names the image, for no images or values out of their range.
     """
     frames = sorted(recording.frames, key=lambda frame: frame.stamp_s)
     if not frames:
@@ -265,7 +263,7 @@ def _check(title: str, frames: Sequence[FrameRecord]) -> None:
                     raise DataError(f"{where}, face {face.face_id}: {name} must be {low} to 1")
 
 
-def _intervals_s(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
+def _intervals_s(frames: Sequence[FrameRecord]) -> Floats:
     return np.diff([frame.stamp_s for frame in frames])
 
 
@@ -317,7 +315,7 @@ def _source(frames: Sequence[FrameRecord], began_s: float, gap_s: float) -> Sour
     )
 
 
-def _percentiles(latencies_s: Optional[NDArray[np.float64]]) -> Optional[Dict[str, float]]:
+def _percentiles(latencies_s: Optional[Floats]) -> Optional[Dict[str, float]]:
     known_s = np.array([] if latencies_s is None else latencies_s)
     known_s = known_s[np.isfinite(known_s)]
     if not len(known_s):
