@@ -265,10 +265,7 @@ class EmotionPipeline(FrameAnalyzer):
             ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
         """
         analyses = self.analyze(views)
-        return [
-            self.update(view.stream, a, view.stamp_s, view.arrival_s)
-            for view, a in zip(views, analyses)
-        ]
+        return [self.update(v.stream, a, v.stamp_s, v.arrival_s) for v, a in zip(views, analyses)]
 
     def update(
         self,

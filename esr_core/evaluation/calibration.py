@@ -78,8 +78,7 @@ def adjustment(target: Labels, tau: float) -> Floats:
     A label without a face counts as one face.
     """
     counts = np.bincount(target, minlength=len(LABELS)).clip(min=1)
-    bias: Floats = (-tau * np.log(counts / counts.sum())).astype(np.float32)
-    return bias
+    return np.asarray(-tau * np.log(counts / counts.sum()), np.float32)
 
 
 def fit_balance(logits: Logits, target: Labels) -> Tuple[Balance, List[Balance]]:

@@ -80,7 +80,8 @@ class EvaluationReport:
     def summary(self) -> Dict[str, Any]:
         """Return the metrics as JSON values, rounded to four digits."""
         values = {**asdict(self), "confusion": self.confusion.tolist()}
-        if values.pop("branches") and self.branches:
+        del values["branches"]
+        if self.branches:
             values.update(nested=self.branches.nested, disagreement=self.branches.disagreement)
         return rounded(values)
 
