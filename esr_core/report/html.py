@@ -1,7 +1,8 @@
 """A recording as one self-contained web page.
 
 The page is made of the files in ``assets/``: its JavaScript draws the JSON that is embedded in it.
-It loads nothing, which its Content-Security-Policy enforces.
+It loads nothing, which its Content-Security-Policy enforces. The live page of ``esr_ros`` has the
+same charts and styles.
 """
 
 from __future__ import annotations
@@ -11,20 +12,36 @@ import html
 import json
 import re
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.report.page_assets import asset, emotion_constants
+from esr_core.emotions import CIRCUMPLEX, COLOURS_RGB, LABELS
 from esr_core.report.summary import POINTS, FaceSummary, Recording, Sight, Summary, summarise
 
+_ASSETS = Path(__file__).parent / "assets"
 #: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
 _FACES, _LEAST_SEEN = 8, 0.02
 #: Maximum number of rows for the other faces, of columns for the sources, and of changes.
 _MORE_FACES, _FEEDS, _CHANGES = 200, 6, 40
 _THUMBNAIL_PX = 128
+
+
+def asset(name: str, folder: Path = _ASSETS) -> str:
+    """Return the text of a file of a page, which is ASCII."""
+    return (folder / name).read_text(encoding="ascii")
+
+
+def emotion_constants() -> Dict[str, Any]:
+    """Return the labels, colours and positions that ``charts.js`` needs."""
+    return {
+        "labels": LABELS,
+        "colours": ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in COLOURS_RGB],
+        "circumplex": [[round(float(v), 2) for v in affect] for affect in CIRCUMPLEX],
+    }
 
 
 def page(recording: Recording, summary: Optional[Summary] = None) -> str:

@@ -194,7 +194,7 @@ class Summary:
             feeds[frame.source].append(frame)
             for face in frame.faces:
                 tracks[frame.source, face.face_id].append((frame, face))
-        intervals_s = np.concatenate([_intervals_s(images) for images in feeds.values()])
+        intervals_s = np.concatenate([*map(_intervals_s, feeds.values())])
         intervals_s = intervals_s[intervals_s > 0]
         period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
         began_s, gap_s = frames[0].stamp_s, max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
@@ -212,7 +212,12 @@ class Summary:
         # More results than images: some of the images are not in the recording.
         unanswered = -1 if self.offered is None else self.offered - self.images
         self.unanswered = unanswered if unanswered >= 0 else None
-        self.latencies_s = _percentiles(recording.latencies_s)  # p50, p99 and max
+        self.latencies_s = None  # p50, p99 and max
+        latencies_s = np.array(() if recording.latencies_s is None else recording.latencies_s)
+        latencies_s = latencies_s[np.isfinite(latencies_s)]
+        if len(latencies_s):
+            figures = np.percentile(latencies_s, (50, 99, 100)).tolist()
+            self.latencies_s = dict(zip(("p50", "p99", "max"), figures))
         self.notes = recording.notes  # further remarks for the reader
         self.gap_s = gap_s  # a longer interval without an image, or without a face, is a gap
         self.feeds = [SourceSummary(images, began_s, gap_s) for images in sources]
@@ -272,14 +277,6 @@ def _shares(times_s: NDArray[Any], images: NDArray[Any]) -> Tuple[Share, ...]:
         Share(label, float(part) / total, float(time_s), int(count))
         for label, part, time_s, count in zip(LABELS, parts, times_s, images)
     )
-
-
-def _percentiles(latencies_s: Optional[Floats]) -> Optional[Dict[str, float]]:
-    known_s = np.array([] if latencies_s is None else latencies_s)
-    known_s = known_s[np.isfinite(known_s)]
-    if not len(known_s):
-        return None
-    return dict(zip(("p50", "p99", "max"), np.percentile(known_s, (50, 99, 100)).tolist()))
 
 
 def _rounded(record: object, decimals: int = 4) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Dict, Tuple
 
-from esr_core.report.page_assets import asset, emotion_constants
+from esr_core.report.html import asset, emotion_constants
 from esr_ros.dashboard.options import HISTORY_S
 
 _ASSETS = Path(__file__).parent / "assets"
