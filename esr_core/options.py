@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Iterable, Iterator, Optional, Tuple, TypeVar
 
 from esr_core.errors import OptionError
@@ -96,6 +97,10 @@ def option(
     known = {"description": description, "low": low, "high": high, "choices": choices, "live": live}
     field: T = dataclasses.field(default=default, metadata=known)
     return field
+
+
+#: Declares a field as :func:`option` does, of an option that can change live.
+live_option = partial(option, live=True)
 
 
 def options(cls: Any) -> Iterator[Option]:

@@ -13,7 +13,7 @@ from esr_core.errors import ImageError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.face_detector import DETECTORS, open_detector
 from esr_core.inference.onnx_model import ADAPTIVE, Model, Prediction, load_model
-from esr_core.options import check, option
+from esr_core.options import check, live_option, option
 from esr_core.perception.detection import SCORE_FLOOR, Detections, Detector, find_faces, turned
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.perception.preprocessing import crop
@@ -32,14 +32,13 @@ class PipelineOptions:
         "the package.",
     )
     provider: str = option("auto", "Execution provider of ONNX Runtime.", choices=PROVIDERS)
-    branches: Union[int, str] = option(
+    branches: Union[int, str] = live_option(
         ADAPTIVE,
         "Number of branches to evaluate per face. `adaptive` evaluates the first branch, and the "
         "others only when it is not confident; this lowered the validation accuracy by 0.1 "
         "percentage points or less.",
         (1, 64),
         (ADAPTIVE,),
-        live=True,
     )
     threads: int = option(
         0, "Threads per inference. 0: one per core that the process may use.", (0, 256)
@@ -54,63 +53,55 @@ class PipelineOptions:
     detector_model: str = option(
         "", "Path of another YuNet .onnx file, for example of OpenCV's model zoo."
     )
-    detection_size_px: int = option(
+    detection_size_px: int = live_option(
         256,
         "Longer side of the downscaled image that the detector runs on. 256 detects faces of 28 px "
         "or more in a 640 px wide image; larger values detect smaller faces and take longer.",
         (64, 4096),
-        live=True,
     )
-    detect_every: int = option(
+    detect_every: int = live_option(
         1,
         "Run the detector on every N-th image and track faces by optical flow in between, which is "
         "about ten times cheaper. A new face appears up to N-1 images late. The detector runs at "
         "once when a face is lost or the scene changes.",
         (1, 30),
-        live=True,
     )
-    rotate: int = option(
+    rotate: int = live_option(
         0,
         "Degrees by which images are turned clockwise before faces are detected, for a camera that "
         "is mounted sideways or upside down: upright faces are detected and evaluated reliably. "
         "Boxes, landmarks and annotated images are those of the image as received.",
         choices=(0, 90, 180, 270),
-        live=True,
     )
-    min_score: float = option(
+    min_score: float = live_option(
         0.6,
         "Lowest score of a detection by `detector`; detections below it are ignored. The scores of "
         "external detections may mean something else and are not compared.",
         (SCORE_FLOOR, 1.0),
-        live=True,
     )
-    max_faces: int = option(
+    max_faces: int = live_option(
         16,
         "Maximum number of faces per image; the largest are kept, and the number of the others is "
         "reported. 0: no limit.",
         (0, 256),
-        live=True,
     )
-    track_timeout_s: float = option(
+    track_timeout_s: float = live_option(
         0.5,
         "Time for which a face keeps its id without being detected, in seconds. A face that is in "
         "two consecutive images keeps it, however long the pause between them.",
         (0.0, 60.0),
-        live=True,
     )
-    smoothing_s: float = option(
+    smoothing_s: float = live_option(
         0.25,
         "Time constant of the smoothing of each face's probabilities, valence and arousal, in "
         "seconds. Longer is steadier and slower to follow a change. 0: no smoothing.",
         (0.0, 60.0),
-        live=True,
     )
-    hysteresis: float = option(
+    hysteresis: float = live_option(
         0.05,
         "The label of a face changes when another emotion is more probable by at least this "
         "margin. 0: no hysteresis.",
         (0.0, 1.0),
-        live=True,
     )
 
     def __post_init__(self) -> None:
@@ -150,9 +141,7 @@ class FrameAnalyzer:
         options = options or PipelineOptions()
         self.model = model or load_model(options.model or None, options.provider, options.threads)
         self.options = options
-        self.detector = detector or open_detector(
-            self.options.detector, self.options.detector_model
-        )
+        self.detector = detector or open_detector(options.detector, options.detector_model)
 
     @property
     def options(self) -> PipelineOptions:
@@ -186,32 +175,28 @@ class FrameAnalyzer:
         if not views:
             return []
         timer = timer or StageTimer()
-        for rgb in (view.rgb for view in views):
+        for _, rgb, *_ in views:
             if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
-                raise ImageError(
-                    f"an image must be (h, w, 3) uint8, but got {rgb.shape} {rgb.dtype}"
-                )
+                form = f"{rgb.shape} {rgb.dtype}"
+                raise ImageError(f"an image must be (h, w, 3) uint8, but got {form}")
         degrees = self.options.rotate  # read once: it may change meanwhile
-        upright = [
-            view._replace(
-                rgb=turned(view.rgb, degrees),
-                faces=view.faces and view.faces.turned(degrees, view.rgb.shape),
-            )
-            for view in views
-        ]
+        upright = []
+        for view in views:
+            faces = view.faces and view.faces.turned(degrees, view.rgb.shape)
+            upright.append(view._replace(rgb=turned(view.rgb, degrees), faces=faces))
         detections, left_out = zip(*map(self._detect, upright))
         timer.lap("detect")
         spec = self.model.metadata.input
-        crops = [crop(view.rgb, faces.boxes, spec) for view, faces in zip(upright, detections)]
+        crops = [crop(view.rgb, found.boxes, spec) for view, found in zip(upright, detections)]
         batch = crops[0] if len(views) == 1 else np.concatenate(crops)
         timer.lap("crop")
         prediction = self.model.predict(batch, self.options.branches)
         timer.lap("infer")
-        ends = np.cumsum([len(faces) for faces in detections])[:-1]
+        ends = np.cumsum([*map(len, detections)])[:-1]
         parts = zip(*(np.split(output, ends) for output in prediction))
         return [
-            FrameAnalysis(faces.turned(-degrees, view.rgb.shape), Prediction(*part), count)
-            for view, faces, part, count in zip(upright, detections, parts, left_out)
+            FrameAnalysis(found.turned(-degrees, view.rgb.shape), Prediction(*part), count)
+            for view, found, part, count in zip(upright, detections, parts, left_out)
         ]
 
     def _detect(self, view: View) -> Tuple[Detections, int]:
@@ -280,10 +265,7 @@ class EmotionPipeline(FrameAnalyzer):
             ImageError: an image is not (h, w, 3) uint8; no stream has changed then.
         """
         analyses = self.analyze(views)
-        return [
-            self.update(view.stream, a, view.stamp_s, view.arrival_s)
-            for view, a in zip(views, analyses)
-        ]
+        return [self.update(v.stream, a, v.stamp_s, v.arrival_s) for v, a in zip(views, analyses)]
 
     def update(
         self,

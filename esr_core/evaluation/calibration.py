@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.inference.metadata import NO_EARLY_EXIT
 
-Logits = NDArray[np.float32]  # (n, branches, 8)
-Labels = NDArray[np.int64]  # (n,)
+Floats = NDArray[np.float32]
+Logits = Floats  # (n, branches, 8)
+Labels = NDArray[np.int64]  # indices into LABELS, (n,) unless stated otherwise
 #: Bounds of the temperature.
 LOWEST, HIGHEST = 0.1, 10.0
 #: Share of the faces that the early exit may get wrong in addition.
@@ -34,7 +35,7 @@ def mean_probabilities(logits: Logits, temperature: float = 1.0) -> NDArray[np.f
     return mean
 
 
-def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
+def log_softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return the logarithm of the softmax over the last axis."""
     scaled = logits.astype(np.float64) / temperature
     shifted = scaled - scaled.max(axis=-1, keepdims=True)
@@ -45,7 +46,7 @@ def log_softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArra
 def fit_temperature(logits: Logits, target: Labels) -> float:
     """Return the temperature that maximizes the likelihood of the labels.
 
-    A golden section search over the logarithm, to a thousandth; the likelihood has one maximum.
+    By golden section search over its logarithm, to a thousandth; there is one maximum.
     """
     rows = np.arange(len(target))
 
@@ -71,22 +72,20 @@ class Balance(NamedTuple):
     macro_f1: float
 
 
-def adjustment(target: Labels, tau: float) -> NDArray[np.float32]:
+def adjustment(target: Labels, tau: float) -> Floats:
     """Return the bias (8,) of the logits: -tau times the logarithm of each label's share.
 
     A label without a face counts as one face.
     """
     counts = np.bincount(target, minlength=len(LABELS)).clip(min=1)
-    bias: NDArray[np.float32] = (-tau * np.log(counts / counts.sum())).astype(np.float32)
-    return bias
+    return np.asarray(-tau * np.log(counts / counts.sum()), np.float32)
 
 
 def fit_balance(logits: Logits, target: Labels) -> Tuple[Balance, List[Balance]]:
     """Return the tau with the highest macro F1 that costs no accuracy, and all of TAUS."""
     curve = []
     for tau in TAUS:
-        biased: Logits = logits + adjustment(target, tau)
-        predicted = mean_probabilities(biased).argmax(axis=1)
+        predicted = mean_probabilities(logits + adjustment(target, tau)).argmax(axis=1)
         accuracy = float((predicted == target).mean())
         curve.append(Balance(tau, accuracy, macro_f1(confusion_matrix(target, predicted))))
     free = [each for each in curve if each.accuracy >= curve[0].accuracy]
@@ -117,9 +116,8 @@ def exit_early(logits: Logits, margin: float) -> Tuple[NDArray[np.float64], NDAr
     first = mean_probabilities(logits[:, :1])
     second, likeliest = np.sort(first, axis=1)[:, -2:].T
     unsure = likeliest - second < margin
-    evaluated: NDArray[np.int64] = np.where(unsure, logits.shape[1], 1)
-    mean = mean_probabilities(logits)
-    return np.where(unsure[:, None], mean, first), evaluated
+    probabilities = np.where(unsure[:, None], mean_probabilities(logits), first)
+    return probabilities, np.where(unsure, logits.shape[1], 1)
 
 
 def fit_exit_margin(logits: Logits, target: Labels, cost: float = EXIT_COST) -> float:

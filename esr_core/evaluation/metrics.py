@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import ModelError, OptionError
 from esr_core.evaluation.calibration import (
+    Floats,
     Labels,
     Logits,
     confusion_matrix,
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 #: branches' logits (n, branches, 8) and affect (n, branches, 2).
 Outputs = Sequence[NDArray[Any]]
 #: Maps faces (n, 3, s, s) in [0, 1] to the outputs of a network; n may be 0.
-Predictor = Callable[[NDArray[np.float32]], Outputs]
+Predictor = Callable[[Floats], Outputs]
 #: Converts an image, (h, w) or (h, w, 3) uint8, and its row in the data set to faces (k, 3, s, s).
-Conversion = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
+Conversion = Callable[[NDArray[np.uint8], int], Floats]
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,16 @@ class EvaluationReport:
     def summary(self) -> Dict[str, Any]:
         """Return the metrics as JSON values, rounded to four digits."""
         values = {**asdict(self), "confusion": self.confusion.tolist()}
-        branches = values.pop("branches") or {}
-        values.update({name: branches[name] for name in ("nested", "disagreement") if branches})
+        del values["branches"]
+        if self.branches:
+            values.update(nested=self.branches.nested, disagreement=self.branches.disagreement)
         return rounded(values)
 
 
 def rounded(values: Dict[str, Any]) -> Dict[str, Any]:
     """Return JSON values with their floats rounded to four digits."""
     text = json.dumps(values)
-    result: Dict[str, Any] = json.loads(text, parse_float=lambda each: round(float(each), 4))
-    return result
+    return dict(json.loads(text, parse_float=lambda each: round(float(each), 4)))
 
 
 def evaluate(
@@ -117,7 +118,7 @@ def predictions(
     """
     convert, parts = conversion or (lambda image, _: whole([image], spec)), []
     for start in range(0, len(data), batch_size):
-        rows = range(start, min(start + batch_size, len(data)))
+        rows = range(len(data))[start : start + batch_size]
         parts.append(predict(np.concatenate([*map(convert, data.load(rows), rows)])))
         on_progress(rows.stop)
     return [np.concatenate(column) for column in zip(*parts)]
@@ -145,26 +146,23 @@ def with_logits(outputs: Outputs, logits: Logits) -> Outputs:
     return [mean_probabilities(logits), affect, logits.argmax(axis=2), logits, each]
 
 
-def measure(
-    outputs: Outputs, emotions: NDArray[np.float32], affect: NDArray[np.float32]
-) -> EvaluationReport:
+def measure(outputs: Outputs, emotions: Floats, affect: Floats) -> EvaluationReport:
     """Compare the outputs of a :data:`Predictor` with emotions (n, 8) and affect (n, 2).
 
-    Raises:
-        ModelError: the outputs are not finite.
+    Raises ModelError if the outputs are not finite.
     """
     probabilities, estimates, votes, *each = outputs
     if not (np.isfinite(probabilities).all() and np.isfinite(estimates).all()):
         raise ModelError("the network's outputs are not finite")
     target, predicted = emotions.argmax(axis=1), probabilities.argmax(axis=1)
     confusion = confusion_matrix(target, predicted)
-    correct, actual = np.diag(confusion), confusion.sum(axis=1)
+    recall = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
     return EvaluationReport(
         n=len(target),
         loss=float(-(emotions * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1).mean()),
         accuracy=float((predicted == target).mean()),
         accuracy_vote=float((majority(votes, probabilities) == target).mean()),
-        recall=dict(zip(LABELS, (correct / np.maximum(actual, 1)).tolist())),
+        recall=dict(zip(LABELS, recall.tolist())),
         confusion=confusion,
         macro_f1=macro_f1(confusion),
         ece=calibration_error(probabilities.max(axis=1), predicted == target),
@@ -174,7 +172,7 @@ def measure(
     )
 
 
-def measure_affect(estimates: NDArray[np.float32], targets: NDArray[np.float32]) -> AffectReport:
+def measure_affect(estimates: Floats, targets: Floats) -> AffectReport:
     """Compare one dimension, (n,) each; correlations are 0 where nothing varies.
 
     The sign agreement leaves out targets of exactly 0, which no estimate has the sign of (22.7 % of
@@ -194,10 +192,7 @@ def measure_affect(estimates: NDArray[np.float32], targets: NDArray[np.float32])
 
 
 def _measure_branches(
-    emotions: NDArray[np.float32],
-    affect: NDArray[np.float32],
-    logits: Logits,
-    estimates: NDArray[np.float32],
+    emotions: Floats, affect: Floats, logits: Logits, estimates: Floats
 ) -> BranchReport:
     target, votes = emotions.argmax(axis=1), logits.argmax(axis=2)
     loss = -(emotions[:, None] * log_softmax(logits)).sum(axis=2).mean(axis=0)
@@ -205,7 +200,7 @@ def _measure_branches(
     return BranchReport(
         loss=tuple(loss.tolist()),
         correct=tuple((votes == target[:, None]).sum(axis=0).tolist()),
-        rmse=tuple((float(valence), float(arousal)) for valence, arousal in rmse),
+        rmse=tuple(map(tuple, rmse.tolist())),
         nested=nested_accuracy(logits, target),
         disagreement=disagreement(votes),
     )
@@ -214,39 +209,36 @@ def _measure_branches(
 def nested_accuracy(logits: Logits, target: Labels) -> Tuple[float, ...]:
     """Return the accuracy of the first 1, 2, … branches, by their mean probability."""
     summed = np.exp(log_softmax(logits)).cumsum(axis=1)
-    correct = summed.argmax(axis=2) == target[:, None]
-    return tuple(correct.mean(axis=0).tolist())
+    return tuple((summed.argmax(axis=2) == target[:, None]).mean(axis=0).tolist())
 
 
-def disagreement(votes: NDArray[np.int64]) -> float:
+def disagreement(votes: Labels) -> float:
     """Return the share of faces with different votes, the mean over all pairs of branches.
 
     votes: (n, branches). After Kuncheva and Whitaker, "Measures of diversity in classifier
     ensembles", 2003, of labels instead of right and wrong. 0 for a single branch.
     """
-    branches = votes.shape[1]
-    if branches < 2:
+    pairs = votes.shape[1] * (votes.shape[1] - 1)
+    if not pairs:
         return 0.0
     counts = _count_votes(votes)
-    agreeing = (counts * (counts - 1)).sum(axis=1) / (branches * (branches - 1))
+    agreeing = (counts * (counts - 1)).sum(axis=1) / pairs
     return float(1 - agreeing.mean())
 
 
-def majority(votes: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+def majority(votes: Labels, probabilities: Floats) -> Labels:
     """Return the label with the most votes (n,); the more probable one breaks a tie."""
-    labels: NDArray[np.int64] = (_count_votes(votes) + probabilities * 0.5).argmax(axis=1)
+    labels: Labels = (_count_votes(votes) + probabilities * 0.5).argmax(axis=1)
     return labels
 
 
-def _count_votes(votes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _count_votes(votes: Labels) -> Labels:
     """Return the number of votes per label: (n, branches) → (n, 8)."""
-    counts: NDArray[np.int64] = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
+    counts: Labels = (votes[:, :, None] == np.arange(len(LABELS))).sum(axis=1)
     return counts
 
 
-def calibration_error(
-    confidence: NDArray[np.float32], correct: NDArray[np.bool_], bins: int = 15
-) -> float:
+def calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int = 15) -> float:
     """Return the gap of confidence and accuracy, mean over equal bins (Guo et al., 2017, eq. 3)."""
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     gap = np.bincount(index, weights=confidence - correct, minlength=bins)
@@ -254,10 +246,7 @@ def calibration_error(
 
 
 def torch_predictor(esr: ESR, metadata: Optional[ModelMetadata] = None) -> Predictor:
-    """Return a predictor that runs a PyTorch network in float32 on its device.
-
-    metadata: for its calibration and its source of affect.
-    """
+    """Return a predictor of a PyTorch network, on its device; metadata: calibration, affect."""
     import torch  # evaluating an .onnx file must not need it
 
     from esr_core.network.esr import Ensemble
@@ -265,7 +254,7 @@ def torch_predictor(esr: ESR, metadata: Optional[ModelMetadata] = None) -> Predi
     ensemble = Ensemble(esr, metadata)
     device = next(esr.parameters()).device
 
-    def predict(batch: NDArray[np.float32]) -> Outputs:
+    def predict(batch: Floats) -> Outputs:
         with torch.inference_mode():
             return [part.cpu().numpy() for part in ensemble(torch.from_numpy(batch).to(device))]
 
@@ -278,10 +267,7 @@ def open_predictor(
     """Open an ``.onnx`` file or a folder of weights; by default the network that ships.
 
     branches: as in :meth:`esr_core.inference.onnx_model.Model.predict`, for ``.onnx`` files.
-
-    Raises:
-        ModelError: it cannot be loaded.
-        OptionError: ``branches`` does not fit.
+    Raises ModelError if it cannot be loaded, and OptionError if ``branches`` does not fit.
     """
     if model and Path(model).is_dir():
         if branches:
@@ -291,7 +277,7 @@ def open_predictor(
         esr, metadata = checkpoint.load(Path(model))
         return torch_predictor(esr, metadata), metadata
     loaded = load_model(model or None)
-    if branches:
-        loaded.check_branches(branches)
-        return partial(loaded.predict, branches=branches), loaded.metadata
-    return loaded.predict_branches, loaded.metadata
+    if not branches:
+        return loaded.predict_branches, loaded.metadata
+    loaded.check_branches(branches)
+    return partial(loaded.predict, branches=branches), loaded.metadata

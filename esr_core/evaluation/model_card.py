@@ -45,62 +45,58 @@ def write(
     draw_confusion(picture, report.confusion, metadata.name)
     record, spec = metadata.record, metadata.input
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
-    balance = (record.get("calibration") or {}).get("balance", ())
-    present = {
-        "balance": balance,
-        metadata.affect: True,
-        "derived" if metadata.affect == "learned" else "learned": False,
-        "data": record.get("data"),
-        "own": record.get("data") == "own",
-        "calibration": record.get("calibration"),
-        "minutes": "minutes" in record,
-        "recipe": recipe,
-        "detail_px": spec.detail_px,
-        "branches": report.branches,
-        "exact": exact,
-        "adaptive": adaptive,
-    }
+    calibration = record.get("calibration") or {}
+    balance = calibration.get("balance", ())[::2]
     faces = report.confusion.sum(axis=1).tolist()
     nested = report.branches.nested if report.branches else ()
-    text = _select(_CARD.read_text(encoding="utf-8"), present).format(
-        file=model.name,
-        size_mb=model.stat().st_size / 1e6,
-        digest=digest(model),
-        metadata=metadata,
-        input=spec,
-        colour="grey" if spec.grey else "colour",
-        record=record,
-        device=f" on {record['device']}" if "device" in record else "",
-        recipe=recipe,
-        stages=" ".join(map(str, recipe.get("stages", ()))),
-        start=_START if record.get("start") else "",
-        report=report,
-        exact=exact,
-        adaptive=adaptive,
-        recall=_table(
+    values = {
+        "file": model.name,
+        "size_mb": model.stat().st_size / 1e6,
+        "digest": digest(model),
+        "metadata": metadata,
+        "derived": metadata.affect == "derived",
+        "learned": metadata.affect == "learned",
+        "input": spec,
+        "detail_px": spec.detail_px,
+        "colour": "grey" if spec.grey else "colour",
+        "record": record,
+        "data": record.get("data"),
+        "own": record.get("data") == "own",
+        "minutes": "minutes" in record,
+        "device": f" on {record['device']}" if "device" in record else "",
+        "calibration": calibration,
+        "recipe": recipe,
+        "stages": " ".join(map(str, recipe.get("stages", ()))),
+        "start": _START if record.get("start") else "",
+        "report": report,
+        "exact": exact,
+        "adaptive": adaptive,
+        "recall": _table(
             ("emotion", "faces", "recall"),
             *((each, n, f"{report.recall[each]:.1%}") for each, n in zip(LABELS, faces)),
         ),
-        nested=_table(
+        "branches": nested,
+        "nested": _table(
             ("branches", *range(1, len(nested) + 1)), ("accuracy", *map("{:.2%}".format, nested))
         ),
-        balance=_table(
+        "balance": _table(
             ("tau", "accuracy", "macro F1"),
-            *((f"{tau:g}", f"{accuracy:.2%}", f"{f1:.3f}") for tau, accuracy, f1 in balance[::2]),
+            *((f"{tau:g}", f"{accuracy:.2%}", f"{f1:.3f}") for tau, accuracy, f1 in balance),
         ),
-        robustness=rounded(robustness),
-        found=robustness["found"],
-        picture=picture.name,
-    )
+        "robustness": rounded(robustness),
+        "found": robustness["found"],
+        "picture": picture.name,
+    }
+    text = _select(_CARD.read_text(encoding="utf-8"), values).format_map(values)
     with replacing(card) as partial:
         partial.write_text(text, encoding="utf-8")
     return [card, picture]
 
 
-def _select(template: str, present: Dict[str, Any]) -> str:
-    """Return the text without optional parts that are not present; ValueError if it is invalid."""
-    unknown = {match[1] for match in _OPTIONAL.finditer(template)} - present.keys()
-    text = _OPTIONAL.sub(lambda match: match[2] if present.get(match[1]) else "", template)
+def _select(template: str, values: Dict[str, Any]) -> str:
+    """Return the text without optional parts that have no value; ValueError if it is invalid."""
+    unknown = {match[1] for match in _OPTIONAL.finditer(template)} - values.keys()
+    text = _OPTIONAL.sub(lambda match: match[2] if values.get(match[1]) else "", template)
     if unknown or "<!--" in text:
         names = ", ".join(sorted(unknown)) or "one that does not end"
         raise ValueError(f"the card's template has unknown optional parts: {names}")
@@ -108,7 +104,7 @@ def _select(template: str, present: Dict[str, Any]) -> str:
 
 
 def _table(head: Sequence[object], *rows: Sequence[object]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [head, ["---"] * len(head), *rows] if rows else []
     return "".join("| " + " | ".join(map(str, cells)) + " |\n" for cells in lines)
 
 

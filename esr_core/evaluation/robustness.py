@@ -5,8 +5,7 @@ All disturbances are deterministic and scale with the image, so results are comp
 
 from __future__ import annotations
 
-import itertools
-import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List
 
 import cv2
@@ -40,17 +39,14 @@ def _move(face: NDArray[np.uint8], angle_deg: float, dx: float, dy: float) -> ND
     )
 
 
-def _shift(face: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    angle = number % 4 * math.pi / 2  # to the right, down, left and up by turns
-    return _move(face, 0.0, math.cos(angle) / 10, math.sin(angle) / 10)
-
-
+#: To the right, down, left and up, in shares of the width.
+_SHIFTS = ((0.1, 0.0), (0.0, 0.1), (-0.1, 0.0), (0.0, -0.1))
 #: The disturbances by the name in reports.
 DISTURBANCES: Dict[str, Disturbance] = {
     "blurred": lambda face, _: blur(face, 1 / 32),  # 1.5 px at 48
     "darkened": lambda face, _: (face * 0.33).astype(np.uint8),
     "compressed": lambda face, _: compress(face, 30),
-    "shifted": _shift,
+    "shifted": lambda face, number: _move(face, 0.0, *_SHIFTS[number % 4]),
     "turned": lambda face, number: _move(face, 15.0 if number % 2 else -15.0, 0.0, 0.0),
 }
 #: Number of times that :func:`measure_robustness` evaluates a data set.
@@ -67,8 +63,7 @@ def measure_robustness(
 ) -> Dict[str, float]:
     """Evaluate a network on a data set with every disturbance.
 
-    plain: (n, 8) probabilities of the original faces. ``on_progress`` counts up to
-    PASSES * len(data).
+    plain: (n, 8) probabilities of the original faces. on_progress: up to PASSES * len(data).
 
     Returns accuracies by the mean of the branches: ``accuracy`` of the original faces; those of
     DISTURBANCES; ``photographed`` of the faces that the detector finds in a photograph, cropped by
@@ -88,19 +83,17 @@ def measure_robustness(
     def disturbed(disturbance: Disturbance) -> Conversion:
         return lambda face, number: whole([disturbance(face, number)], spec)
 
-    def run(passes: int, conversion: Conversion) -> NDArray[np.float32]:
-        def progress(done: int) -> None:
-            on_progress(passes * len(data) + done)
-
-        return predictions(predict, data, spec, _BATCH, progress, conversion)[0]
-
     def accuracy(probabilities: NDArray[np.float32], rows: Any = slice(None)) -> float:
         correct = probabilities.argmax(axis=1) == target[rows]
         return float(correct.mean()) if len(correct) else 0.0
 
     mirrored = disturbed(lambda face, _: np.ascontiguousarray(face[:, ::-1]))
-    conversions = (*map(disturbed, DISTURBANCES.values()), mirrored, detected)
-    *outputs, mirror, photographed = itertools.starmap(run, enumerate(conversions))
+    outputs: List[NDArray[np.float32]] = []
+    for conversion in (*map(disturbed, DISTURBANCES.values()), mirrored, detected):
+        before = len(outputs) * len(data)
+        progress = partial(lambda before, done: on_progress(before + done), before)
+        outputs += predictions(predict, data, spec, _BATCH, progress, conversion)[:1]
+    *outputs, mirror, photographed = outputs
     return {
         "accuracy": accuracy(plain),
         **dict(zip(DISTURBANCES, map(accuracy, outputs))),

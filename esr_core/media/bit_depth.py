@@ -19,10 +19,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 #: Part of the darkest pixels, and of the brightest ones, that is ignored: reflections and defects
 #: of the sensor, fewer pixels than the smallest face that can be detected.
 IGNORED = 0.001
-#: Number of images for which a range is kept that they do not need any more.
 HOLD = 15
-#: At least as many pixels of an image are counted.
-_SAMPLES = 20_000
+_SAMPLES = 20_000  # pixels of an image that are counted, at least
 
 
 class ValueRange(NamedTuple):
@@ -33,14 +31,10 @@ class ValueRange(NamedTuple):
 
     @classmethod
     def of(cls, low: int, high: int) -> ValueRange:
-        """Return the smallest range that contains two values.
-
-        It begins at 0, or for images without dark pixels, such as of heat, at a multiple of a
-        quarter of its size.
-        """
+        """Return the smallest range with two values, from 0 or a multiple of its quarter on."""
         for bits in DEPTHS:
             quarter = 2 ** (bits - 2)
-            begin = 0 if high < 2**bits else low // quarter * quarter
+            begin = 0 if high < 2**bits else low // quarter * quarter  # no dark pixels, as of heat
             if high < begin + 2**bits:
                 break
         return cls(begin, bits)
@@ -60,7 +54,7 @@ FindRange = Callable[[NDArray[np.uint16]], ValueRange]
 
 
 class RunningRange:
-    """The range of the last HOLD images of a camera: grows at once and shrinks after these."""
+    """The range of a camera: grows at once, and shrinks when HOLD images do not need it."""
 
     def __init__(self) -> None:
         self._extremes: Deque[Tuple[int, int]] = deque(maxlen=HOLD)
@@ -87,7 +81,6 @@ def to_uint8(pixels: NDArray[Any], find_range: FindRange = range_of) -> NDArray[
 def _extremes(values: NDArray[np.uint16]) -> Tuple[int, int]:
     # An odd step meets all colours of a Bayer pattern.
     step = int((values.shape[0] * values.shape[1] / _SAMPLES) ** 0.5 - 1) // 2 * 2 + 1
-    samples = values[::step, ::step]
-    samples = samples[..., :3] if samples.ndim == 3 else samples
+    samples = np.atleast_3d(values)[::step, ::step, :3]
     low, high = np.quantile(samples, (IGNORED, 1 - IGNORED)).tolist()
     return int(low), int(high)

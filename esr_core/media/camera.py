@@ -33,8 +33,7 @@ class Camera:
     def __init__(self, device: str) -> None:
         """Open a camera by its number or path, a stream by its URL, or a video file.
 
-        Raises:
-            VideoError: the device does not exist, or cannot be read.
+        Raises VideoError if the device does not exist, or cannot be read.
         """
         self.device = device
         #: False for a video file, whose end is no error.
@@ -59,8 +58,7 @@ class Camera:
     def __iter__(self) -> Iterator[Snapshot]:
         """Wait for each frame newer than the last one, until the video or the camera ends.
 
-        Raises:
-            VideoError: a frame of a video cannot be decoded.
+        Raises VideoError if a frame of a video cannot be decoded.
         """
         while True:
             with self._changed:
@@ -73,7 +71,6 @@ class Camera:
             raise self._error
 
     def _read(self) -> None:
-        """Read until the end, in the thread."""
         try:
             for number, (stamp_s, rgb) in enumerate(self._frames):
                 with self._changed:

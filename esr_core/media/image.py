@@ -63,17 +63,14 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
     """Return the image files of a folder, and all else in it, sorted by name.
 
     An image file is one that OpenCV can read, whatever its name, or that has the name of one.
-    Hidden files are in neither list; folders are not searched.
-
-    Raises:
-        ImageError: there are no image files.
+    Hidden files are in neither list; folders are not searched. Raises ImageError for no images.
     """
     silence_opencv()
-    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    is_picture = {path: not path.is_dir() and _is_picture(path) for path in paths}
-    if not any(is_picture.values()):
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    pictures = {path for path in paths if _is_picture(path)}
+    if not pictures:
         raise ImageError(f"{folder}: no pictures in this folder")
-    return [p for p in paths if is_picture[p]], [p for p in paths if not is_picture[p]]
+    return sorted(pictures), sorted({*paths} - pictures)
 
 
 def count_pages(path: Path) -> int:
@@ -85,36 +82,28 @@ def count_pages(path: Path) -> int:
 def _is_picture(path: Path) -> bool:
     kind = mimetypes.guess_type(path.name, strict=False)[0] or ""
     if kind.startswith("image/") or path.suffix.lower() in _PICTURES:
-        return True
+        return not path.is_dir()
     with native_path(path) as name:
         return path.is_file() and cv2.haveImageReader(name)  # a pipe has no end
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as RGB, (h, w, 3) uint8.
-
-    Raises:
-        ImageError: the file does not exist, or is not an image.
-    """
+    """Read an image file as RGB, (h, w, 3) uint8; ImageError if it is missing or no image."""
     try:
         bgr = to_uint8(read_samples(path.read_bytes()))
-    except OSError as error:
-        raise ImageError(f"{path}: {error.strerror}") from error
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+    except (OSError, ImageError) as error:
+        raise ImageError(f"{path}: {getattr(error, 'strerror', error)}") from error
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
 def read_samples(content: Any) -> NDArray[Any]:
     """Decode the bytes of an image file to BGR, (h, w, 3) uint8 or, if it has 16 bits, uint16.
 
-    Raises:
-        ImageError: they are not a picture, or its pixels are not of 8 or 16 bits.
+    Raises ImageError if they are not a picture, or its pixels are not of 8 or 16 bits.
     """
     silence_opencv()
-    packed = np.frombuffer(content, np.uint8)
+    packed, flags = np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     try:
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
         bgr: Any = cv2.imdecode(packed, flags) if len(packed) else None
     except cv2.error as error:
         raise ImageError(f"damaged: {error.err}") from error
@@ -133,14 +122,12 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
     network's colour and size. Float images must be (3, size, size), the network's input: in
     [0, 1], or normalised as in its training.
 
-    Raises:
-        ImageError: another shape or type, values that are not finite, or floats in 0 to 255.
+    Raises ImageError for another shape or type, values that are not finite, or floats in 0 to 255.
     """
-    if isinstance(images, (list, tuple)):
-        arrays = [_array(image) for image in images]
-    else:
-        array = _array(images)
-        arrays = list(array) if array.ndim == 4 else [array]
+    if not isinstance(images, (list, tuple)):
+        images = _array(images)
+        images = images if images.ndim == 4 else [images]
+    arrays = [_array(image) for image in images]
     batch = np.empty((len(arrays), 3, spec.size_px, spec.size_px), np.float32)
     for i, array in enumerate(arrays):
         name = f"image {i + 1} of {len(arrays)}"
@@ -148,17 +135,13 @@ def as_batch(images: Any, spec: InputSpec) -> NDArray[np.float32]:
             batch[i] = whole([np.ascontiguousarray(_channels_last(array, name))], spec)[0]
             continue
         if array.shape != batch[i].shape or not np.issubdtype(array.dtype, np.floating):
-            raise ImageError(
-                f"{name} must be uint8, or {batch[i].shape} float in [0, 1], "
-                f"but is {array.shape} {array.dtype}"
-            )
+            kinds = f"uint8, or {batch[i].shape} float in [0, 1]"
+            raise ImageError(f"{name} must be {kinds}, but is {array.shape} {array.dtype}")
         if not np.isfinite(array).all():
             raise ImageError(f"{name} holds values that are not finite (NaN or infinite)")
-        largest = np.abs(array).max()
-        if largest > _LARGEST:
-            raise ImageError(
-                f"{name} holds floats up to {largest:g}; pass it as uint8, or in [0, 1]"
-            )
+        most = np.abs(array).max()
+        if most > _LARGEST:
+            raise ImageError(f"{name} holds floats up to {most:g}; pass it as uint8, or in [0, 1]")
         batch[i] = array
     return batch
 
@@ -170,10 +153,8 @@ def _array(image: Any) -> NDArray[Any]:
     elif isinstance(getattr(image, "data", None), np.ndarray):  # an Image, also OpenDR's
         image = image.data
     if not isinstance(image, np.ndarray):
-        raise ImageError(
-            "an image must be an Image, an array or a tensor, or a list of such, "
-            f"but is a {type(image).__name__}"
-        )
+        kinds = "an Image, an array or a tensor, or a list of such"
+        raise ImageError(f"an image must be {kinds}, but is a {type(image).__name__}")
     return image
 
 

@@ -19,6 +19,8 @@ FACE_COLUMNS = (
     *("face_id", "x", "y", "width", "height", "score", "label", "confidence"),
     *(*LABELS, "valence", "arousal", "agreement"),
 )
+Shape = Tuple[int, ...]  # (h, w, …)
+_ROUNDED = ("score", "confidence", "valence", "arousal", "agreement")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class FaceRecord:
     agreement: float  # share of the evaluated branches that voted for ``label``, in [0, 1]
 
     @classmethod
-    def of(cls, face: FaceEmotion, shape: Tuple[int, ...]) -> FaceRecord:
-        """Return the record of a face in a frame of ``shape`` (h, w, …).
+    def of(cls, face: FaceEmotion, shape: Shape) -> FaceRecord:
+        """Return the record of a face of a frame.
 
         Values are rounded to their useful precision, and the box is cut to the frame.
         """
@@ -45,13 +47,9 @@ class FaceRecord:
         return cls(
             face_id=face.face_id,
             box=(x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)),
-            score=round(face.score, 4),
             label=face.label,
-            confidence=round(face.confidence, 4),
             probabilities=tuple(round(p, 4) for p in face.probabilities.tolist()),
-            valence=round(face.valence, 4),
-            arousal=round(face.arousal, 4),
-            agreement=round(face.agreement, 4),
+            **{name: round(getattr(face, name), 4) for name in _ROUNDED},
         )
 
     def as_json(self) -> Dict[str, Any]:
@@ -77,14 +75,9 @@ class FrameRecord:
 
     @classmethod
     def of(
-        cls,
-        source: object,
-        number: int,
-        stamp_s: float,
-        result: FrameResult,
-        shape: Tuple[int, ...],
+        cls, source: object, number: int, stamp_s: float, result: FrameResult, shape: Shape
     ) -> FrameRecord:
-        """Return the record of a processed frame of ``shape`` (h, w, …)."""
+        """Return the record of a processed frame."""
         faces = tuple(FaceRecord.of(face, shape) for face in result.faces)
         return cls(str(source), number, stamp_s, faces, result.left_out)
 
@@ -114,8 +107,7 @@ class CsvWriter:
 def read_csv(path: Path) -> Iterator[FrameRecord]:
     """Yield the frames of a CSV file that :class:`CsvWriter` wrote.
 
-    Raises:
-        DataError: it is missing or not of that form; names the line.
+    Raises DataError, which names the line, if it is missing or not of that form.
     """
     try:
         with open(path, newline="", encoding="utf-8") as stream:

@@ -36,11 +36,7 @@ class VideoReader:
     """Reads a video file from its start to its end."""
 
     def __init__(self, path: Path) -> None:
-        """Open a file.
-
-        Raises:
-            VideoError: the file does not exist, or is not a video.
-        """
+        """Open a file; VideoError if it does not exist, or is not a video."""
         self.path = path
         try:
             path.open("rb").close()
@@ -57,38 +53,31 @@ class VideoReader:
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         #: Number of frames by the file's header, which may be an estimate; None: unknown.
         self.count: Optional[int] = int(count) if 0 < count < 1e9 else None
+        #: Time of the last frame that was read; None: none was.
+        self.last_s: Optional[float] = None
         self._read = 0
-        self._stamp_s = 0.0
-        self._has_stamps = False
         self._ended = False
 
     def __iter__(self) -> Iterator[VideoFrame]:
         """Advance to the next frame, until the last readable one; :meth:`rgb` decodes it."""
+        stamp_s, has_stamps = 0.0, False
         while self._capture.grab():
             position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if position_s > self._stamp_s:
-                self._stamp_s, self._has_stamps = position_s, True
-            elif not self._has_stamps:
-                self._stamp_s = self._read / self.rate_hz
+            if position_s > stamp_s:
+                stamp_s, has_stamps = position_s, True
+            elif not has_stamps:
+                stamp_s = self._read / self.rate_hz
+            self.last_s = stamp_s
             self._read += 1
-            yield VideoFrame(self._read - 1, self._stamp_s)
+            yield VideoFrame(self._read - 1, stamp_s)
         self._ended = True
 
     def rgb(self) -> NDArray[np.uint8]:
-        """Return the current frame, (h, w, 3) uint8.
-
-        Raises:
-            VideoError: it cannot be decoded.
-        """
+        """Return the current frame, (h, w, 3) uint8; VideoError if it cannot be decoded."""
         decoded, bgr = self._capture.retrieve()
         if not decoded:
             raise VideoError(f"{self.path}: frame {self._read - 1} cannot be decoded")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
-
-    @property
-    def last_s(self) -> Optional[float]:
-        """Time of the last frame that was read; None: none was."""
-        return self._stamp_s if self._read else None
 
     def missing(self) -> str:
         """Return a message if the video ended before its length, else ""."""
@@ -97,13 +86,12 @@ class VideoReader:
         # Many files have no number of frames. OpenCV then computes it from their duration and a
         # rate that is a guess, so the duration is right where the number is not.
         duration_s = min(self.count / self.rate_hz, containers.duration_s(self.path))
-        interval_s = self._stamp_s / max(self._read - 1, 1)
-        if self._stamp_s + interval_s >= 0.98 * duration_s - min(0.5, 0.1 * duration_s):
+        last_s = self.last_s or 0.0
+        end_s = last_s + last_s / max(self._read - 1, 1)
+        if end_s >= 0.98 * duration_s - min(0.5, 0.1 * duration_s):
             return ""
         rest = "; the rest is missing or damaged" if self.lacks_frames() else ""
-        return (
-            f"{self.path}: its last frame is at {self._stamp_s:.2f} s of {duration_s:.2f} s{rest}"
-        )
+        return f"{self.path}: its last frame is at {last_s:.2f} s of {duration_s:.2f} s{rest}"
 
     def lacks_frames(self) -> bool:
         """Return whether frames are certainly :meth:`missing`, and not only in a longer sound."""
@@ -119,6 +107,7 @@ class VideoWriter:
         self._rate_hz = rate_hz
         self._size: Tuple[int, int] = (0, 0)
         self._writer = cv2.VideoWriter()
+        self.close = self._writer.release
 
     def write(self, rgb: NDArray[np.uint8], stamp_s: float) -> None:
         """Add a frame (h, w, 3) uint8; the first one sets the size of all, and is at 0 s.
@@ -127,41 +116,31 @@ class VideoWriter:
         """
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         if not self.stamps_s:
-            self._size = (rgb.shape[1], rgb.shape[0])
+            self._size = width, height = (rgb.shape[1], rgb.shape[0])
             with native_path(self._partial) as name:
                 opened = self._writer.open(name, _MP4, self._rate_hz, self._size)
             if not opened:
-                raise VideoError(
-                    f"no mp4 of {self._size[0]}x{self._size[1]} px at {self._rate_hz:g} Hz can be "
-                    "written here"
-                )
+                form = f"{width}x{height} px at {self._rate_hz:g} Hz"
+                raise VideoError(f"no mp4 of {form} can be written here")
         if bgr.shape[1::-1] != self._size:  # OpenCV's writer drops such frames silently
             bgr = cv2.resize(bgr, self._size)
         self._writer.write(bgr)
         self.stamps_s.append(stamp_s)
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._writer.release()
 
 
 @contextmanager
 def open_writer(path: Path, rate_hz: float) -> Iterator[VideoWriter]:
     """Write an mp4, which appears when it is complete, and not at all after an error.
 
-    rate_hz: the rate that the file states; frames have their own times, uneven ones too.
-
-    Raises:
-        OSError: the file cannot be created.
-        VideoError: the disk is full, or the codec does not support the frames.
+    rate_hz: the rate that the file states; frames have their own times, uneven ones too. Raises
+    OSError if the file cannot be created, and VideoError for a full disk or an unsuitable codec.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, ".part.mp4") as partial:
         with closing(VideoWriter(partial, rate_hz)) as writer:
             yield writer
-        stamps_s = writer.stamps_s
         # OpenCV's writer reports no errors.
-        if not stamps_s or not containers.set_stamps(partial, stamps_s, 1 / rate_hz):
+        if not containers.set_stamps(partial, writer.stamps_s, 1 / rate_hz):
             raise VideoError(f"{path}: could not be written to its end; is the disk full?")
 
 

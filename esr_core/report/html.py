@@ -1,7 +1,8 @@
 """A recording as one self-contained web page.
 
 The page is made of the files in ``assets/``: its JavaScript draws the JSON that is embedded in it.
-It loads nothing, which its Content-Security-Policy enforces.
+It loads nothing, which its Content-Security-Policy enforces. The live page of ``esr_ros`` has the
+same charts and styles.
 """
 
 from __future__ import annotations
@@ -11,31 +12,42 @@ import html
 import json
 import re
 from datetime import datetime, timezone
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.report.page_assets import asset, emotion_constants
-from esr_core.report.summary import POINTS, Change, FaceSummary, Recording, Summary, summarise
+from esr_core.emotions import CIRCUMPLEX, COLOURS_RGB, LABELS
+from esr_core.report.summary import POINTS, FaceSummary, Recording, Sight, Summary, summarise
 
+_ASSETS = Path(__file__).parent / "assets"
 #: Maximum number of faces with charts, and their minimum time, as a share of the longest one.
 _FACES, _LEAST_SEEN = 8, 0.02
 #: Maximum number of rows for the other faces, of columns for the sources, and of changes.
 _MORE_FACES, _FEEDS, _CHANGES = 200, 6, 40
 _THUMBNAIL_PX = 128
-_EPOCH_S = 1e8, 1e10  # stamps that are times of day; others count from the start of a file
+
+
+def asset(name: str, folder: Path = _ASSETS) -> str:
+    """Return the text of a file of a page, which is ASCII."""
+    return (folder / name).read_text(encoding="ascii")
+
+
+def emotion_constants() -> Dict[str, Any]:
+    """Return the labels, colours and positions that ``charts.js`` needs."""
+    return {
+        "labels": LABELS,
+        "colours": ["#{:02x}{:02x}{:02x}".format(*rgb) for rgb in COLOURS_RGB],
+        "circumplex": [[round(float(v), 2) for v in affect] for affect in CIRCUMPLEX],
+    }
 
 
 def page(recording: Recording, summary: Optional[Summary] = None) -> str:
-    """Return the page, in ASCII.
+    """Return the page, in ASCII; DataError for no images, or values out of their range.
 
     summary: of the recording; None: computed here.
-
-    Raises:
-        DataError: the recording has no images, or values out of their range.
     """
     summary = summary or summarise(recording)
     data = json.dumps(_page_data(recording, summary), separators=(",", ":"), allow_nan=False)
@@ -56,26 +68,29 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     shown = [face for face in summary.faces[:_FACES] if face.seen_s >= least_s]
     changes = sorted(summary.changes, key=lambda change: -change.face.confidence)[:_CHANGES]
     changes.sort(key=lambda change: change.at_s)
-    pictures = _thumbnails(recording, shown, changes)
+    sights = [*(face.best for face in shown), *((each.frame, each.face) for each in changes)]
+    pictures = _thumbnails(recording, sights)
+    # Other stamps count from the start of a file.
+    is_date = 1e8 < summary.began_s < 1e10
+    began = datetime.fromtimestamp(summary.began_s if is_date else 0, timezone.utc)
     figures = summary.as_json()
     feeds, faces = figures["feeds"], figures["faces"]
     return {
         **figures,
         "feeds": feeds[:_FEEDS],
         "more_feeds": len(feeds[_FEEDS:]),
-        "began": _date(summary.began_s),
+        "began": f"{began:%Y-%m-%d %H:%M:%S} UTC" if is_date else None,
         **emotion_constants(),
         "points": POINTS,
         "thinned": any(face.images > len(face.series.times_s) for face in shown),
         "faces": [
-            {**_charts(face), "picture": pictures.get(_key(*face.best)), **figures_of_face}
+            {**_charts(face), "picture": pictures.get(face.best), **figures_of_face}
             for face, figures_of_face in zip(shown, faces)
         ],
         "more_faces": faces[len(shown) :][:_MORE_FACES],
         "faces_in_all": len(faces),
         "changes": [
-            {**each.as_json(), "picture": pictures.get(_key(each.frame, each.face))}
-            for each in changes
+            {**each.as_json(), "picture": pictures.get((each.frame, each.face))} for each in changes
         ],
         "changes_in_all": len(summary.changes),
     }
@@ -101,33 +116,18 @@ def _charts(face: FaceSummary) -> Dict[str, Any]:
 
 
 def _thousandths(values: NDArray[np.float64]) -> List[int]:
-    numbers: List[int] = np.rint(values.ravel() * 1000).astype(np.int64).tolist()
-    return numbers
+    return [int(value) for value in np.rint(values.ravel() * 1000)]
 
 
-def _date(stamp_s: float) -> Optional[str]:
-    if not _EPOCH_S[0] < stamp_s < _EPOCH_S[1]:
-        return None
-    return datetime.fromtimestamp(stamp_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _key(frame: FrameRecord, face: FaceRecord) -> Tuple[str, float, int]:
-    return frame.source, frame.stamp_s, face.face_id
-
-
-def _thumbnails(
-    recording: Recording, faces: Sequence[FaceSummary], changes: Sequence[Change]
-) -> Dict[Tuple[str, float, int], str]:
-    """Return the pictures of the faces, and of their changes, as data URIs."""
-    pictures: Dict[Tuple[str, float, int], str] = {}
+def _thumbnails(recording: Recording, sights: Iterable[Sight]) -> Dict[Sight, str]:
+    """Return pictures as data URIs."""
+    pictures: Dict[Sight, str] = {}
     if recording.thumbnail is None:
         return pictures
-    pairs = [*(face.best for face in faces), *((each.frame, each.face) for each in changes)]
-    for frame, face in sorted(pairs, key=lambda pair: pair[0].stamp_s):
-        key = _key(frame, face)
-        rgb = None if key in pictures else recording.thumbnail(frame, face)
+    for sight in sorted(sights, key=lambda each: each[0].stamp_s):
+        rgb = None if sight in pictures else recording.thumbnail(*sight)
         if rgb is not None and rgb.size:
-            pictures[key] = _data_uri(rgb)
+            pictures[sight] = _data_uri(rgb)
     return pictures
 
 

@@ -17,7 +17,9 @@ from esr_core.media.records import FaceRecord, FrameRecord
 POINTS = 2000
 _LEAST_GAP_S = 0.5
 _GAP_PERIODS = 3
-_Track = List[Tuple[FrameRecord, FaceRecord]]
+Floats = NDArray[np.float64]
+#: A face in one frame.
+Sight = Tuple[FrameRecord, FaceRecord]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Recording:
     title: str
     frames: Sequence[FrameRecord]
     offered: Optional[int] = None  # images on the topics, processed or not; None: unknown
-    latencies_s: Optional[NDArray[np.float64]] = None  # (n,) from an image's stamp to its result
+    latencies_s: Optional[Floats] = None  # (n,) from an image's stamp to its result
     #: Returns the picture of a face, RGB (h, w, 3), or None if its frame is not available; is
     #: called in the order of time.
     thumbnail: Optional[Callable[[FrameRecord, FaceRecord], Optional[NDArray[np.uint8]]]] = None
@@ -56,16 +58,14 @@ class Segment(NamedTuple):
 class Series:
     """One face over time: n records, or means over equal periods."""
 
-    times_s: NDArray[np.float64]  # (n,) ascending, from the start of the recording
-    probabilities: NDArray[np.float64]  # (n, 8) in [0, 1]
-    affect: NDArray[np.float64]  # (n, 2) valence and arousal in [-1, 1]
+    times_s: Floats  # (n,) ascending, from the start of the recording
+    probabilities: Floats  # (n, 8) in [0, 1]
+    affect: Floats  # (n, 2) valence and arousal in [-1, 1]
     labels: NDArray[np.int64]  # (n,) indices into LABELS
     breaks: NDArray[np.int64]  # indices of the values that follow a gap
 
     @classmethod
-    def of(
-        cls, times_s: NDArray[np.float64], records: Sequence[FaceRecord], gap_s: float
-    ) -> Series:
+    def of(cls, times_s: Floats, records: Sequence[FaceRecord], gap_s: float) -> Series:
         """Return the series of a face; records more than ``gap_s`` apart are separated by a gap."""
         return cls(
             times_s=times_s,
@@ -75,7 +75,7 @@ class Series:
             breaks=np.flatnonzero(np.diff(times_s) > gap_s) + 1,
         )
 
-    def durations_s(self, period_s: float) -> NDArray[np.float64]:
+    def durations_s(self, period_s: float) -> Floats:
         """Return the duration of each value (n,): until the next, or ``period_s`` at a gap."""
         durations = np.diff(self.times_s, append=self.times_s[-1] + period_s)
         durations[self.breaks - 1] = period_s
@@ -134,67 +134,96 @@ class Change:
         }
 
 
-@dataclass(frozen=True)
 class FaceSummary:
     """The statistics of one face; times count from the start of the recording."""
 
-    source: str
-    face_id: int
-    images: int
-    first_s: float
-    last_s: float
-    seen_s: float  # without the gaps
-    shares: Tuple[Share, ...]  # one for each of LABELS
-    changes: Tuple[Change, ...]
-    segments: Tuple[Segment, ...]
-    series: Series  # thinned to POINTS
-    best: Tuple[FrameRecord, FaceRecord]  # with the highest score of the detector
+    def __init__(
+        self, track: Sequence[Sight], began_s: float, period_s: float, gap_s: float
+    ) -> None:
+        frames, records = zip(*track)
+        times_s = np.array([frame.stamp_s for frame in frames]) - began_s
+        series = Series.of(times_s, records, gap_s)
+        durations_s, segments = series.durations_s(period_s), series.segments(period_s)
+        changes = np.flatnonzero(np.diff(series.labels)) + 1
+        self.source: str = frames[0].source
+        self.face_id: int = records[0].face_id
+        self.images = len(track)
+        self.first_s = float(times_s[0])
+        self.last_s = float(times_s[-1])
+        self.seen_s = float(durations_s.sum())  # without the gaps
+        self.shares = _shares(  # one for each of LABELS
+            np.bincount(series.labels, durations_s, minlength=len(LABELS)),
+            np.bincount(series.labels, minlength=len(LABELS)),
+        )
+        self.changes = [Change(float(times_s[i]), records[i - 1].label, *track[i]) for i in changes]
+        self.series = series.thinned(POINTS)
+        is_short = len(segments) <= POINTS
+        self.segments = segments if is_short else self.series.segments(period_s)
+        self.best = max(track, key=lambda sight: sight[1].score)  # score of the detector
 
     def as_json(self) -> Dict[str, Any]:
         """Return the statistics as JSON values, without the series."""
-        return {
-            "source": self.source,
-            "face_id": self.face_id,
-            "images": self.images,
-            "first_s": round(self.first_s, 3),
-            "last_s": round(self.last_s, 3),
-            "seen_s": round(self.seen_s, 3),
-            "shares": [_rounded(share) for share in self.shares],
-            "changes": len(self.changes),
-        }
+        fields = _rounded(self, 3)
+        del fields["segments"], fields["series"], fields["best"]
+        return {**fields, "shares": [*map(_rounded, self.shares)], "changes": len(self.changes)}
 
 
-@dataclass(frozen=True)
 class SourceSummary:
     """The statistics of one source; None: too few images."""
 
-    source: str
-    images: int
-    without_face: int
-    rate_hz: Optional[float]
-    gaps: int  # intervals between images longer than ``gap_s``
-    longest_s: Optional[float]  # interval
-    longest_at_s: Optional[float]  # its start
+    def __init__(self, frames: Sequence[FrameRecord], began_s: float, gap_s: float) -> None:
+        intervals_s = _intervals_s(frames)
+        span_s = frames[-1].stamp_s - frames[0].stamp_s
+        longest = int(intervals_s.argmax()) if span_s else None
+        self.source = frames[0].source
+        self.images = len(frames)
+        self.without_face = sum(not frame.faces for frame in frames)
+        self.rate_hz = len(intervals_s) / span_s if span_s else None
+        self.gaps = int((intervals_s > gap_s).sum())
+        self.longest_s = float(intervals_s.max()) if span_s else None  # interval
+        self.longest_at_s = None if longest is None else frames[longest].stamp_s - began_s
 
 
-@dataclass(frozen=True)
 class Summary:
     """The statistics of a recording; None: unknown."""
 
-    title: str
-    began_s: float  # stamp of the first image
-    duration_s: float
-    images: int
-    without_face: int
-    offered: Optional[int]
-    unanswered: Optional[int]
-    latencies_s: Optional[Dict[str, float]]  # p50, p99 and max
-    notes: Sequence[str]  # further remarks for the reader
-    gap_s: float  # a longer interval without an image, or without a face, is a gap
-    feeds: Tuple[SourceSummary, ...]  # the most images first
-    faces: Tuple[FaceSummary, ...]  # the longest visible first
-    shares: Tuple[Share, ...]  # of all faces; one for each of LABELS
-    changes: Tuple[Change, ...]  # of all faces, in the order of time
+    def __init__(self, recording: Recording, frames: Sequence[FrameRecord]) -> None:
+        feeds: DefaultDict[str, List[FrameRecord]] = defaultdict(list)
+        tracks: DefaultDict[Tuple[str, int], List[Sight]] = defaultdict(list)  # ids are of a source
+        for frame in frames:
+            feeds[frame.source].append(frame)
+            for face in frame.faces:
+                tracks[frame.source, face.face_id].append((frame, face))
+        intervals_s = np.concatenate([*map(_intervals_s, feeds.values())])
+        intervals_s = intervals_s[intervals_s > 0]
+        period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
+        began_s, gap_s = frames[0].stamp_s, max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
+        sources = sorted(feeds.values(), key=len, reverse=True)
+        faces = [FaceSummary(track, began_s, period_s, gap_s) for track in tracks.values()]
+        faces.sort(key=lambda face: (-face.seen_s, face.first_s, face.source, face.face_id))
+        changes = [change for face in faces for change in face.changes]
+        totals = np.array([[(each.time_s, each.images) for each in face.shares] for face in faces])
+        self.title = recording.title
+        self.began_s = began_s  # stamp of the first image
+        self.duration_s = frames[-1].stamp_s - began_s
+        self.images = len(frames)
+        self.without_face = sum(not frame.faces for frame in frames)
+        self.offered = recording.offered
+        # More results than images: some of the images are not in the recording.
+        unanswered = -1 if self.offered is None else self.offered - self.images
+        self.unanswered = unanswered if unanswered >= 0 else None
+        self.latencies_s = None  # p50, p99 and max
+        latencies_s = np.array(() if recording.latencies_s is None else recording.latencies_s)
+        latencies_s = latencies_s[np.isfinite(latencies_s)]
+        if len(latencies_s):
+            figures = np.percentile(latencies_s, (50, 99, 100)).tolist()
+            self.latencies_s = dict(zip(("p50", "p99", "max"), figures))
+        self.notes = recording.notes  # further remarks for the reader
+        self.gap_s = gap_s  # a longer interval without an image, or without a face, is a gap
+        self.feeds = [SourceSummary(images, began_s, gap_s) for images in sources]
+        self.faces = tuple(faces)  # the longest visible first
+        self.shares = _shares(*totals.reshape(-1, len(LABELS), 2).sum(axis=0).T)
+        self.changes = tuple(sorted(changes, key=lambda change: change.at_s))
 
     def as_json(self) -> Dict[str, Any]:
         """Return the statistics as JSON values, without the series of the faces."""
@@ -202,9 +231,9 @@ class Summary:
             **vars(self),
             "duration_s": round(self.duration_s, 3),
             "gap_s": round(self.gap_s, 3),
-            "feeds": [_rounded(feed) for feed in self.feeds],
+            "feeds": [*map(_rounded, self.feeds)],
             "faces": [face.as_json() for face in self.faces],
-            "shares": [_rounded(share) for share in self.shares],
+            "shares": [*map(_rounded, self.shares)],
             "changes": [change.as_json() for change in self.changes],
         }
 
@@ -212,48 +241,13 @@ class Summary:
 def summarise(recording: Recording) -> Summary:
     """Return the statistics of a recording.
 
-    Raises:
-        DataError: it has no images, or values out of their range; names the image.
+    Raises DataError, which names the image, for no images or values out of their range.
     """
     frames = sorted(recording.frames, key=lambda frame: frame.stamp_s)
     if not frames:
         raise DataError(f"{recording.title}: contains no images")
     _check(recording.title, frames)
-    began_s = frames[0].stamp_s
-    feeds: DefaultDict[str, List[FrameRecord]] = defaultdict(list)
-    tracks: DefaultDict[Tuple[str, int], _Track] = defaultdict(list)  # ids are of a source
-    for frame in frames:
-        feeds[frame.source].append(frame)
-        for face in frame.faces:
-            tracks[frame.source, face.face_id].append((frame, face))
-    intervals_s = np.concatenate([_intervals_s(images) for images in feeds.values()])
-    intervals_s = intervals_s[intervals_s > 0]
-    period_s = float(np.median(intervals_s)) if len(intervals_s) else 0.0
-    gap_s = max(_LEAST_GAP_S, _GAP_PERIODS * period_s)
-    sources = sorted(feeds.values(), key=len, reverse=True)
-    faces = [_face(track, began_s, period_s, gap_s) for track in tracks.values()]
-    faces.sort(key=lambda face: (-face.seen_s, face.first_s, face.source, face.face_id))
-    changes = [change for face in faces for change in face.changes]
-    offered = recording.offered
-    # More results than images: some of the images are not in the recording.
-    unanswered = None if offered is None or offered < len(frames) else offered - len(frames)
-    totals = np.array([[(each.time_s, each.images) for each in face.shares] for face in faces])
-    return Summary(
-        title=recording.title,
-        began_s=began_s,
-        duration_s=frames[-1].stamp_s - began_s,
-        images=len(frames),
-        without_face=sum(not frame.faces for frame in frames),
-        offered=offered,
-        unanswered=unanswered,
-        latencies_s=_percentiles(recording.latencies_s),
-        notes=recording.notes,
-        gap_s=gap_s,
-        feeds=tuple(_source(images, began_s, gap_s) for images in sources),
-        faces=tuple(faces),
-        shares=_shares(*totals.reshape(-1, len(LABELS), 2).sum(axis=0).T),
-        changes=tuple(sorted(changes, key=lambda change: change.at_s)),
-    )
+    return Summary(recording, frames)
 
 
 def _check(title: str, frames: Sequence[FrameRecord]) -> None:
@@ -271,32 +265,8 @@ def _check(title: str, frames: Sequence[FrameRecord]) -> None:
                     raise DataError(f"{where}, face {face.face_id}: {name} must be {low} to 1")
 
 
-def _intervals_s(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
+def _intervals_s(frames: Sequence[FrameRecord]) -> Floats:
     return np.diff([frame.stamp_s for frame in frames])
-
-
-def _face(track: _Track, began_s: float, period_s: float, gap_s: float) -> FaceSummary:
-    frames, records = zip(*track)
-    times_s = np.array([frame.stamp_s for frame in frames]) - began_s
-    series = Series.of(times_s, records, gap_s)
-    durations_s = series.durations_s(period_s)
-    changes = np.flatnonzero(np.diff(series.labels)) + 1
-    segments, thinned = series.segments(period_s), series.thinned(POINTS)
-    label_times_s = np.bincount(series.labels, durations_s, minlength=len(LABELS))
-    label_images = np.bincount(series.labels, minlength=len(LABELS))
-    return FaceSummary(
-        source=frames[0].source,
-        face_id=records[0].face_id,
-        images=len(track),
-        first_s=float(times_s[0]),
-        last_s=float(times_s[-1]),
-        seen_s=float(durations_s.sum()),
-        shares=_shares(label_times_s, label_images),
-        changes=tuple(Change(float(times_s[i]), records[i - 1].label, *track[i]) for i in changes),
-        segments=segments if len(segments) <= POINTS else thinned.segments(period_s),
-        series=thinned,
-        best=max(track, key=lambda pair: pair[1].score),
-    )
 
 
 def _shares(times_s: NDArray[Any], images: NDArray[Any]) -> Tuple[Share, ...]:
@@ -309,29 +279,7 @@ def _shares(times_s: NDArray[Any], images: NDArray[Any]) -> Tuple[Share, ...]:
     )
 
 
-def _source(frames: Sequence[FrameRecord], began_s: float, gap_s: float) -> SourceSummary:
-    intervals_s = _intervals_s(frames)
-    span_s = frames[-1].stamp_s - frames[0].stamp_s
-    return SourceSummary(
-        source=frames[0].source,
-        images=len(frames),
-        without_face=sum(not frame.faces for frame in frames),
-        rate_hz=len(intervals_s) / span_s if span_s else None,
-        gaps=int((intervals_s > gap_s).sum()),
-        longest_s=float(intervals_s.max()) if span_s else None,
-        longest_at_s=frames[int(intervals_s.argmax())].stamp_s - began_s if span_s else None,
-    )
-
-
-def _percentiles(latencies_s: Optional[NDArray[np.float64]]) -> Optional[Dict[str, float]]:
-    known_s = np.array([] if latencies_s is None else latencies_s)
-    known_s = known_s[np.isfinite(known_s)]
-    if not len(known_s):
-        return None
-    return dict(zip(("p50", "p99", "max"), np.percentile(known_s, (50, 99, 100)).tolist()))
-
-
-def _rounded(record: object) -> Dict[str, Any]:
-    """Return the fields of a dataclass, floats rounded to four decimals."""
+def _rounded(record: object, decimals: int = 4) -> Dict[str, Any]:
+    """Return the fields of a dataclass, floats rounded."""
     fields = vars(record).items()
-    return {name: round(v, 4) if isinstance(v, float) else v for name, v in fields}
+    return {name: round(v, decimals) if isinstance(v, float) else v for name, v in fields}

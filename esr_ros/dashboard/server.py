@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 
 from aiohttp import WSCloseCode, web
 
-from esr_core.report.page_assets import asset, emotion_constants
+from esr_core.report.html import asset, emotion_constants
 from esr_ros.dashboard.options import HISTORY_S, DashboardError, DashboardOptions, is_local_name
 
 #: Time after which a viewer that stops reading is disconnected.
