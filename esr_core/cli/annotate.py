@@ -24,17 +24,7 @@ SUFFIX = "_emotions"
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    annotate = command(
-        commands,
-        "annotate",
-        "Write copies of recorded ROS 2 bags with the node's results for their images. Needs "
-        "ROS 2.",
-        "esr annotate walk/                          # makes walk_emotions/\n"
-        "  esr annotate walk.mcap -o answers --topic /head/image_raw --image compressed\n"
-        "  esr annotate monday/* -o out/ --jobs 4 --resume     # bags in a folder\n"
-        "  esr annotate monday/* -o /shared/out --engine ray --resume",
-        run,
-    )
+    annotate = command(commands, "annotate", run)
     flag = annotate.add_argument
     flag("bags", nargs="+", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3")
     output_help = f"the new bag, or the folder of several (default: BAG{SUFFIX} beside it)"
@@ -58,7 +48,14 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Annotate the bags, and print each outcome as soon as it is known."""
+    """Write copies of recorded ROS 2 bags with the node's results for their images. Needs ROS 2.
+
+    examples:
+      esr annotate walk/                          # makes walk_emotions/
+      esr annotate walk.mcap -o answers --topic /head/image_raw --image compressed
+      esr annotate monday/* -o out/ --jobs 4 --resume     # bags in a folder
+      esr annotate monday/* -o /shared/out --engine ray --resume
+    """
     batch = ros_module("annotation.batch")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
