@@ -19,6 +19,7 @@ from esr_core.errors import OptionError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
+from esr_core.options import require
 from esr_core.progress import bar
 from esr_core.training.config import LARGEST_PX, SMALLEST_PX
 
@@ -147,9 +148,9 @@ def run(arguments: argparse.Namespace) -> None:
         reason = "is not for --node" if arguments.node else "is for --node only"
         raise OptionError(f"--{name.replace('_', '-')} {reason}")
     for name, (least, most) in _RANGES.items():
-        if name in given and not least <= given[name] <= most:
-            flag = name.replace("_", "-")
-            raise OptionError(f"--{flag} must be from {least} to {most}, but got {given[name]:g}")
+        value = given.get(name, least)
+        flag = f"--{name.replace('_', '-')}"
+        require(least <= value <= most, flag, f"from {least} to {most}", f"{value:g}")
     if arguments.node:
         bench_node.run(argparse.Namespace(**{**_NODE, **given}))
         return

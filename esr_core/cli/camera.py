@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
         stack.callback(results.report_limits, camera.video)
         show = None if arguments.json else _display(stack, arguments)
         for image in stack.enter_context(camera):
-            faces, frame = results.process(image, image.rgb)
+            faces, frame = results.process(image.number, image.stamp_s, image.rgb)
             if show and not show(image.rgb, faces, frame):
                 return
         disconnected = camera.live

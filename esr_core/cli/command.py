@@ -13,7 +13,7 @@ from rich.console import Console
 
 from esr_core.errors import OptionError
 from esr_core.media.records import FrameRecord
-from esr_core.options import Option
+from esr_core.options import Option, options
 
 
 def command(
@@ -52,6 +52,12 @@ def add_option(group: Any, option: Option, metavar: str, default: str) -> None:
         help=option.description.replace("%", "%%") + (f" (default: {default})" if default else ""),
         **optional,
     )
+
+
+def given(arguments: argparse.Namespace, cls: Any) -> Dict[str, Any]:
+    """Return the options of a class that were given on the command line."""
+    parsed = vars(arguments)
+    return {each.name: parsed[each.name] for each in options(cls) if each.name in parsed}
 
 
 def _word_or_number(text: str) -> Union[str, int]:

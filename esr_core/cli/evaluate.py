@@ -80,12 +80,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(figures))
         return
     faces = report.confusion.sum(axis=1).tolist()
-    rows = [
-        {"target": label, "faces": n, "recall": report.recall[label] if n else None}
-        for label, n in zip(LABELS, faces)
-    ]
-    for each, predicted in zip(rows, report.confusion.tolist()):
-        each.update(zip(LABELS, predicted))
+    rows = []
+    for label, n, predicted in zip(LABELS, faces, report.confusion.tolist()):
+        recall = report.recall[label] if n else None
+        rows.append({"target": label, "faces": n, "recall": recall, **dict(zip(LABELS, predicted))})
     present = sum(map(bool, faces))
     few = f" of {present} emotions with faces" if present < len(LABELS) else ""
     lines = [
@@ -184,7 +182,7 @@ def _card(arguments: argparse.Namespace) -> None:
         adaptive = early.evaluated, early.report.accuracy
     robustness = done.robustness()
     paths = write(arguments.model, done.metadata, done.report, robustness, exact, adaptive)
-    files = [str(path) for path in paths]
+    files = [*map(str, paths)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
 
 
@@ -212,8 +210,7 @@ class _Evaluation:
 def _branches(text: str) -> Union[int, str]:
     if text == ADAPTIVE:
         return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be {ADAPTIVE}, or a whole number from 1 on, but got {text!r}"
-        )
-    return int(text)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    allowed = f"{ADAPTIVE}, or a whole number from 1 on"
+    raise argparse.ArgumentTypeError(f"must be {allowed}, but got {text!r}")

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, faces_of, note
+from esr_core.cli.command import StdoutConsole, command, faces_of, given, note
 from esr_core.cli.output_files import WriteFrame
 from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
@@ -28,7 +28,7 @@ from esr_core.media.visualization import draw_faces
 from esr_core.perception.detection import turned, turned_boxes
 from esr_core.perception.preprocessing import crop
 from esr_core.perception.stream_state import StreamState
-from esr_core.pipeline import EmotionPipeline, View, limit_reached
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, View, limit_reached
 
 if TYPE_CHECKING:
     from esr_core.network.saliency import Explainer
@@ -78,16 +78,16 @@ def run(arguments: argparse.Namespace) -> None:
     paths: List[Path] = []
     failed: List[str] = []
     notes: List[str] = []
-    for given in arguments.files:
+    for named in arguments.files:
         try:
-            pictures, others = find_pictures(given) if given.is_dir() else ([given], [])
+            pictures, others = find_pictures(named) if named.is_dir() else ([named], [])
         except ImageError as error:
             failed.append(str(error))
             continue
         paths += pictures
         if others:
             names = ", ".join(each.name for each in others)
-            notes.append(f"{given}: left out, as no pictures: {names}")
+            notes.append(f"{named}: left out, as no pictures: {names}")
     _check(arguments, paths)
     for text in notes:
         note(arguments, text)
@@ -115,7 +115,7 @@ def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
     if arguments.saliency:
         from esr_core.network import checkpoint
 
-        if pipeline_flags.given(arguments).get("model") and not arguments.weights:
+        if given(arguments, PipelineOptions).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
         # The number of faces is unknown: only names that are in use already can conflict.
         used = [*arguments.saliency.glob("*.png"), *(path for _, path in outputs), *paths]

@@ -7,18 +7,7 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +16,8 @@ from esr_core.atomic_write import descriptor, replacing
 from esr_core.cli import pipeline_flags
 from esr_core.cli.command import note
 from esr_core.errors import EsrError, ImageError, OptionError, VideoError
-from esr_core.media.camera import Snapshot
 from esr_core.media.records import CsvWriter, FrameRecord
-from esr_core.media.video import VideoFrame, VideoReader
+from esr_core.media.video import VideoReader
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import EmotionPipeline, View, limit_reached
 
@@ -64,19 +52,19 @@ class FrameResults:
         self.frames = 0
 
     def process(
-        self, frame: Union[VideoFrame, Snapshot], rgb: NDArray[np.uint8]
+        self, number: int, stamp_s: float, rgb: NDArray[np.uint8]
     ) -> Tuple[List[FaceEmotion], FrameRecord]:
         """Process the next frame (h, w, 3), and write its record."""
-        (result,) = self._pipeline.answer([View(self._pipeline.stream, rgb, frame.stamp_s)])
-        record = FrameRecord.of(self._source, frame.number, frame.stamp_s, result, rgb.shape)
+        (result,) = self._pipeline.answer([View(self._pipeline.stream, rgb, stamp_s)])
+        record = FrameRecord.of(self._source, number, stamp_s, result, rgb.shape)
         self.frames += 1
         self._left_out += [record.left_out] if record.left_out else []
         self._write(record)
         if self._arguments.json:
-            faces = [face.as_json() for face in record.faces]
-            source = {self._arguments.command: record.source, "frame": record.number}
-            stamp = {"stamp_s": round(record.stamp_s, 6)}
-            print(json.dumps({**source, **stamp, **record.json_of_faces(faces)}), flush=True)
+            faces = record.json_of_faces([face.as_json() for face in record.faces])
+            source = {self._arguments.command: record.source}
+            frame = {"frame": number, "stamp_s": round(stamp_s, 6)}
+            print(json.dumps({**source, **frame, **faces}), flush=True)
         return result.faces, record
 
     def report_limits(self, video: Optional[VideoReader]) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
-from esr_core.cli.command import add_option
+from esr_core.cli.command import add_option, given
 from esr_core.inference.onnx_model import default_model
 from esr_core.options import Option, options
 from esr_core.pipeline import PipelineOptions
@@ -19,30 +19,22 @@ def add(
 ) -> None:
     """Add a flag for each option of the pipeline.
 
-    names: restricts the options. defaults: replace defaults of the pipeline. The parsed arguments
-    hold the added options and their defaults in ``pipeline_defaults``.
+    names: restricts the options. defaults: replace defaults of the pipeline.
     """
     group = parser.add_argument_group("detection, tracking and inference")
-    added = {}
+    defaults = defaults or {}
+    parser.set_defaults(pipeline_defaults=defaults)
     for option in options(PipelineOptions):
         if names is not None and option.name not in names:
             continue
-        default = added[option.name] = (defaults or {}).get(option.name, option.default)
         metavar = option.name.rsplit("_", 1)[-1].upper()
         if option.word_or_number:
             metavar = "|".join(["N", *option.choices])
         elif _is_file(option):
             metavar = "FILE"
-        elif isinstance(default, int):
+        elif isinstance(option.default, int):
             metavar = "N"
-        add_option(group, option, metavar, str(default))
-    parser.set_defaults(pipeline_defaults=added)
-
-
-def given(arguments: argparse.Namespace) -> Dict[str, Any]:
-    """Return the options that were given on the command line."""
-    parsed = vars(arguments)
-    return {name: parsed[name] for name in arguments.pipeline_defaults if name in parsed}
+        add_option(group, option, metavar, str(defaults.get(option.name, option.default)))
 
 
 def files(arguments: argparse.Namespace) -> List[Path]:
@@ -51,7 +43,7 @@ def files(arguments: argparse.Namespace) -> List[Path]:
     Raises:
         ModelError: the shipped network is missing.
     """
-    values = given(arguments)
+    values = given(arguments, PipelineOptions)
     named = [values.get(each.name) for each in options(PipelineOptions) if _is_file(each)]
     return [*map(Path, filter(None, named)), *([] if values.get("model") else [default_model()])]
 
@@ -62,7 +54,8 @@ def chosen(arguments: argparse.Namespace, **changes: Any) -> PipelineOptions:
     Raises:
         OptionError: a value is out of its bounds.
     """
-    return PipelineOptions(**{**arguments.pipeline_defaults, **given(arguments), **changes})
+    values = {**arguments.pipeline_defaults, **given(arguments, PipelineOptions), **changes}
+    return PipelineOptions(**values)
 
 
 def _is_file(option: Option) -> bool:

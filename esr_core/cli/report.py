@@ -63,11 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     _warn(arguments, damage[reported:])
     with replacing(target) as partial:
         partial.write_text(text, encoding="ascii")
-    if arguments.json:
-        print(json.dumps(summary.as_json()))
-        return
     faces, images = count_of(len(summary.faces), "face"), count_of(summary.images, "image")
-    print(f"{target}: {faces} in {images} of {summary.duration_s:.1f} s")
+    line = f"{target}: {faces} in {images} of {summary.duration_s:.1f} s"
+    print(json.dumps(summary.as_json()) if arguments.json else line)
 
 
 def _warn(arguments: argparse.Namespace, damage: Sequence[str]) -> None:

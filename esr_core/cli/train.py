@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.cli import output_files
-from esr_core.cli.command import add_option, command
+from esr_core.cli.command import add_option, command, given
 from esr_core.cli.tables import print_table
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, OptionError
-from esr_core.options import options
+from esr_core.options import options, require
 from esr_core.perception.preprocessing import InputSpec
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
@@ -86,10 +86,8 @@ def run(arguments: argparse.Namespace) -> None:
     training, validation = open_splits(folder, spec, kind, chosen.labels)
     if arguments.images:
         count = str(arguments.images)
-        if not count.isdecimal() or int(count) == 0:
-            raise OptionError(
-                f"images must be a whole number from 1 on, but got {arguments.images!r}"
-            )
+        fits = count.isdecimal() and int(count) > 0
+        require(fits, "images", "a whole number from 1 on", repr(arguments.images))
         training = training.subset(int(count))
     if leads() and not arguments.json:
         _print_counts(folder, training.emotions, validation.emotions)
@@ -122,24 +120,18 @@ def _print_counts(
 def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
     """Return the options of the file and the flags; add its other values to ``arguments``."""
     values = config.read(arguments.config) if arguments.config else {}
-    for name in _FLAGS:
+    for name in (*_FLAGS, "teachers"):
         in_file = values.pop(name, None)
         if getattr(arguments, name) is None:
             setattr(arguments, name, in_file)
-    teachers = values.pop("teachers", None)
-    if arguments.teachers is None and teachers is not None:
-        if not isinstance(teachers, list) or not all(isinstance(each, str) for each in teachers):
-            raise OptionError(f"{arguments.config}: teachers must be a list of files or folders")
-        arguments.teachers = teachers
+    teachers = [] if arguments.teachers is None else arguments.teachers
+    if not isinstance(teachers, list) or not all(isinstance(each, str) for each in teachers):
+        raise OptionError(f"{arguments.config}: teachers must be a list of files or folders")
     for name in ("data", "out"):
         if not getattr(arguments, name):
             raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
     chosen = config.from_dict(values, str(arguments.config))
-    flags = {name: value for name, value in vars(arguments).items() if value is not None}
-    mine, views = (
-        {option.name: flags[option.name] for option in options(cls) if option.name in flags}
-        for cls in (TrainingConfig, Augmentation)
-    )
+    mine, views = given(arguments, TrainingConfig), given(arguments, Augmentation)
     if arguments.stages:
         mine["stages"] = tuple(map(ResizeStage.parse, arguments.stages))
     return replace(chosen, **mine, augmentation=replace(chosen.augmentation, **views))

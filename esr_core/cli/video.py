@@ -88,7 +88,7 @@ def _process(
                 continue
             rgb = video.rgb()
             if evaluated:
-                faces, record = results.process(frame, rgb)
+                faces, record = results.process(frame.number, frame.stamp_s, rgb)
                 for face in record.faces:
                     records.setdefault(face.face_id, []).append((record.stamp_s, face.label))
             if writer:
