@@ -102,10 +102,9 @@ def fetch(url: str, path: Path, timeout_s: float = 30.0) -> Path:
 def _receive(
     url: str, output_file: str, _pooch: Any, part: Path, note: Path, timeout_s: float
 ) -> None:
-    """Download to ``part``, resume where possible, and move it to ``output_file``.
+    """Download to ``part``, or resume that, and move it to ``output_file``; pooch's own do not.
 
-    A downloader for pooch, whose own ones start from the beginning. note: the file that holds the
-    URL and the version (ETag or date) of ``part``, if the server gives one.
+    note: the file that holds the URL and the version (ETag or date) of ``part``, if there is one.
     """
     headers = {}
     if part.is_file() and note.is_file():
@@ -119,7 +118,7 @@ def _receive(
         if error.code != 416 or not headers:
             raise
         note.unlink()  # `part` is longer than the server's file
-        return _receive(url, output_file, _pooch, part, note, timeout_s)
+        response = urlopen(url, timeout=timeout_s)
     with response:
         begin = part.stat().st_size if getattr(response, "status", None) == 206 else 0
         if begin and not response.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
@@ -176,20 +175,19 @@ def extract(archive: Path, folder: Path) -> Path:
 
 
 def _check_members(archive: Path, packed: zipfile.ZipFile, free_bytes: int) -> None:
-    members = packed.infolist()
-    needed = sum(member.file_size for member in members)
-    if needed > free_bytes:
+    needed_mb, free_mb = sum(each.file_size for each in packed.infolist()) / 1e6, free_bytes / 1e6
+    if needed_mb > free_mb:
         raise DownloadError(
-            f"{archive}: needs {needed / 1e6:.0f} MB, but only {free_bytes / 1e6:.0f} MB are free"
+            f"{archive}: needs {needed_mb:.0f} MB, but only {free_mb:.0f} MB are free"
         )
-    for member in members:
-        name, path = member.filename, PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
-            raise DownloadError(
-                f"{archive}: {name!r} would lie outside of its folder; not unpacked"
-            )
+    for member in packed.infolist():
+        name, path, fault = member.filename, PurePosixPath(member.filename), ""
         if S_IFMT(member.external_attr >> 16) not in (0, S_IFREG, S_IFDIR):
-            raise DownloadError(f"{archive}: {name!r} is a link or a device; not unpacked")
+            fault = "is a link or a device"
+        if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
+            fault = "would lie outside of its folder"
+        if fault:
+            raise DownloadError(f"{archive}: {name!r} {fault}; not unpacked")
 
 
 def _reason(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Iterator
@@ -18,22 +18,14 @@ def native_path(path: Path) -> Iterator[str]:
     OpenCV ends the process for a name that is not UTF-8. A symbolic link stands for such a file
     until the ``with`` statement ends.
     """
-    with ExitStack() as stack:
-        name = os.fsencode(path.absolute())
-        if not _is_utf8(name):
-            folder = stack.enter_context(TemporaryDirectory(prefix="esr_"))
-            link = Path(folder, f"link{path.suffix if path.suffix.isascii() else ''}")
-            link.symlink_to(path.absolute())
-            name = os.fsencode(link)
-        yield name.decode("utf-8")
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+    name = os.fsencode(path.absolute()).decode("utf-8", "surrogateescape")
+    if as_utf8(name) == name:
+        yield name
+        return
+    with TemporaryDirectory(prefix="esr_") as folder:
+        link = Path(folder, f"link{path.suffix if path.suffix.isascii() else ''}")
+        link.symlink_to(path.absolute())
+        yield os.fsencode(link).decode("utf-8")
 
 
 def as_utf8(name: object) -> str:

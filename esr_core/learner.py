@@ -37,12 +37,12 @@ from esr_core.inference.onnx_model import Model, load_model
 from esr_core.media.image import Image, as_batch
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
+from esr_core.options import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
 from esr_core.perception.preprocessing import crop
 from esr_core.training.config import ResizeStage, TrainingConfig
 from esr_core.training.distributed import leads
 from esr_core.training.progress import training_bar
 from esr_core.training.trainer import train
-from esr_core.validation import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Options, declared once: name, default, bounds, description, and whether they can change live.
 
 A frozen dataclass with fields of :func:`option` is the only list. The command line, the ROS
-parameters, the check of YAML files and the documentation are made from it.
+parameters, the check of YAML files and the documentation are made from it. Arguments of functions
+are checked by ``as_number`` and the like, with errors of the same form.
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ import dataclasses
 import difflib
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Iterable, Iterator, Optional, Tuple, TypeVar
+from pathlib import Path
+from typing import Any, Iterable, Iterator, Optional, Sequence, Tuple, Type, TypeVar
+
+import numpy as np
 
 from esr_core.errors import OptionError
 
 T = TypeVar("T")
+Number = TypeVar("Number", int, float)
+
+
+def require(fits: bool, name: str, allowed: str, got: str) -> None:
+    """Raise OptionError, with the allowed values and the given one, unless a value ``fits``."""
+    if not fits:
+        raise OptionError(f"{name} must be {allowed}, but got {got}")
 
 
 def unknown_names(names: Iterable[str], known: Iterable[str]) -> str:
@@ -49,40 +60,25 @@ class Option:
 
         With both choices and bounds, it is one of the choices or a whole number in the bounds.
         """
+        kind, got = type(self.default), repr(value)
+        words, low, high = ", ".join(map(str, self.choices)), self.low or 0, self.high or 0
+        allowed, fits = f"from {low:g} to {high:g}", True
         if self.word_or_number:
-            self._check_word_or_number(value)
-            return
-        kind = type(self.default)
-        if kind is tuple:
-            self._check_words(value)
-            return
-        fits = isinstance(value, kind) or (kind is float and isinstance(value, int))
-        if not fits or (isinstance(value, bool) and kind is not bool):
-            raise OptionError(
-                f"{self.name} must be {'an' if kind is int else 'a'} {kind.__name__}, but got "
-                f"{value!r} ({type(value).__name__})"
-            )
-        if self.choices and value not in self.choices:
-            raise OptionError(
-                f"{self.name} must be one of {', '.join(map(str, self.choices))}, but got {value!r}"
-            )
-        if self.low is not None and self.high is not None and not self.low <= value <= self.high:
-            raise OptionError(
-                f"{self.name} must be from {self.low:g} to {self.high:g}, but got {value!r}"
-            )
-
-    def _check_words(self, value: Any) -> None:
-        words = isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
-        if not words or not all(value) or not value:
-            raise OptionError(f"{self.name} must be a list of one word or more, but got {value!r}")
-
-    def _check_word_or_number(self, value: Any) -> None:
-        low, high = self.low or 0, self.high or 0
-        if value not in self.choices and not (type(value) is int and low <= value <= high):
-            raise OptionError(
-                f"{self.name} must be {', '.join(self.choices)}, or a whole number from {low:g} to "
-                f"{high:g}, but got {value!r}"
-            )
+            allowed = f"{words}, or a whole number {allowed}"
+            fits = value in self.choices or (type(value) is int and low <= value <= high)
+        elif kind is tuple:
+            allowed, fits = "a list of one word or more", isinstance(value, (list, tuple))
+            fits = fits and bool(value) and all(isinstance(each, str) and each for each in value)
+        elif isinstance(value, bool) != (kind is bool) or not isinstance(
+            value, (int, float) if kind is float else kind
+        ):
+            allowed, fits = f"{'an' if kind is int else 'a'} {kind.__name__}", False
+            got += f" ({type(value).__name__})"
+        elif self.choices:
+            allowed, fits = f"one of {words}", value in self.choices
+        elif self.low is not None:
+            fits = low <= value <= high
+        require(fits, self.name, allowed, got)
 
 
 def option(
@@ -118,3 +114,52 @@ def check(instance: Any) -> None:
     """
     for declared in options(instance):
         declared.check(getattr(instance, declared.name))
+
+
+def as_number(name: str, value: Any, kind: Type[Number], low: float, high: float) -> Number:
+    """Return ``value``, a number of Python or NumPy, as ``kind``, or raise OptionError."""
+    whole: Tuple[type, ...] = (int, np.integer)
+    kinds = whole if kind is int else (*whole, float, np.floating)
+    allowed = "an int" if kind is int else "a number"
+    fits = isinstance(value, kinds) and not isinstance(value, (bool, np.timedelta64))
+    fits = fits and bool(low <= value <= high)
+    require(fits, name, f"{allowed} from {low:g} to {high:g}", repr(value))
+    return kind(value)
+
+
+def as_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is a bool, or raise OptionError."""
+    require(isinstance(value, bool), name, "True or False", repr(value))
+    return bool(value)
+
+
+def as_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, or raise OptionError."""
+    fits = isinstance(value, str) and value in choices
+    require(fits, name, f"one of {', '.join(choices)}", repr(value))
+    return str(value)
+
+
+def as_path(name: str, value: Any) -> Path:
+    """Return ``value`` as a path, or raise OptionError."""
+    fits = isinstance(value, (str, Path)) and str(value) != "" and "\0" not in str(value)
+    require(fits, name, "a path", repr(value))
+    return Path(value)
+
+
+def as_folder(name: str, value: Any) -> Path:
+    """Return ``value`` as the path of an existing or possible folder, or raise OptionError."""
+    path = as_path(name, value)
+    existing = next(each for each in (path, *path.parents, Path()) if each.exists())
+    require(existing.is_dir(), name, "a folder", f"{str(path)!r}, and {existing} is a file")
+    return path
+
+
+def as_file_name(name: str, value: Any) -> str:
+    """Return ``value`` if it is the name of a file without folders, or raise OptionError."""
+    fits = isinstance(value, str) and value.isprintable() and value != ".."
+    # Suffixes are appended to it, and file systems allow 255 bytes.
+    fits = fits and Path(value).name == value and 0 < len(value.encode()) <= 200
+    allowed = "the name of a file, without folders and of 200 bytes at most"
+    require(fits, name, allowed, repr(value))
+    return str(value)

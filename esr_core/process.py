@@ -22,17 +22,13 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    cores = {_siblings(root, number) for number in os.sched_getaffinity(0)}
+    cores = set()  # each by the list of its hardware threads
+    for number in map(str, os.sched_getaffinity(0)):
+        topology = root / f"sys/devices/system/cpu/cpu{number}/topology"
+        with suppress(OSError):
+            number = (topology / "thread_siblings_list").read_text(encoding="ascii").strip()
+        cores.add(number)
     return max(math.ceil(min([len(cores), *_quotas(root)])), 1)
-
-
-def _siblings(root: Path, number: int) -> str:
-    """Return a name of the core that a hardware thread belongs to."""
-    file = root / f"sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list"
-    try:
-        return file.read_text(encoding="ascii").strip()
-    except OSError:
-        return str(number)
 
 
 def _quotas(root: Path) -> Iterator[float]:
@@ -50,18 +46,15 @@ def _quotas(root: Path) -> Iterator[float]:
         for group in (PurePosixPath(own), *PurePosixPath(own).parents):
             folder = mount / str(group).lstrip("/")
             names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if controllers else ("cpu.max",)
-            try:
+            with suppress(OSError, ValueError):
                 quota, period = " ".join((folder / n).read_text("ascii") for n in names).split()
                 if int(quota) > 0:  # version 1 writes -1 for no quota, version 2 "max"
                     yield int(quota) / int(period)
-            except (OSError, ValueError):
-                continue
 
 
 def end_with_parent() -> None:
     """Make Linux send SIGTERM to this process when its parent ends, for any reason."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of linux/prctl.h
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of linux/prctl.h
 
 
 def return_freed_memory() -> None:

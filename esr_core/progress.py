@@ -7,29 +7,18 @@ from typing import Callable, Iterator, Optional
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
 
 
-class RateColumn(ProgressColumn):
-    """The recent number of units per second."""
-
-    def __init__(self, unit: str) -> None:
-        super().__init__(table_column=Column(no_wrap=True))
-        self._unit = unit
+class _RateColumn(TextColumn):
+    """The recent number of units per second; its text is the unit."""
 
     def render(self, task: Task) -> Text:
         """Return the rate, or an empty text before the first measurement."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} {self._unit}/s" if speed else "")
+        return Text(f"{speed:.1f} {self.text_format}/s" if speed else "")
 
 
 def bar(unit: str, shown: bool = True) -> Progress:
@@ -39,7 +28,7 @@ def bar(unit: str, shown: bool = True) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),  # the width that the other columns leave: one line in total
         TextColumn("{task.percentage:.0f}%"),
-        RateColumn(unit),
+        _RateColumn(unit),
         TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
         TextColumn("left"),
         console=console,

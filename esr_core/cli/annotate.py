@@ -13,7 +13,7 @@ from typing import IO, Any, List
 from rich.console import Console
 
 from esr_core.cli import pipeline_flags
-from esr_core.cli.command import command, note, ros_module
+from esr_core.cli.command import command, given, note, ros_module
 from esr_core.errors import OptionError
 from esr_core.pipeline import PipelineOptions
 from esr_core.progress import bar
@@ -24,17 +24,7 @@ SUFFIX = "_emotions"
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    annotate = command(
-        commands,
-        "annotate",
-        "Write copies of recorded ROS 2 bags with the node's results for their images. Needs "
-        "ROS 2.",
-        "esr annotate walk/                          # makes walk_emotions/\n"
-        "  esr annotate walk.mcap -o answers --topic /head/image_raw --image compressed\n"
-        "  esr annotate monday/* -o out/ --jobs 4 --resume     # bags in a folder\n"
-        "  esr annotate monday/* -o /shared/out --engine ray --resume",
-        run,
-    )
+    annotate = command(commands, "annotate", run)
     flag = annotate.add_argument
     flag("bags", nargs="+", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3")
     output_help = f"the new bag, or the folder of several (default: BAG{SUFFIX} beside it)"
@@ -58,14 +48,21 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Annotate the bags, and print each outcome as soon as it is known."""
+    """Write copies of recorded ROS 2 bags with the node's results for their images. Needs ROS 2.
+
+    examples:
+      esr annotate walk/                          # makes walk_emotions/
+      esr annotate walk.mcap -o answers --topic /head/image_raw --image compressed
+      esr annotate monday/* -o out/ --jobs 4 --resume     # bags in a folder
+      esr annotate monday/* -o /shared/out --engine ray --resume
+    """
     batch = ros_module("annotation.batch")
     pairs = list(zip(arguments.bags, _outputs(arguments)))
     file = arguments.params_file
     parameters, ignored = batch.pipeline_parameters(file) if file else ({}, [])
     if ignored:
         note(arguments, f"{file}: ignored, as they are for all nodes: {', '.join(ignored)}")
-    options = PipelineOptions(**{**parameters, **pipeline_flags.given(arguments)})
+    options = PipelineOptions(**{**parameters, **given(arguments, PipelineOptions)})
     names = ("emotion_topic", "image", "originals", "storage", "overwrite", "resume")
     others = {name: getattr(arguments, name) for name in names}
     job = batch.AnnotationJob(options, tuple(arguments.topic), **others)
@@ -96,9 +93,13 @@ def _outputs(arguments: argparse.Namespace) -> List[Path]:
     bags, output = arguments.bags, arguments.output
     read = [*bags, *pipeline_flags.files(arguments), *filter(None, [arguments.params_file])]
     kept = {place for each in map(Path.resolve, read) for place in (each, *each.parents)}
-    outputs = [output]
-    if output is None or len(bags) > 1:
-        outputs = [(output or _named(bag).parent) / (_stem(bag) + SUFFIX) for bag in bags]
+    outputs = []
+    for bag in bags:
+        named = bag.resolve() if bag.name in ("", "..") else bag  # no name: the folder . or ..
+        stem = bag.stem if bag.suffix in (".mcap", ".db3") else named.name
+        outputs.append((output or named.parent) / (stem + SUFFIX))
+    if output and len(bags) == 1:
+        outputs = [output]
     places = [each.resolve() for each in outputs]
     for bag, place in zip(bags, places):
         if places.count(place) > 1:
@@ -106,15 +107,6 @@ def _outputs(arguments: argparse.Namespace) -> List[Path]:
         if place in kept:
             raise OptionError(f"--output would overwrite {place}, which is read; name another")
     return outputs
-
-
-def _named(bag: Path) -> Path:
-    """Return a path whose last part is a name, not ``.`` or ``..``."""
-    return bag if bag.name not in ("", "..") else bag.resolve()
-
-
-def _stem(bag: Path) -> str:
-    return bag.stem if bag.suffix in (".mcap", ".db3") else _named(bag).name
 
 
 def _print(report: Any, arguments: argparse.Namespace, stdout: IO[str], console: Console) -> None:

@@ -14,12 +14,12 @@ from esr_core.benchmark.energy import unreadable
 from esr_core.benchmark.reference_figures import DEVICES
 from esr_core.cli import bench_networks, bench_node, output_files
 from esr_core.cli.command import StdoutConsole, command
-from esr_core.cli.output_files import Output
 from esr_core.cli.tables import print_table
 from esr_core.errors import OptionError
 from esr_core.inference.execution_providers import PROVIDERS
 from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
+from esr_core.options import require
 from esr_core.progress import bar
 from esr_core.training.config import LARGEST_PX, SMALLEST_PX
 
@@ -49,6 +49,10 @@ _TIMES = {
     "times PyTorch": "{speed_up:.1f} {speed_up_spread[0]:.1f}-{speed_up_spread[1]:.1f}",
     "peak": "{share_of_peak:.0%}",
 }
+_EXPLAINED = {
+    "speed_up": "times PyTorch: median of the rounds, 10th to 90th percentile",
+    "share_of_peak": "peak: of the machine",
+}
 _SIZES = {
     "network": "{network}",
     "accuracy": "{accuracy:.2%}",
@@ -70,55 +74,39 @@ _RATES = {
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    bench = command(
-        commands,
-        "bench",
-        "Time the published networks on this machine, beside PyTorch and the published figures; "
-        "or one file; or the ROS node.",
-        "esr bench\n  esr bench --networks ESR-9 --faces 1,4,16 --threads 2\n"
-        "  esr bench --data valid.npz.xz --plot speed.png\n  esr bench --model esr-9.onnx --json\n"
-        "  esr bench --training --networks ESR-9 --rounds 5 --calls 2\n"
-        "  esr bench --node\n  esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800\n"
-        "  esr bench --node --against ../esr_ros_before",
-        run,
-    )
+    bench = command(commands, "bench", run)
     bench.argument_default = argparse.SUPPRESS  # so that run() finds the options that were given
     bench.set_defaults(json=False, node=False)
-    bench.add_argument("--model", help="an .onnx file instead of the published networks")
-    bench.add_argument(
-        "--networks",
-        type=_methods,
-        metavar="NAME,NAME",
-        help=f"of {', '.join(METHODS)} (default: all), with random weights; the shipped file is "
-        f"timed beside {bench_networks.SHIPPED}",
-    )
-    faces_help = "a file of FER+, whose faces time the early exit of the trained network"
-    bench.add_argument("--data", type=Path, help=faces_help)
-    bench.add_argument("--faces", type=_counts, metavar="N,N", help="faces per call (default: 1)")
-    bench.add_argument("--provider", choices=PROVIDERS, help="default: cpu")
-    bench.add_argument("--threads", type=int, help="0: one per usable core (default)")
-    bench.add_argument("--rounds", type=int, help="turns of each engine (default: 10)")
-    bench.add_argument("--calls", type=int, help="calls per turn (default: 10)")
-    training_help = "time steps of training, in faces per second; faces per step: 64"
-    bench.add_argument("--training", action="store_true", help=training_help)
-    size_help = "input size of --training (default: 72)"
-    bench.add_argument("--size-px", type=int, metavar="PX", help=size_help)
-    plot_help = "plot the times; with --data also accuracy over time"
-    bench.add_argument("--plot", type=Path, metavar="FILE.png", help=plot_help)
-    bench.add_argument("--json", action="store_true", help="print all figures as JSON")
-    node = bench.add_argument_group(
-        "the node", "--model, --provider and --threads are passed on to it if they are given"
-    )
-    node_help = "start a camera and emotion_node, and measure from image stamp to answer; needs ROS"
-    node.add_argument("--node", action="store_true", help=node_help)
-    node.add_argument("--seconds", type=float, help="duration for each camera (default: 10)")
-    node.add_argument("--only", metavar="TEXT", help="cameras with this text in their name")
-    node.add_argument("--params-file", type=Path, metavar="YAML", help="parameters of the node")
-    against_help = "a clone of another version, set up: both take turns, and ratios are printed"
-    node.add_argument("--against", type=Path, metavar="FOLDER", help=against_help)
-    node.add_argument("--turns", type=int, help="of each version with --against (default: 3)")
-    set_help = "a parameter of the node, repeatable; overrides the file"
-    node.add_argument("--set", action="append", metavar="NAME:=VALUE", help=set_help)
+    flag = bench.add_argument
+    flag("--model", help="an .onnx file instead of the published networks")
+    networks = f"of {', '.join(METHODS)} (default: all), with random weights; the shipped file is "
+    networks += f"timed beside {bench_networks.SHIPPED}"
+    flag("--networks", type=_methods, metavar="NAME,NAME", help=networks)
+    data = "a file of FER+, whose faces time the early exit of the trained network"
+    flag("--data", type=Path, help=data)
+    flag("--faces", type=_counts, metavar="N,N", help="faces per call (default: 1)")
+    flag("--provider", choices=PROVIDERS, help="default: cpu")
+    flag("--threads", type=int, help="0: one per usable core (default)")
+    flag("--rounds", type=int, help="turns of each engine (default: 10)")
+    flag("--calls", type=int, help="calls per turn (default: 10)")
+    training = "time steps of training, in faces per second; faces per step: 64"
+    flag("--training", action="store_true", help=training)
+    flag("--size-px", type=int, metavar="PX", help="input size of --training (default: 72)")
+    plot = "plot the times; with --data also accuracy over time"
+    flag("--plot", type=Path, metavar="FILE.png", help=plot)
+    flag("--json", action="store_true", help="print all figures as JSON")
+    passed_on = "--model, --provider and --threads are passed on to it if they are given"
+    flag = bench.add_argument_group("the node", passed_on).add_argument
+    node = "start a camera and emotion_node, and measure from image stamp to answer; needs ROS"
+    flag("--node", action="store_true", help=node)
+    flag("--seconds", type=float, help="duration for each camera (default: 10)")
+    flag("--only", metavar="TEXT", help="cameras with this text in their name")
+    flag("--params-file", type=Path, metavar="YAML", help="parameters of the node")
+    against = "a clone of another version, set up: both take turns, and ratios are printed"
+    flag("--against", type=Path, metavar="FOLDER", help=against)
+    flag("--turns", type=int, help="of each version with --against (default: 3)")
+    parameter = "a parameter of the node, repeatable; overrides the file"
+    flag("--set", action="append", metavar="NAME:=VALUE", help=parameter)
 
 
 def _methods(text: str) -> List[str]:
@@ -142,19 +130,27 @@ def _counts(text: str) -> List[int]:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure networks or the node, and print the figures.
+    """Time the published networks on this machine, beside PyTorch and the published figures; or
+    one file; or the ROS node.
 
-    Raises:
-        OptionError: an option is out of range, or not one of this benchmark.
+    examples:
+      esr bench
+      esr bench --networks ESR-9 --faces 1,4,16 --threads 2
+      esr bench --data valid.npz.xz --plot speed.png
+      esr bench --model esr-9.onnx --json
+      esr bench --training --networks ESR-9 --rounds 5 --calls 2
+      esr bench --node
+      esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800
+      esr bench --node --against ../esr_ros_before
     """
     given = vars(arguments)
     for name in sorted((_NETWORKS if arguments.node else _NODE).keys() & given):
         reason = "is not for --node" if arguments.node else "is for --node only"
         raise OptionError(f"--{name.replace('_', '-')} {reason}")
     for name, (least, most) in _RANGES.items():
-        if name in given and not least <= given[name] <= most:
-            flag = name.replace("_", "-")
-            raise OptionError(f"--{flag} must be from {least} to {most}, but got {given[name]:g}")
+        value = given.get(name, least)
+        flag = f"--{name.replace('_', '-')}"
+        require(least <= value <= most, flag, f"from {least} to {most}", f"{value:g}")
     if arguments.node:
         bench_node.run(argparse.Namespace(**{**_NODE, **given}))
         return
@@ -169,9 +165,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         from esr_core.benchmark import plots  # first, since matplotlib may be missing
 
-        _check_plot(arguments)
-    with tempfile.TemporaryDirectory() as folder, bar("steps") as progress:
-        results = bench_networks.results(arguments, Path(folder), progress)
+        folder = arguments.plot.parent
+        if arguments.plot.suffix != ".png" or not folder.is_dir():
+            raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
+        if not os.access(folder, os.W_OK):
+            raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
+        read = [Path(arguments.model or default_model()), *filter(None, [arguments.data])]
+        output_files.check([("--plot", arguments.plot)], read)
+    with tempfile.TemporaryDirectory() as made, bar("steps") as progress:
+        results = bench_networks.results(arguments, Path(made), progress)
     if arguments.json:
         print(json.dumps(results))
     else:
@@ -182,16 +184,6 @@ def run(arguments: argparse.Namespace) -> None:
         plots.draw(arguments.plot, results)
 
 
-def _check_plot(arguments: argparse.Namespace) -> None:
-    folder = arguments.plot.parent
-    if arguments.plot.suffix != ".png" or not folder.is_dir():
-        raise OptionError(f"--plot wants a .png in a folder that exists, not {arguments.plot}")
-    if not os.access(folder, os.W_OK):
-        raise OptionError(f"--plot: {folder.absolute()} cannot be written to")
-    read = [Path(arguments.model or default_model()), *filter(None, [arguments.data])]
-    output_files.check([Output("--plot", arguments.plot)], read, True)
-
-
 def show_tables(results: Dict[str, Any]) -> None:
     """Print all tables."""
     rows, before, several = [], "", any(row["faces"] > 1 for row in results["rows"])
@@ -199,38 +191,25 @@ def show_tables(results: Dict[str, Any]) -> None:
         network = "" if row["network"] == before else row["network"]
         rows.append({**row, "network": network, "n": row["faces"] if several else None})
         before = row["network"]
-    print_table(
-        f"On {results['machine']}, provider {results['provider']}; ms, n faces a call",
-        _TIMES,
-        rows,
-        _caption(rows),
-    )
+    title = f"On {results['machine']}, provider {results['provider']}; ms, n faces a call"
+    explained = [text for key, text in _EXPLAINED.items() if any(key in row for row in rows)]
+    print_table(title, _TIMES, rows, "; ".join(explained))
     networks = [each for each in results["networks"] if each["published"]]
     if not networks:
         return
     compared = [_compared(each, results["rows"]) for each in networks]
-    print_table(
-        "Accuracy, size and memory, beside the published figures",
-        _SIZES,
-        compared,
+    caption = (
         "accuracy: on FER+'s validation faces; published: on other data. MB: resident, of the "
-        "fastest engine's process; published: on a GPU",
+        "fastest engine's process; published: on a GPU"
     )
+    title = "Accuracy, size and memory, beside the published figures"
+    print_table(title, _SIZES, compared, caption)
     engines = ", ".join(dict.fromkeys(row["name"] for row in compared))
-    print_table(
-        "Faces per second, and joules (J) per face, beside the published figures",
-        _RATES,
-        compared,
-        f"here: {engines}. Published: PyTorch; CPU: Xeon Gold 6230R, Xavier: AGX, 2080 Ti: RTX",
+    caption = (
+        f"here: {engines}. Published: PyTorch; CPU: Xeon Gold 6230R, Xavier: AGX, 2080 Ti: RTX"
     )
-
-
-def _caption(rows: List[Dict[str, Any]]) -> str:
-    columns = {
-        "speed_up": "times PyTorch: median of the rounds, 10th to 90th percentile",
-        "share_of_peak": "peak: of the machine",
-    }
-    return "; ".join(text for key, text in columns.items() if any(key in row for row in rows))
+    title = "Faces per second, and joules (J) per face, beside the published figures"
+    print_table(title, _RATES, compared, caption)
 
 
 def _compared(network: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:

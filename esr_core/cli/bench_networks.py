@@ -8,9 +8,10 @@ import platform
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 from rich.progress import Progress
@@ -54,77 +55,62 @@ def results(arguments: argparse.Namespace, folder: Path, progress: Progress) -> 
         DataError: the file of faces is missing or damaged.
     """
     if arguments.training:
-        return _training(arguments, progress)
-    model = load_model(arguments.model or None, arguments.provider)
-    arguments.provider = chosen(model.provider)  # the one that auto takes
-    cases = _cases(arguments, model, folder, progress)
-    # PyTorch and onnx are installed together.
-    kinds = ("int8", "fp32") if HAS_TORCH and arguments.provider == "cpu" else ()
+        model, kinds, cases = None, *_training_cases(arguments)
+    else:
+        model = load_model(arguments.model or None, arguments.provider)
+        arguments.provider = chosen(model.provider)  # the one that auto takes
+        # PyTorch and onnx are installed together.
+        kinds = ["int8", "fp32"] if HAS_TORCH and arguments.provider == "cpu" else []
+        cases = _cases(arguments, model, folder, progress)
     peaks = [Case(f"peak {kind}", "matmul", kind, threads=arguments.threads) for kind in kinds]
-    own = str(model.path.absolute())
+    own = model and str(model.path.absolute())
     adaptive = [case for case in cases if case.evaluated == ADAPTIVE and case.model == own][:1]
     margins = EXIT_MARGINS if arguments.plot else ()
     curve = [replace(case, batch=1, margin=each) for case in adaptive for each in margins]
     task = progress.add_task("timing", total=arguments.rounds)
     turns, on_round = (arguments.rounds, arguments.calls), partial(progress.advance, task)
-    timings = iter(measure([*peaks, *cases, *curve], *turns, find_meters(), on_round))
+    meters = find_meters() if model else []
+    timings = iter(measure([*peaks, *cases, *curve], *turns, meters, on_round))
     peak = {kind: next(timings) for kind in kinds}
     rows = [next(timings) for _ in cases]
     # The baseline is PyTorch with the same architecture and batch size.
     key = attrgetter("case.architecture", "case.batch")
     baselines = {key(row): row for row in rows if row.case.name == "PyTorch"}
+    engine = device() if model else f"PyTorch {version('torch')}"
     return {
-        "machine": f"{_processor()}, {usable_cores()} cores, {device()}",
+        "machine": f"{_processor()}, {usable_cores()} cores, {engine}",
         "provider": arguments.provider,
         "threads": arguments.threads,
-        "networks": _networks(cases, model),
+        "networks": _networks(cases, model) if model else [],
         "peak_gmac_per_s": {k: round(np.median(v.macs_per_s) / 1e9) for k, v in peak.items()},
         "rows": [
-            row.figures(baselines.get(key(row)), peak.get(_PEAKS.get(row.case.name, "")))
+            row.figures(
+                baselines.get(key(row)), peak.get(_PEAKS.get(row.case.name, row.case.model))
+            )
             for row in rows
         ],
-        "curve": curve and _curve([*timings], model, arguments.data, progress),
+        "curve": _curve([*timings], model, arguments.data, progress) if model and curve else [],
     }
 
 
-def _training(arguments: argparse.Namespace, progress: Progress) -> Dict[str, Any]:
-    """Return the figures of training steps."""
+def _training_cases(arguments: argparse.Namespace) -> Tuple[List[str], List[Case]]:
+    """Return the kinds of peaks, and a case for each method and batch size."""
     if not HAS_TORCH:
         raise OptionError(NO_TORCH)
-    import torch
-
     from esr_core.training.config import AUTO
     from esr_core.training.device import resolve_precision, select_device
 
     on_gpu = arguments.provider in ON_GPU
     precision = resolve_precision(AUTO, select_device("cuda" if on_gpu else "cpu"))
-    base = Case(f"training {precision}", "training", precision, threads=arguments.threads)
+    counts = arguments.faces if arguments.faces != [1] else [TRAINING_BATCH]
+    base = Case(f"training {precision}", "training", precision, provider=arguments.provider)
+    base = replace(base, threads=arguments.threads)
     cases = [
-        replace(
-            base,
-            network=method,
-            architecture=(*METHODS[method], arguments.size_px),
-            provider=arguments.provider,
-            batch=count,
-        )
-        for method in arguments.networks or METHODS
-        for count in (arguments.faces if arguments.faces != [1] else [TRAINING_BATCH])
+        replace(base, network=name, architecture=(*METHODS[name], arguments.size_px), batch=count)
+        for name in arguments.networks or METHODS
+        for count in counts
     ]
-    peaks = [] if on_gpu else [replace(base, name=f"peak {precision}", engine="matmul")]
-    task = progress.add_task("timing", total=arguments.rounds)
-    on_round = partial(progress.advance, task)
-    timings = measure([*peaks, *cases], arguments.rounds, arguments.calls, on_round=on_round)
-    rows, peak = timings[len(peaks) :], timings[0] if peaks else None
-    rate = {precision: round(np.median(peak.macs_per_s) / 1e9)} if peak else {}
-    return {
-        "machine": f"{_processor()}, {usable_cores()} cores, PyTorch {torch.__version__}",
-        "provider": arguments.provider,
-        "threads": arguments.threads,
-        "networks": [],
-        "peak_gmac_per_s": rate,
-        "rows": [row.figures(peak=peak) for row in rows],
-        "curve": [],
-    }
+    return [] if on_gpu else [precision], cases
 
 
 def _cases(

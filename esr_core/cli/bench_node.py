@@ -21,41 +21,27 @@ from esr_core.process import end_with_parent
 
 #: The figures that are compared with those of another version, and their names.
 _COMPARED = {
-    "p50_ms": "p50, ms",
-    "p99_ms": "p99, ms",
-    "cores": "cores",
-    "answered_hz": "answers a second",
-    "resident_mb": "MB",
-    "start_s": "start, s",
+    **{"p50_ms": "p50, ms", "p99_ms": "p99, ms", "cores": "cores"},
+    **{"answered_hz": "answers a second", "resident_mb": "MB", "start_s": "start, s"},
 }
-#: What is measured of a frame, in its order, and the figure of a row.
+#: The stages of a frame in their order, and their names.
 _STAGES = {
-    "stamp to node": "{stages_ms[transport]:.2f}",
-    "wait for the worker": "{stages_ms[wait]:.2f}",
-    "decode": "{stages_ms[decode]:.2f}",
-    "detect": "{stages_ms[detect]:.2f}",
-    "crop": "{stages_ms[crop]:.2f}",
-    "infer": "{stages_ms[infer]:.2f}",
-    "track, smooth": "{stages_ms[track]:.2f}",
-    "build, publish": "{stages_ms[publish]:.2f}",
-    "node to listener": "{stages_ms[delivery]:.2f}",
-    "all": "{p50_ms:.2f}",
-    "no work: bare node": "{floor_ms:.2f}",
+    **{"transport": "stamp to node", "wait": "wait for the worker", "decode": "decode"},
+    **{"detect": "detect", "crop": "crop", "infer": "infer", "track": "track, smooth"},
+    **{"publish": "build, publish", "delivery": "node to listener"},
 }
 #: Title of each table, and its columns: headers and keys of a row.
-_TABLES: Dict[str, Tuple[Tuple[str, ...], Tuple[str, ...]]] = {
-    "From image stamp to answer, ms, and resources of emotion_node": (
-        ("a second", "p50", "p99", "max", "cores", "MB", "start, s"),
-        ("answered_hz", "p50_ms", "p99_ms", "max_ms", "cores", "resident_mb", "start_s"),
-    ),
-    "Images that newer ones superseded": (
-        ("sent", "dropped", "reported", "queued"),
-        ("sent", "dropped", "node_says", "queued"),
-    ),
-    "Faces in the images": (
-        ("shown", "missed", "made up", "p95 off"),
-        ("shown", "missed", "made_up", "off"),
-    ),
+_TABLES = {
+    "From image stamp to answer, ms, and resources of emotion_node": {
+        **{"a second": "answered_hz", "p50": "p50_ms", "p99": "p99_ms", "max": "max_ms"},
+        **{"cores": "cores", "MB": "resident_mb", "start, s": "start_s"},
+    },
+    "Images that newer ones superseded": {
+        **{"sent": "sent", "dropped": "dropped", "reported": "node_says", "queued": "queued"}
+    },
+    "Faces in the images": {
+        **{"shown": "shown", "missed": "missed", "made up": "made_up", "p95 off": "off"}
+    },
 }
 
 
@@ -91,40 +77,50 @@ def run(arguments: argparse.Namespace) -> None:
         elif rows and arguments.against:
             _print_compared(arguments, rows)
         elif rows:
-            for title, (headers, keys) in _TABLES.items():
-                columns = {header: f"{{{key}}}" for header, key in zip(headers, keys)}
+            for title, keys in _TABLES.items():
+                columns = {header: f"{{{key}}}" for header, key in keys.items()}
                 print_table(title, {"camera": "{scenario}", **columns}, rows)
             _print_stages(rows)
             print("queued: answers that waited longer than two frames' work")
             print("off: from the usual place, in widths of the face")
 
 
-def _other(arguments: argparse.Namespace, case: str) -> Dict[str, Any]:
-    """Return the figures that the other version has by its own benchmark; empty without one.
+def _passed_on(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """Return the options of the node that have flags of their own, if they were given."""
+    names = ("model", "provider", "threads")
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
 
-    Raises:
-        BenchmarkError: it has no such benchmark, or an error.
-    """
+
+def _node_arguments(arguments: argparse.Namespace) -> List[str]:
+    """Return the ROS arguments of the node."""
+    file = arguments.params_file
+    if file and not file.is_file():
+        raise OptionError(f"--params-file: there is no file {file}")
+    words = ["--params-file", str(file)] if file else []
+    given = [f"{name}:={value}" for name, value in _passed_on(arguments).items() if value != ""]
+    for parameter in given + arguments.set:
+        if not re.fullmatch(r"[^:=\s]+:=.+", parameter):
+            raise OptionError(f"--set wants NAME:=VALUE, but got {parameter!r}")
+        words += ["-p", parameter]
+    return words
+
+
+def _other(arguments: argparse.Namespace, case: str) -> Dict[str, Any]:
+    """Return the figures that the other version has by its own benchmark; empty without one."""
     if not arguments.against:
         return {}
     words = ["--node", "--json", "--only", case, "--seconds", str(arguments.seconds)]
-    for name in ("model", "provider", "threads"):
-        if hasattr(arguments, name):
-            words += [f"--{name}", str(getattr(arguments, name))]
+    for name, value in _passed_on(arguments).items():
+        words += [f"--{name}", str(value)]
     if arguments.params_file:
         words += ["--params-file", str(arguments.params_file.absolute())]
     for parameter in arguments.set:
         words += ["--set", parameter]
     script = 'source "$0/env.sh" && exec esr bench "$@"'
+    command = ["bash", "-c", script, str(arguments.against.absolute()), *words]
     # Nothing of this version's environment.
     kept = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}
-    done = subprocess.run(
-        ["bash", "-c", script, str(arguments.against.absolute()), *words],
-        env=kept,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = subprocess.run(command, env=kept, capture_output=True, text=True, check=False)
     try:
         (row,) = json.loads(done.stdout)
     except ValueError:
@@ -135,8 +131,7 @@ def _other(arguments: argparse.Namespace, case: str) -> Dict[str, Any]:
 
 def _compared(turns: List[Tuple[Dict[str, Any], Dict[str, Any]]]) -> Dict[str, Any]:
     """Return the medians of each figure: here, there, and of the ratios within a turn."""
-    own = turns[0][0]
-    compared: Dict[str, Any] = {"scenario": own["scenario"]}
+    compared: Dict[str, Any] = {"scenario": turns[0][0]["scenario"]}
     for key in _COMPARED:
         pairs = [(here[key], there[key]) for here, there in turns if there.get(key)]
         if pairs:
@@ -147,46 +142,28 @@ def _compared(turns: List[Tuple[Dict[str, Any], Dict[str, Any]]]) -> Dict[str, A
 
 
 def _print_compared(arguments: argparse.Namespace, rows: List[Dict[str, Any]]) -> None:
-    figures = [
-        {"scenario": row["scenario"] if i == 0 else "", "figure": name, **row[key]}
-        for row in rows
-        for i, (key, name) in enumerate((k, n) for k, n in _COMPARED.items() if k in row)
-    ]
-    keys = ("here", "there", "ratio")
-    print_table(
-        f"Beside {arguments.against}, medians of {arguments.turns} turns",
-        {"camera": "{scenario}", "": "{figure}", **{key: f"{{{key}:.2f}}" for key in keys}},
-        figures,
-    )
+    figures = []
+    for row in rows:
+        name = row["scenario"]
+        for key in filter(row.get, _COMPARED):
+            figures.append({"scenario": name, "figure": _COMPARED[key], **row[key]})
+            name = ""
+    columns = {name: f"{{{name}:.2f}}" for name in ("here", "there", "ratio")}
+    title = f"Beside {arguments.against}, medians of {arguments.turns} turns"
+    print_table(title, {"camera": "{scenario}", "": "{figure}", **columns}, figures)
 
 
 def _print_stages(rows: List[Dict[str, Any]]) -> None:
     """Print a column for each camera."""
     # Three lines: size, rate, faces.
     names = ["\n".join(re.split(r" (?=\d)", row["scenario"])) for row in rows]
-    columns = {name: f"{{camera{i}}}" for i, name in enumerate(names)}
-    figures = [
-        {"stage": stage, **{f"camera{i}": form.format_map(row) for i, row in enumerate(rows)}}
-        for stage, form in _STAGES.items()
-    ]
+    columns = {name: f"{{ms[{i}]:.2f}}" for i, name in enumerate(names)}
+    medians_ms = {name: [row["stages_ms"][key] for row in rows] for key, name in _STAGES.items()}
+    medians_ms["all"] = [row["p50_ms"] for row in rows]
+    medians_ms["no work: bare node"] = [row["floor_ms"] for row in rows]
     print_table(
         "Where the time goes, median ms",
         {"stage": "{stage}", **columns},
-        figures,
+        [{"stage": stage, "ms": each} for stage, each in medians_ms.items()],
         "bare node: it answers each image with an empty message",
     )
-
-
-def _node_arguments(arguments: argparse.Namespace) -> List[str]:
-    """Return the ROS arguments of the node."""
-    file = arguments.params_file
-    if file and not file.is_file():
-        raise OptionError(f"--params-file: there is no file {file}")
-    words = ["--params-file", str(file)] if file else []
-    given = {name: getattr(arguments, name, "") for name in ("model", "provider", "threads")}
-    parameters = [f"{name}:={value}" for name, value in given.items() if value != ""]
-    for parameter in parameters + arguments.set:
-        if not re.fullmatch(r"[^:=\s]+:=.+", parameter):
-            raise OptionError(f"--set wants NAME:=VALUE, but got {parameter!r}")
-        words += ["-p", parameter]
-    return words

@@ -18,7 +18,8 @@ from rich.live import Live
 from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, faces_of, note, note_missing
+from esr_core.cli.command import StdoutConsole, command, faces_of
+from esr_core.cli.output_files import FrameResults
 from esr_core.cli.tables import face_table
 from esr_core.errors import VideoError
 from esr_core.file_names import as_utf8
@@ -26,7 +27,7 @@ from esr_core.media.camera import Camera
 from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_core.pipeline import EmotionPipeline, PipelineOptions, View, limit_reached
+from esr_core.pipeline import EmotionPipeline
 
 #: Shows one frame and its faces; returns False if the user ended the command.
 Show = Callable[[NDArray[np.uint8], List[FaceEmotion], FrameRecord], bool]
@@ -35,69 +36,46 @@ _ESCAPE = 27
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
-    camera = command(
-        commands,
-        "camera",
-        "Show the emotions in front of a camera live, in a window or as a table in the terminal. "
-        "Press q or Ctrl-C to end.",
-        "esr camera                                   # the first camera\n"
-        "  esr camera 2 --csv faces.csv                 # /dev/video2\n"
-        "  esr camera rtsp://robot/head --json\n"
-        "  esr camera talk.mp4 --no-window",
-        run,
-    )
+    """Declare the command."""
+    camera = command(commands, "camera", run)
     flag = camera.add_argument
-    flag(
-        "device",
-        nargs="?",
-        default="0",
-        metavar="DEVICE",
-        help="number or path of a camera, URL of a stream, or a video file, which is played at its "
-        "own rate (default: %(default)s)",
-    )
+    device_help = "number or path of a camera, URL of a stream, or a video file, which is played "
+    device_help += "at its own rate (default: %(default)s)"
+    flag("device", nargs="?", default="0", metavar="DEVICE", help=device_help)
     output_files.add_flags(camera, "frame")
     flag("--no-window", action="store_true", help="show the table even if there is a display")
     pipeline_flags.add(camera)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Process the newest frame repeatedly, until the user or the video ends it."""
+    """Show the emotions in front of a camera live, in a window or as a table in the terminal.
+    Press q or Ctrl-C to end.
+
+    examples:
+      esr camera                                   # the first camera
+      esr camera 2 --csv faces.csv                 # /dev/video2
+      esr camera rtsp://robot/head --json
+      esr camera talk.mp4 --no-window
+    """
     output_files.check_frames(arguments, [Path(arguments.device)])
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     pipeline.warm_up()
     camera = Camera(arguments.device)  # after the slow start, so that the first frame is new
-    left_out: List[int] = []  # faces beyond max_faces, in each frame with such
-    disconnected, frames = False, 0
     csv = output_files.csv_file(arguments)  # is kept after Ctrl-C, and if a camera ends
+    disconnected = False
     with csv as write, suppress(KeyboardInterrupt), ExitStack() as stack:
-        stack.callback(_report_limits, arguments, camera, left_out, pipeline.options)
+        results = FrameResults(pipeline, arguments, camera.device, write)
+        stack.callback(results.report_limits, camera.video)
         show = None if arguments.json else _display(stack, arguments)
         for image in stack.enter_context(camera):
-            (result,) = pipeline.answer([View(pipeline.stream, image.rgb, image.stamp_s)])
-            shape = image.rgb.shape
-            frame = FrameRecord.of(camera.device, image.number, image.stamp_s, result, shape)
-            left_out += [frame.left_out] if frame.left_out else []
-            frames += 1
-            write(frame)
-            if show is None:
-                output_files.print_json("camera", frame)
-            elif not show(image.rgb, result.faces, frame):
+            faces, frame = results.process(image.number, image.stamp_s, image.rgb)
+            if show and not show(image.rgb, faces, frame):
                 return
         disconnected = camera.live
-        if camera.video and not frames:
+        if camera.video and not results.frames:
             raise VideoError(f"{camera.device}: no frame can be read ({camera.video.codec})")
     if disconnected:
         raise VideoError(f"{camera.device}: delivers no more frames")
-
-
-def _report_limits(
-    arguments: argparse.Namespace, camera: Camera, left_out: List[int], options: PipelineOptions
-) -> None:
-    if left_out:
-        note(arguments, f"{camera.device}: {limit_reached(left_out, options, 'frame')}")
-    if camera.video:
-        note_missing(arguments, camera.video)
 
 
 def _display(stack: ExitStack, arguments: argparse.Namespace) -> Show:

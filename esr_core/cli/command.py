@@ -4,33 +4,70 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import inspect
 import sys
 import textwrap
-from typing import Any
+from typing import Any, Callable, Dict, Union
 
 from rich.console import Console
 
 from esr_core.errors import OptionError
 from esr_core.media.records import FrameRecord
-from esr_core.media.video import VideoReader
+from esr_core.options import Option, options
 
 
 def command(
-    commands: Any, name: str, summary: str, examples: str, run: Any
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None]
 ) -> argparse.ArgumentParser:
     """Add a command; ``run`` is called with the parsed arguments.
 
-    examples: command lines, separated by a newline and two spaces.
+    The docstring of ``run`` is the help: a summary, and example command lines.
     """
+    summary, _, examples = (inspect.getdoc(run) or "").partition("\n\n")
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
         description=textwrap.fill(summary, 78),
-        epilog=f"examples:\n  {examples}",
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
+
+
+def add_option(group: Any, option: Option, metavar: str, default: str) -> None:
+    """Add the flag of an option, such as ``--min-score``; it is parsed only if it is given.
+
+    default: for the help; empty: none is shown.
+    """
+    kind: Any = type(option.default)
+    choices = None if option.word_or_number else option.choices or None
+    optional: Dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
+    group.add_argument(
+        "--" + option.name.replace("_", "-"),
+        type=_word_or_number if option.word_or_number else _flag if kind is bool else kind,
+        default=argparse.SUPPRESS,
+        choices=choices,
+        metavar=None if choices else metavar,
+        help=option.description.replace("%", "%%") + (f" (default: {default})" if default else ""),
+        **optional,
+    )
+
+
+def given(arguments: argparse.Namespace, cls: Any) -> Dict[str, Any]:
+    """Return the options of a class that were given on the command line."""
+    parsed = vars(arguments)
+    return {each.name: parsed[each.name] for each in options(cls) if each.name in parsed}
+
+
+def _word_or_number(text: str) -> Union[str, int]:
+    return int(text) if text.isdecimal() else text
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"must be true or false, but got {text!r}")
+    return text.lower() == "true"
 
 
 def count_of(number: int, noun: str) -> str:
@@ -41,9 +78,9 @@ def count_of(number: int, noun: str) -> str:
 def faces_of(frame: FrameRecord) -> str:
     """Return the number of faces of a frame, such as ``2 faces``, or ``16 of 40 faces``."""
     faces = len(frame.faces)
-    return (
-        f"{faces} of {faces + frame.left_out} faces" if frame.left_out else count_of(faces, "face")
-    )
+    if frame.left_out:
+        return f"{faces} of {faces + frame.left_out} faces"
+    return count_of(faces, "face")
 
 
 def note(arguments: argparse.Namespace, text: str, is_answered: bool = True) -> None:
@@ -55,12 +92,6 @@ def note(arguments: argparse.Namespace, text: str, is_answered: bool = True) -> 
     print(f"esr {arguments.command}: {text}", file=sys.stderr)
     if not is_answered:
         arguments.exit_code = 2
-
-
-def note_missing(arguments: argparse.Namespace, video: VideoReader) -> None:
-    """Report that a video has ended before its length, if it has."""
-    if video.missing():
-        note(arguments, video.missing(), is_answered=not video.lacks_frames())
 
 
 def ros_module(name: str) -> Any:

@@ -13,16 +13,8 @@ from esr_core.download import CATALOGUE, get
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    download = command(
-        commands,
-        "download",
-        "Download the files of the published learner.",
-        "esr download demo_image --to /tmp\n"
-        "  esr download pretrained --url http://mirror/facial_emotion_estimation",
-        run,
-    )
+    flag = command(commands, "download", run).add_argument
     items = "; ".join(f"{name}: {item.description}" for name, item in CATALOGUE.items())
-    flag = download.add_argument
     flag("what", choices=list(CATALOGUE), metavar="WHAT", help=items)
     flag("--to", type=Path, default=Path(), metavar="FOLDER", help="(default: the current folder)")
     flag("--url", help="a mirror with the same folders")
@@ -30,6 +22,11 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Download the item and print its path."""
+    """Download the files of the published learner.
+
+    examples:
+      esr download demo_image --to /tmp
+      esr download pretrained --url http://mirror/facial_emotion_estimation
+    """
     path = get(CATALOGUE[arguments.what], arguments.to, arguments.url)
     print(json.dumps({"path": str(path)}) if arguments.json else path)

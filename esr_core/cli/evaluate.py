@@ -12,7 +12,6 @@ import numpy as np
 
 from esr_core.cli import output_files
 from esr_core.cli.command import StdoutConsole, command
-from esr_core.cli.output_files import Output
 from esr_core.cli.tables import print_table
 from esr_core.data.dataset import FaceDataset, open_evaluation
 from esr_core.emotions import LABELS
@@ -39,58 +38,36 @@ from esr_core.progress import counter
 
 def add(commands: Any) -> None:
     """Declare the commands."""
-    evaluate = command(
-        commands,
-        "evaluate",
-        "Evaluate a network on FER+ (majority protocol), on AffectNet's validation set, or on your "
-        "own faces.",
-        "esr evaluate --data valid.npz.xz\n"
-        "  esr evaluate --data valid.npz.xz --robustness\n"
-        "  esr evaluate --data my_faces\n"
-        "  esr evaluate --data data/AffectNet --model my.onnx --json",
-        _evaluate,
-    )
-    evaluate.add_argument(
-        "--model", default="", help=".onnx file or folder of weights (default: the shipped one)"
-    )
-    evaluate.add_argument(
-        "--branches",
-        type=_branches,
-        default=0,
-        metavar="N|adaptive",
-        help="number of branches to evaluate; adaptive: the first one, and the others only when it "
-        "is not confident (default: all)",
-    )
-    evaluate.add_argument(
-        "--robustness",
-        action="store_true",
-        help="also evaluate blurred, dark, compressed, shifted, rotated and detected faces",
-    )
-    calibrate = command(
-        commands,
-        "calibrate",
-        "Fit temperature, bias and early-exit margin of trained weights, and save them there.",
-        "esr calibrate checkpoints/esr-9 --data valid.npz.xz",
-        _calibrate,
-    )
+    evaluate = command(commands, "evaluate", _evaluate)
+    calibrate = command(commands, "calibrate", _calibrate)
+    card = command(commands, "card", _card)
+    flag = evaluate.add_argument
+    flag("--model", default="", help=".onnx file or folder of weights (default: the shipped one)")
+    branches = "number of branches to evaluate; adaptive: the first one, and the others only when "
+    branches += "it is not confident (default: all)"
+    flag("--branches", type=_branches, default=0, metavar="N|adaptive", help=branches)
+    robustness = "also evaluate blurred, dark, compressed, shifted, rotated and detected faces"
+    flag("--robustness", action="store_true", help=robustness)
     calibrate.add_argument("checkpoint", type=Path, metavar="FOLDER")
-    card = command(
-        commands,
-        "card",
-        "Evaluate a network and write its model card, with a picture, beside it.",
-        "esr card models/esr-9-ferplus-int8.onnx --data valid.npz.xz",
-        _card,
-    )
     card.add_argument("model", type=Path, metavar="FILE.onnx")
     card.add_argument("--fp32", default="", metavar="MODEL", help="the network before quantization")
+    data = "a FER+ file, a folder of a data set, or own faces: a folder for each emotion, or a "
+    data += ".csv file"
     for parser in (evaluate, calibrate, card):
-        data_help = "a FER+ file, a folder of a data set, or own faces: a folder for each emotion, "
-        data_help += "or a .csv file"
-        parser.add_argument("--data", type=Path, required=True, help=data_help)
+        parser.add_argument("--data", type=Path, required=True, help=data)
         parser.add_argument("--json", action="store_true")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluate a network on FER+ (majority protocol), on AffectNet's validation set, or on your
+    own faces.
+
+    examples:
+      esr evaluate --data valid.npz.xz
+      esr evaluate --data valid.npz.xz --robustness
+      esr evaluate --data my_faces
+      esr evaluate --data data/AffectNet --model my.onnx --json
+    """
     done = _Evaluation(arguments.data, arguments.model, arguments.branches)
     report, metadata, branches = done.report, done.metadata, done.report.branches
     robustness = rounded(done.robustness()) if arguments.robustness else {}
@@ -103,12 +80,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(json.dumps(figures))
         return
     faces = report.confusion.sum(axis=1).tolist()
-    rows = [
-        {"target": label, "faces": n, "recall": report.recall[label] if n else None}
-        for label, n in zip(LABELS, faces)
-    ]
-    for each, predicted in zip(rows, report.confusion.tolist()):
-        each.update(zip(LABELS, predicted))
+    rows = []
+    for label, n, predicted in zip(LABELS, faces, report.confusion.tolist()):
+        recall = report.recall[label] if n else None
+        rows.append({"target": label, "faces": n, "recall": recall, **dict(zip(LABELS, predicted))})
     present = sum(map(bool, faces))
     few = f" of {present} emotions with faces" if present < len(LABELS) else ""
     lines = [
@@ -136,6 +111,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
+    """Fit temperature, bias and early-exit margin of trained weights, and save them there.
+
+    examples:
+      esr calibrate checkpoints/esr-9 --data valid.npz.xz
+    """
     from esr_core.network import checkpoint
 
     esr, metadata = checkpoint.load(arguments.checkpoint)
@@ -184,10 +164,15 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _card(arguments: argparse.Namespace) -> None:
+    """Evaluate a network and write its model card, with a picture, beside it.
+
+    examples:
+      esr card models/esr-9-ferplus-int8.onnx --data valid.npz.xz
+    """
     from esr_core.evaluation.model_card import places, write
 
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
-    output_files.check([Output("the card", each) for each in places(arguments.model)], read, True)
+    output_files.check([("the card", each) for each in places(arguments.model)], read)
     model = str(arguments.model)
     done = _Evaluation(arguments.data, model)
     exact = _Evaluation(done.data, arguments.fp32).report if arguments.fp32 else None
@@ -197,7 +182,7 @@ def _card(arguments: argparse.Namespace) -> None:
         adaptive = early.evaluated, early.report.accuracy
     robustness = done.robustness()
     paths = write(arguments.model, done.metadata, done.report, robustness, exact, adaptive)
-    files = [str(path) for path in paths]
+    files = [*map(str, paths)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
 
 
@@ -225,8 +210,7 @@ class _Evaluation:
 def _branches(text: str) -> Union[int, str]:
     if text == ADAPTIVE:
         return text
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be {ADAPTIVE}, or a whole number from 1 on, but got {text!r}"
-        )
-    return int(text)
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    allowed = f"{ADAPTIVE}, or a whole number from 1 on"
+    raise argparse.ArgumentTypeError(f"must be {allowed}, but got {text!r}")

@@ -9,7 +9,6 @@ from typing import Any
 
 from esr_core.cli import output_files
 from esr_core.cli.command import command
-from esr_core.cli.output_files import Output
 from esr_core.data.dataset import open_training
 from esr_core.errors import OptionError
 from esr_core.perception.preprocessing import whole
@@ -17,23 +16,13 @@ from esr_core.perception.preprocessing import whole
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    export = command(
-        commands,
-        "export",
-        "Export trained weights to an .onnx file, or to a smaller folder of weights.",
-        "esr export checkpoints/esr-9 esr-9.onnx\n"
-        "  esr export checkpoints/esr-9 esr-9-int8.onnx --int8 train.npz.xz\n"
-        "  esr export checkpoints/esr-9 esr-9-tensorrt.onnx --int8 train.npz.xz --symmetric\n"
-        "  esr export checkpoints/esr-9 models/esr-9 --fp16",
-        run,
-    )
+    export = command(commands, "export", run)
     flag = export.add_argument
     flag("checkpoint", type=Path, metavar="FOLDER")
     flag("out", type=Path, metavar="OUT", help="an .onnx file, or a folder")
     kind = export.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--int8", type=Path, metavar="DATA", help="quantize, calibrated on DATA, see 'esr train'"
-    )
+    int8 = "quantize, calibrated on DATA, see 'esr train'"
+    kind.add_argument("--int8", type=Path, metavar="DATA", help=int8)
     kind.add_argument("--fp16", action="store_true", help="half precision")
     symmetric = "INT8 for TensorRT: signed activations around 0; slower on CPUs"
     flag("--symmetric", action="store_true", help=symmetric)
@@ -41,7 +30,14 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Export the checkpoint and print a summary."""
+    """Export trained weights to an .onnx file, or to a smaller folder of weights.
+
+    examples:
+      esr export checkpoints/esr-9 esr-9.onnx
+      esr export checkpoints/esr-9 esr-9-int8.onnx --int8 train.npz.xz
+      esr export checkpoints/esr-9 esr-9-tensorrt.onnx --int8 train.npz.xz --symmetric
+      esr export checkpoints/esr-9 models/esr-9 --fp16
+    """
     from esr_core.network import checkpoint
 
     out: Path = arguments.out
@@ -52,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError(f"{out} must end in .onnx, or be a folder for weights with --fp16")
     written = checkpoint.files(out) if as_weights else [out]
     read = [*checkpoint.files(arguments.checkpoint), *filter(None, [arguments.int8])]
-    output_files.check([Output("OUT", each) for each in written], read, True)
+    output_files.check([("OUT", each) for each in written], read)
     from esr_core.network import onnx_export  # takes seconds, which errors need not wait for
 
     esr, metadata = checkpoint.load(arguments.checkpoint)

@@ -16,8 +16,8 @@ from rich.markup import escape
 
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, faces_of, note
-from esr_core.cli.output_files import Output, WriteFrame
+from esr_core.cli.command import StdoutConsole, command, faces_of, given, note
+from esr_core.cli.output_files import WriteFrame
 from esr_core.cli.tables import face_table, table
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
@@ -27,7 +27,8 @@ from esr_core.media.records import FrameRecord
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.detection import turned, turned_boxes
 from esr_core.perception.preprocessing import crop
-from esr_core.pipeline import EmotionPipeline, View, limit_reached
+from esr_core.perception.stream_state import StreamState
+from esr_core.pipeline import EmotionPipeline, PipelineOptions, View, limit_reached
 
 if TYPE_CHECKING:
     from esr_core.network.saliency import Explainer
@@ -41,19 +42,8 @@ _COLUMNS = ("face", "x", "y", "w", "h", "emotion", "confidence", "valence", "aro
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
-    image = command(
-        commands,
-        "image",
-        "Detect the faces in pictures and print their emotions.",
-        "esr image group.jpg                          # a table of the faces\n"
-        "  esr image *.png --json\n"
-        "  esr image group.jpg --save annotated/        # writes annotated/group.png\n"
-        "  esr image photos/ --csv photos.csv           # all pictures of a folder\n"
-        "  esr image group.jpg --branches 1             # faster and less accurate\n"
-        "  esr image group.jpg --show-branches --saliency why/",
-        run,
-    )
+    """Declare the command."""
+    image = command(commands, "image", run)
     flag = image.add_argument
     flag("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a folder of pictures")
     output_files.add_flags(image, "picture")
@@ -62,40 +52,42 @@ def add(commands: Any) -> None:
     votes_help = "print the vote of each branch; evaluates all branches, regardless of --branches"
     flag("--show-branches", action="store_true", help=votes_help)
     flag = image.add_argument_group("saliency maps (need PyTorch)").add_argument
-    flag(
-        "--saliency",
-        type=Path,
-        metavar="FOLDER",
-        help="write a picture per face into this folder: the regions that each branch uses "
-        "(Grad-CAM)",
-    )
+    maps_help = "write a picture per face into this folder: the regions that each branch uses "
+    maps_help += "(Grad-CAM)"
+    flag("--saliency", type=Path, metavar="FOLDER", help=maps_help)
     flag("--explain", choices=LABELS, help="the emotion to explain (default: the predicted one)")
-    flag(
-        "--fine",
-        action="store_true",
-        help="use the features that the branches share (LayerCAM): smaller regions, more faithful "
-        "to the prediction; networks below 96 px, such as the shipped one, always do",
-    )
+    fine_help = "use the features that the branches share (LayerCAM): smaller regions, more "
+    fine_help += "faithful to the prediction; networks below 96 px, such as the shipped one, "
+    flag("--fine", action="store_true", help=fine_help + "always do")
     weights_help = "weights of --model (default: those of the shipped network)"
     flag("--weights", type=Path, metavar="FOLDER", help=weights_help)
     pipeline_flags.add(image, _OPTIONS, {"detection_size_px": 960, "max_faces": 0})
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Process all readable pictures, then raise the errors of the others."""
+    """Detect the faces in pictures and print their emotions.
+
+    examples:
+      esr image group.jpg                          # a table of the faces
+      esr image *.png --json
+      esr image group.jpg --save annotated/        # writes annotated/group.png
+      esr image photos/ --csv photos.csv           # all pictures of a folder
+      esr image group.jpg --branches 1             # faster and less accurate
+      esr image group.jpg --show-branches --saliency why/
+    """
     paths: List[Path] = []
     failed: List[str] = []
     notes: List[str] = []
-    for given in arguments.files:
+    for named in arguments.files:
         try:
-            pictures, others = find_pictures(given) if given.is_dir() else ([given], [])
+            pictures, others = find_pictures(named) if named.is_dir() else ([named], [])
         except ImageError as error:
             failed.append(str(error))
             continue
         paths += pictures
         if others:
             names = ", ".join(each.name for each in others)
-            notes.append(f"{given}: left out, as no pictures: {names}")
+            notes.append(f"{named}: left out, as no pictures: {names}")
     _check(arguments, paths)
     for text in notes:
         note(arguments, text)
@@ -119,19 +111,19 @@ def _check(arguments: argparse.Namespace, paths: Sequence[Path]) -> None:
         if getattr(arguments, flag) and not arguments.saliency:
             raise OptionError(f"--{flag} is for --saliency FOLDER only")
     inputs = [*paths]
-    outputs = [Output("--save", _annotated(arguments, path)) for path in paths if arguments.save]
+    outputs = [("--save", _annotated(arguments, path)) for path in paths if arguments.save]
     if arguments.saliency:
         from esr_core.network import checkpoint
 
-        if pipeline_flags.given(arguments).get("model") and not arguments.weights:
+        if given(arguments, PipelineOptions).get("model") and not arguments.weights:
             raise OptionError("--saliency needs --weights FOLDER too, those of --model")
         # The number of faces is unknown: only names that are in use already can conflict.
-        used = [*arguments.saliency.glob("*.png"), *(each.path for each in outputs), *paths]
+        used = [*arguments.saliency.glob("*.png"), *(path for _, path in outputs), *paths]
         used += filter(None, [arguments.csv])
         found = (re.search(r"-face(\d+)\.png$", each.name) for each in used)
         numbers = {1, *(int(each[1]) for each in found if each)}
         maps = (_saliency_map(arguments, path, number) for path in paths for number in numbers)
-        outputs += [Output("--saliency", each) for each in maps]
+        outputs += [("--saliency", each) for each in maps]
         inputs += checkpoint.files(_weights(arguments))
     output_files.check_frames(arguments, inputs, outputs)
 
@@ -159,17 +151,12 @@ def _process(
     path: Path,
     write: WriteFrame,
 ) -> None:
-    """Process one picture, and print or write its results.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
+    """Process one picture, and print or write its results."""
     rgb = read_image(path)
-    pipeline.reset()
-    # Face ids count from 1 in each picture: there is no tracking between pictures.
-    (result,) = pipeline.answer([View(pipeline.stream, rgb, 0.0)])
-    faces = [replace(face, face_id=i) for i, face in enumerate(result.faces, start=1)]
-    record = FrameRecord.of(path, number, 0.0, result._replace(faces=faces), rgb.shape)
+    # There is no tracking between pictures: face ids count from 1 in each.
+    (result,) = pipeline.answer([View(StreamState(), rgb, 0.0)])
+    faces = result.faces
+    record = FrameRecord.of(path, number, 0.0, result, rgb.shape)
     results = [face.as_json() for face in record.faces]
     degrees = pipeline.options.rotate
     upright = turned(rgb, degrees)

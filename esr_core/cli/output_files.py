@@ -7,22 +7,24 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, NamedTuple, Sequence
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from esr_core.atomic_write import descriptor, replacing
 from esr_core.cli import pipeline_flags
+from esr_core.cli.command import note
 from esr_core.errors import EsrError, ImageError, OptionError, VideoError
 from esr_core.media.records import CsvWriter, FrameRecord
+from esr_core.media.video import VideoReader
+from esr_core.perception.face_emotion import FaceEmotion
+from esr_core.pipeline import EmotionPipeline, View, limit_reached
 
 #: Writes one frame to the CSV file, if there is one.
 WriteFrame = Callable[[FrameRecord], None]
-
-
-class Output(NamedTuple):
-    """An output file and the flag that requests it."""
-
-    flag: str
-    path: Path
+#: An output file, and before it the flag that requests it.
+Output = Tuple[str, Path]
 
 
 def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
@@ -34,11 +36,44 @@ def add_flags(parser: argparse.ArgumentParser, item: str) -> None:
     flag("--overwrite", action="store_true", help="replace existing output files")
 
 
-def print_json(kind: str, frame: FrameRecord) -> None:
-    """Print a frame as a JSON line; ``kind`` is the key of its source, such as ``video``."""
-    faces = [face.as_json() for face in frame.faces]
-    source = {kind: frame.source, "frame": frame.number, "stamp_s": round(frame.stamp_s, 6)}
-    print(json.dumps({**source, **frame.json_of_faces(faces)}), flush=True)
+class FrameResults:
+    """The results for the frames of one video or camera, written to --csv and, as JSON, stdout."""
+
+    def __init__(
+        self,
+        pipeline: EmotionPipeline,
+        arguments: argparse.Namespace,
+        source: object,
+        write: WriteFrame,
+    ) -> None:
+        self._pipeline, self._arguments = pipeline, arguments
+        self._source, self._write = source, write
+        self._left_out: List[int] = []  # faces beyond max_faces, in each frame with such
+        self.frames = 0
+
+    def process(
+        self, number: int, stamp_s: float, rgb: NDArray[np.uint8]
+    ) -> Tuple[List[FaceEmotion], FrameRecord]:
+        """Process the next frame (h, w, 3), and write its record."""
+        (result,) = self._pipeline.answer([View(self._pipeline.stream, rgb, stamp_s)])
+        record = FrameRecord.of(self._source, number, stamp_s, result, rgb.shape)
+        self.frames += 1
+        self._left_out += [record.left_out] if record.left_out else []
+        self._write(record)
+        if self._arguments.json:
+            faces = record.json_of_faces([face.as_json() for face in record.faces])
+            source = {self._arguments.command: record.source}
+            frame = {"frame": number, "stamp_s": round(stamp_s, 6)}
+            print(json.dumps({**source, **frame, **faces}), flush=True)
+        return result.faces, record
+
+    def report_limits(self, video: Optional[VideoReader]) -> None:
+        """Report faces beyond ``max_faces``, and a video that has ended before its length."""
+        if self._left_out:
+            limit = limit_reached(self._left_out, self._pipeline.options, "frame")
+            note(self._arguments, f"{self._source}: {limit}")
+        if video and video.missing():
+            note(self._arguments, video.missing(), is_answered=not video.lacks_frames())
 
 
 @contextmanager
@@ -87,11 +122,11 @@ def check_frames(
     arguments: argparse.Namespace, inputs: Iterable[Path], outputs: Iterable[Output] = ()
 ) -> None:
     """Check --csv and further outputs of a command that runs the pipeline; see :func:`check`."""
-    csv = [Output("--csv", arguments.csv)] if arguments.csv else []
+    csv = [("--csv", arguments.csv)] if arguments.csv else []
     check([*csv, *outputs], [*inputs, *pipeline_flags.files(arguments)], arguments.overwrite)
 
 
-def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool) -> None:
+def check(outputs: Sequence[Output], inputs: Iterable[Path], overwrite: bool = True) -> None:
     """Check, before any work is done, that no file would be lost.
 
     inputs: all files that the command reads.

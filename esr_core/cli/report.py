@@ -10,7 +10,6 @@ from typing import Any, List, Sequence, Tuple
 from esr_core.atomic_write import replacing
 from esr_core.cli import output_files
 from esr_core.cli.command import command, count_of, note, ros_module
-from esr_core.cli.output_files import Output
 from esr_core.errors import OptionError
 from esr_core.media.records import read_csv
 from esr_core.progress import counter
@@ -23,26 +22,11 @@ _VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
-    report = command(
-        commands,
-        "report",
-        "Make a web page of a recording: the emotions of each face over time, in one HTML file "
-        "that any browser opens offline.",
-        "esr report talk.csv                          # writes report.html\n"
-        "  esr report talk.csv -o tuesday.html --title 'Tuesday, 3 pm'\n"
-        "  esr report walk_emotions/ --overwrite --json # a bag; needs ROS 2\n"
-        "  esr report walk_emotions/ --topic /left/emotion --topic /right/emotion",
-        run,
-    )
-    flag = report.add_argument
-    flag(
-        "input",
-        type=Path,
-        metavar="FILE",
-        help="a CSV file of 'esr video --csv', or a bag with emotions: recorded from the node, or "
-        "made by 'esr annotate'",
-    )
+    """Declare the command."""
+    flag = command(commands, "report", run).add_argument
+    input_help = "a CSV file of 'esr video --csv', or a bag with emotions: recorded from the node, "
+    input_help += "or made by 'esr annotate'"
+    flag("input", type=Path, metavar="FILE", help=input_help)
     page_help, default = "the page (default: %(default)s)", Path("report.html")
     flag("-o", "--output", type=Path, default=default, metavar="FILE.html", help=page_help)
     topic_help = "topic of the emotions, for bags with several; may be repeated"
@@ -53,17 +37,24 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the page, and print a summary."""
+    """Make a web page of a recording: the emotions of each face over time, in one HTML file that
+    any browser opens offline.
+
+    examples:
+      esr report talk.csv                          # writes report.html
+      esr report talk.csv -o tuesday.html --title 'Tuesday, 3 pm'
+      esr report walk_emotions/ --overwrite --json # a bag; needs ROS 2
+      esr report walk_emotions/ --topic /left/emotion --topic /right/emotion
+    """
     source, target = arguments.input, arguments.output
     if target.suffix.lower() not in _PAGES or not target.parent.is_dir() or target.is_dir():
         raise OptionError(f"--output must be a .html in an existing folder, but got {target}")
     if not source.exists():
         raise OptionError(f"{source}: there is no such file or folder")
+    inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
     if source.is_dir():  # which may hold an earlier page
         inputs = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
-    else:
-        inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
-    output_files.check([Output("--output", target)], inputs, arguments.overwrite)
+    output_files.check([("--output", target)], inputs, arguments.overwrite)
     recording, damage = _read(arguments)
     reported = len(damage)
     _warn(arguments, damage)  # before an error that the damage may cause
@@ -72,11 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     _warn(arguments, damage[reported:])
     with replacing(target) as partial:
         partial.write_text(text, encoding="ascii")
-    if arguments.json:
-        print(json.dumps(summary.as_json()))
-        return
     faces, images = count_of(len(summary.faces), "face"), count_of(summary.images, "image")
-    print(f"{target}: {faces} in {images} of {summary.duration_s:.1f} s")
+    line = f"{target}: {faces} in {images} of {summary.duration_s:.1f} s"
+    print(json.dumps(summary.as_json()) if arguments.json else line)
 
 
 def _warn(arguments: argparse.Namespace, damage: Sequence[str]) -> None:

@@ -8,18 +8,17 @@ import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from esr_core.cli import output_files
-from esr_core.cli.command import command
-from esr_core.cli.output_files import Output
+from esr_core.cli.command import add_option, command, given
 from esr_core.cli.tables import print_table
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, OptionError
-from esr_core.options import options
+from esr_core.options import options, require
 from esr_core.perception.preprocessing import InputSpec
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
@@ -38,58 +37,36 @@ _FLAGS = {
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    train = command(
-        commands,
-        "train",
-        "Train a network on FER+, AffectNet or your own faces; the same command resumes after a "
-        "kill.",
-        "esr train --data data/ferplus --out checkpoints/esr-4\n"
-        "  esr train --config my.yaml --seed 2 --out checkpoints/second\n"
-        "  esr train --data data/ferplus --out /tmp/try --images 640 --stages 56x1\n"
-        "  esr train --data my_faces --out checkpoints/mine --start models/esr-9-ferplus \\\n"
-        "      --branches 9 --stages 64x5 --learning-rate 0.005 --start-share 0.5\n"
-        "  torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda",
-        run,
-    )
-    train.add_argument(
-        "--config", type=Path, metavar="FILE.yaml", help="these options; flags take precedence"
-    )
+    train = command(commands, "train", run)
+    flag = train.add_argument
+    flag("--config", type=Path, metavar="FILE.yaml", help="these options; flags take precedence")
     for name, description in _FLAGS.items():
-        train.add_argument("--" + name, metavar=name.upper(), help=description)
-    train.add_argument("--fresh", action="store_true", help="start over, whatever OUT holds")
-    train.add_argument("--json", action="store_true", help="print the evaluation as JSON")
+        flag("--" + name, metavar=name.upper(), help=description)
+    flag("--fresh", action="store_true", help="start over, whatever OUT holds")
+    flag("--json", action="store_true", help="print the evaluation as JSON")
+    teachers = ".onnx files or folders of weights; their outputs become a part of the targets"
+    flag("--teachers", nargs="+", metavar="MODEL", help=teachers)
     default = " ".join(map(str, TrainingConfig().stages))
-    train.add_argument(
-        "--teachers",
-        nargs="+",
-        metavar="MODEL",
-        help=".onnx files or folders of weights; their outputs become a part of the targets",
-    )
-    help_text = f"input sizes, px, and epochs at each (default: {default})"
-    train.add_argument("--stages", nargs="+", metavar="SIZExEPOCHS", help=help_text)
+    stages = f"input sizes, px, and epochs at each (default: {default})"
+    flag("--stages", nargs="+", metavar="SIZExEPOCHS", help=stages)
     for title, cls in (("training", TrainingConfig), ("augmentation", Augmentation)):
         group = train.add_argument_group(title)
         for option in options(cls):
-            kind = type(option.default)
-            optional: Dict[str, Any] = {"nargs": "?", "const": True} if kind is bool else {}
-            group.add_argument(
-                "--" + option.name.replace("_", "-"),
-                type=_flag if kind is bool else kind,
-                choices=option.choices or None,
-                metavar=None if option.choices else kind.__name__.upper(),
-                help=f"{option.description.replace('%', '%%')} (default: {option.default!r})",
-                **optional,
-            )
-
-
-def _flag(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"must be true or false, but got {text!r}")
-    return text.lower() == "true"
+            metavar = type(option.default).__name__.upper()
+            add_option(group, option, metavar, repr(option.default))
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, or resume a training."""
+    r"""Train a network on FER+, AffectNet or your own faces; the same command resumes after a kill.
+
+    examples:
+      esr train --data data/ferplus --out checkpoints/esr-4
+      esr train --config my.yaml --seed 2 --out checkpoints/second
+      esr train --data data/ferplus --out /tmp/try --images 640 --stages 56x1
+      esr train --data my_faces --out checkpoints/mine --start models/esr-9-ferplus \
+          --branches 9 --stages 64x5 --learning-rate 0.005 --start-share 0.5
+      torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda
+    """
     from esr_core.data.dataset import open_splits
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads
@@ -102,17 +79,15 @@ def run(arguments: argparse.Namespace) -> None:
     device, start, spec = str(arguments.device or "cpu"), None, InputSpec()
     if arguments.start:
         first = Path(str(arguments.start))
-        written = [Output("--out", each) for each in checkpoint.files(out)]
-        output_files.check(written, checkpoint.files(first), True)
+        written = [("--out", each) for each in checkpoint.files(out)]
+        output_files.check(written, checkpoint.files(first))
         start, metadata = checkpoint.load(first)
         spec = metadata.input
     training, validation = open_splits(folder, spec, kind, chosen.labels)
     if arguments.images:
         count = str(arguments.images)
-        if not count.isdecimal() or int(count) == 0:
-            raise OptionError(
-                f"images must be a whole number from 1 on, but got {arguments.images!r}"
-            )
+        fits = count.isdecimal() and int(count) > 0
+        require(fits, "images", "a whole number from 1 on", repr(arguments.images))
         training = training.subset(int(count))
     if leads() and not arguments.json:
         _print_counts(folder, training.emotions, validation.emotions)
@@ -145,24 +120,18 @@ def _print_counts(
 def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
     """Return the options of the file and the flags; add its other values to ``arguments``."""
     values = config.read(arguments.config) if arguments.config else {}
-    for name in _FLAGS:
+    for name in (*_FLAGS, "teachers"):
         in_file = values.pop(name, None)
         if getattr(arguments, name) is None:
             setattr(arguments, name, in_file)
-    teachers = values.pop("teachers", None)
-    if arguments.teachers is None and teachers is not None:
-        if not isinstance(teachers, list) or not all(isinstance(each, str) for each in teachers):
-            raise OptionError(f"{arguments.config}: teachers must be a list of files or folders")
-        arguments.teachers = teachers
+    teachers = [] if arguments.teachers is None else arguments.teachers
+    if not isinstance(teachers, list) or not all(isinstance(each, str) for each in teachers):
+        raise OptionError(f"{arguments.config}: teachers must be a list of files or folders")
     for name in ("data", "out"):
         if not getattr(arguments, name):
             raise OptionError(f"--{name} is needed, or '{name}:' in the --config file")
     chosen = config.from_dict(values, str(arguments.config))
-    flags = {name: value for name, value in vars(arguments).items() if value is not None}
-    mine, views = (
-        {option.name: flags[option.name] for option in options(cls) if option.name in flags}
-        for cls in (TrainingConfig, Augmentation)
-    )
+    mine, views = given(arguments, TrainingConfig), given(arguments, Augmentation)
     if arguments.stages:
         mine["stages"] = tuple(map(ResizeStage.parse, arguments.stages))
     return replace(chosen, **mine, augmentation=replace(chosen.augmentation, **views))

@@ -13,43 +13,28 @@ from typing import Any, Dict, Iterator, List, Tuple
 from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, count_of, note, note_missing
-from esr_core.cli.output_files import Output, WriteFrame
+from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.output_files import FrameResults, WriteFrame
 from esr_core.cli.tables import table
 from esr_core.errors import OptionError, VideoError
-from esr_core.media.records import FrameRecord
 from esr_core.media.video import VideoFrame, VideoReader, open_writer
 from esr_core.media.visualization import draw_faces
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_core.pipeline import EmotionPipeline, View, limit_reached
+from esr_core.pipeline import EmotionPipeline
 from esr_core.progress import counter
 
 
 def add(commands: Any) -> None:
-    """Add the command."""
-    video = command(
-        commands,
-        "video",
-        "Detect and track the faces in videos, and print their emotions.",
-        "esr video talk.mp4                           # a table of the faces\n"
-        "  esr video talk.mp4 --csv talk.csv            # then: esr report talk.csv\n"
-        "  esr video talks/*.mp4 --json --every 5\n"
-        "  esr video talk.mp4 --save annotated.mp4 --from 60 --to 90",
-        run,
-    )
+    """Declare the command."""
+    video = command(commands, "video", run)
     flag = video.add_argument
     flag("files", nargs="+", type=Path, metavar="FILE", help="a video, such as .mp4")
     output_files.add_flags(video, "frame")
     save_help = "write annotated videos with the sizes and times of the frames, without sound"
     flag("--save", type=Path, metavar="FOLDER|FILE.mp4", help=save_help)
-    flag(
-        "--every",
-        type=int,
-        default=1,
-        metavar="N",
-        help="process every N-th frame; annotated videos show its faces until the next "
-        "(default: %(default)s)",
-    )
+    every_help = "process every N-th frame; annotated videos show its faces until the next "
+    every_help += "(default: %(default)s)"
+    flag("--every", type=int, default=1, metavar="N", help=every_help)
     time = partial(flag, type=float, metavar="S")
     time("--from", dest="start_s", default=0.0, help="start, in seconds")
     time("--to", dest="end_s", default=float("inf"), help="end, in seconds")
@@ -57,7 +42,14 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Process all readable videos, then raise the errors of the others."""
+    """Detect and track the faces in videos, and print their emotions.
+
+    examples:
+      esr video talk.mp4                           # a table of the faces
+      esr video talk.mp4 --csv talk.csv            # then: esr report talk.csv
+      esr video talks/*.mp4 --json --every 5
+      esr video talk.mp4 --save annotated.mp4 --from 60 --to 90
+    """
     if not 0 <= arguments.start_s < arguments.end_s:
         raise OptionError(
             f"--from must be 0 or more and less than --to, but got {arguments.start_s:g} and "
@@ -68,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     files, save = arguments.files, arguments.save
     if save and save.suffix.lower() == ".mp4" and len(files) > 1:
         raise OptionError(f"--save {save} takes one video; name a folder for {len(files)}")
-    outputs = [Output("--save", _annotated(save, path)) for path in files if save]
+    outputs = [("--save", _annotated(save, path)) for path in files if save]
     output_files.check_frames(arguments, files, outputs)
     pipeline = EmotionPipeline(pipeline_flags.chosen(arguments))
     tasks = [partial(_process, pipeline, arguments, path) for path in files]
@@ -82,17 +74,12 @@ def _annotated(save: Path, path: Path) -> Path:
 def _process(
     pipeline: EmotionPipeline, arguments: argparse.Namespace, path: Path, write: WriteFrame
 ) -> None:
-    """Process one video, and print or write its results.
-
-    Raises:
-        VideoError: none of its frames can be read, or the annotated ones cannot be written.
-    """
+    """Process one video, and print or write its results."""
     video = VideoReader(path)
     target = _annotated(arguments.save, path) if arguments.save else None
     pipeline.reset()
-    frames = 0
+    results = FrameResults(pipeline, arguments, path, write)
     records: Dict[int, List[Tuple[float, str]]] = {}  # the stamps and labels of each face
-    left_out: List[int] = []  # faces beyond max_faces, in each frame with such
     faces: List[FaceEmotion] = []
     with open_writer(target, video.rate_hz) if target else nullcontext() as writer:
         for index, frame in enumerate(_frames(video, arguments)):
@@ -101,29 +88,22 @@ def _process(
                 continue
             rgb = video.rgb()
             if evaluated:
-                (result,) = pipeline.answer([View(pipeline.stream, rgb, frame.stamp_s)])
-                faces = result.faces
-                record = FrameRecord.of(path, frame.number, frame.stamp_s, result, rgb.shape)
-                left_out += [record.left_out] if record.left_out else []
-                write(record)
-                frames += 1
+                faces, record = results.process(frame.number, frame.stamp_s, rgb)
                 for face in record.faces:
                     records.setdefault(face.face_id, []).append((record.stamp_s, face.label))
-                if arguments.json:
-                    output_files.print_json("video", record)
             if writer:
                 writer.write(draw_faces(rgb, faces), frame.stamp_s)
-        if not frames and video.last_s is not None:
-            raise VideoError(
-                f"{path}: no frame {_range(arguments).rstrip()}; it ends at {video.last_s:.2f} s"
-            )
-        if not frames:
-            raise VideoError(f"{path}: no frame {_range(arguments)}can be read ({video.codec})")
-    if left_out:
-        note(arguments, f"{path}: {limit_reached(left_out, pipeline.options, 'frame')}")
-    note_missing(arguments, video)
+        if not results.frames:
+            start_s, end_s = arguments.start_s, arguments.end_s
+            time = f" from {start_s:g} s on" if start_s else ""
+            time = f" from {start_s:g} to {end_s:g} s" if end_s < float("inf") else time
+            fault = f" can be read ({video.codec})"
+            if video.last_s is not None:
+                fault = f"; it ends at {video.last_s:.2f} s"
+            raise VideoError(f"{path}: no frame{time}{fault}")
+    results.report_limits(video)
     if not arguments.json:
-        _print(path, frames, records)
+        _print(path, results.frames, records)
         if target:
             print(target)
 
@@ -140,14 +120,6 @@ def _frames(video: VideoReader, arguments: argparse.Namespace) -> Iterator[Video
             update(frame.number + 1)
             if frame.stamp_s >= arguments.start_s:
                 yield frame
-
-
-def _range(arguments: argparse.Namespace) -> str:
-    """Return the requested range of time, for an error."""
-    start_s, end_s = arguments.start_s, arguments.end_s
-    if end_s < float("inf"):
-        return f"from {start_s:g} to {end_s:g} s "
-    return f"from {start_s:g} s on " if start_s else ""
 
 
 def _print(path: Path, frames: int, records: Dict[int, List[Tuple[float, str]]]) -> None:

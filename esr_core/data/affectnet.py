@@ -26,10 +26,10 @@ from esr_core.atomic_write import replacing
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
 from esr_core.media.image import read_image
+from esr_core.options import as_folder, as_number, as_path
 from esr_core.perception.preprocessing import resize
 from esr_core.process import usable_cores
 from esr_core.progress import counter
-from esr_core.validation import as_folder, as_number, as_path
 
 SIZE_PX = 96
 FILES_PER_FOLDER = 500

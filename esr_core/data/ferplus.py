@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from esr_core.emotions import LABELS, affect_of
 from esr_core.errors import DataError
+from esr_core.options import as_choice
 from esr_core.perception.preprocessing import InputSpec
-from esr_core.validation import as_choice
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
