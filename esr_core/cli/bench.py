@@ -25,17 +25,31 @@ from esr_core.training.config import LARGEST_PX, SMALLEST_PX
 
 #: Options of one benchmark only, and their defaults; then those of both.
 _NETWORKS = {
-    **{"networks": None, "data": None, "faces": [1], "rounds": 10, "calls": 10, "plot": None},
-    **{"training": False, "size_px": 72},
+    "networks": None,
+    "data": None,
+    "faces": [1],
+    "rounds": 10,
+    "calls": 10,
+    "plot": None,
+    "training": False,
+    "size_px": 72,
 }
 _NODE: Dict[str, Any] = {
-    **{"seconds": 10.0, "only": "", "set": [], "params_file": None},
-    **{"against": None, "turns": 3},
+    "seconds": 10.0,
+    "only": "",
+    "set": [],
+    "params_file": None,
+    "against": None,
+    "turns": 3,
 }
 _SHARED = {"model": "", "provider": "cpu", "threads": 0}
 _RANGES = {
-    **{"rounds": (1, 10_000), "calls": (1, 10_000), "threads": (0, 256)},
-    **{"seconds": (1, 86_400), "turns": (1, 100), "size_px": (SMALLEST_PX, LARGEST_PX)},
+    "rounds": (1, 10_000),
+    "calls": (1, 10_000),
+    "threads": (0, 256),
+    "seconds": (1, 86_400),
+    "turns": (1, 100),
+    "size_px": (SMALLEST_PX, LARGEST_PX),
 }
 _TIMES = {
     "network": "{network}",

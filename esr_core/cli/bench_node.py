@@ -21,26 +21,47 @@ from esr_core.process import end_with_parent
 
 #: The figures that are compared with those of another version, and their names.
 _COMPARED = {
-    **{"p50_ms": "p50, ms", "p99_ms": "p99, ms", "cores": "cores"},
-    **{"answered_hz": "answers a second", "resident_mb": "MB", "start_s": "start, s"},
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "cores": "cores",
+    "answered_hz": "answers a second",
+    "resident_mb": "MB",
+    "start_s": "start, s",
 }
 #: The stages of a frame in their order, and their names.
 _STAGES = {
-    **{"transport": "stamp to node", "wait": "wait for the worker", "decode": "decode"},
-    **{"detect": "detect", "crop": "crop", "infer": "infer", "track": "track, smooth"},
-    **{"publish": "build, publish", "delivery": "node to listener"},
+    "transport": "stamp to node",
+    "wait": "wait for the worker",
+    "decode": "decode",
+    "detect": "detect",
+    "crop": "crop",
+    "infer": "infer",
+    "track": "track, smooth",
+    "publish": "build, publish",
+    "delivery": "node to listener",
 }
 #: Title of each table, and its columns: headers and keys of a row.
 _TABLES = {
     "From image stamp to answer, ms, and resources of emotion_node": {
-        **{"a second": "answered_hz", "p50": "p50_ms", "p99": "p99_ms", "max": "max_ms"},
-        **{"cores": "cores", "MB": "resident_mb", "start, s": "start_s"},
+        "a second": "answered_hz",
+        "p50": "p50_ms",
+        "p99": "p99_ms",
+        "max": "max_ms",
+        "cores": "cores",
+        "MB": "resident_mb",
+        "start, s": "start_s",
     },
     "Images that newer ones superseded": {
-        **{"sent": "sent", "dropped": "dropped", "reported": "node_says", "queued": "queued"}
+        "sent": "sent",
+        "dropped": "dropped",
+        "reported": "node_says",
+        "queued": "queued",
     },
     "Faces in the images": {
-        **{"shown": "shown", "missed": "missed", "made up": "made_up", "p95 off": "off"}
+        "shown": "shown",
+        "missed": "missed",
+        "made up": "made_up",
+        "p95 off": "off",
     },
 }
 
