@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.data.dataset import FaceDataset, open_evaluation, open_splits
-from esr_core.data.ferplus import LABEL_MODES
+from esr_core.data.dataset import open_evaluation, open_splits
+from esr_core.data.faces import LABEL_MODES, FaceDataset
 from esr_core.download import CATALOGUE, OPENDR, get
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, ImageError, ModelError, OptionError

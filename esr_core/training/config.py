@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from esr_core.data.ferplus import LABEL_MODES
+from esr_core.data.faces import LABEL_MODES
 from esr_core.errors import OptionError
 from esr_core.options import check, option
 

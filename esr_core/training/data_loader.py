@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esr_core.data.dataset import FaceDataset
+from esr_core.data.faces import FaceDataset
 from esr_core.network.complexity import BASE
 from esr_core.training.augmentation import Views, augment, degrade, draw
 from esr_core.training.config import TrainingConfig

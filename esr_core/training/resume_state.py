@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from esr_core.atomic_write import replacing
 from esr_core.data import own_faces
-from esr_core.data.dataset import FaceDataset
+from esr_core.data.faces import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.checkpoint import DAMAGED, load_tensors
 from esr_core.network.esr import ESR
 from esr_core.training.config import AUTO, TrainingConfig
-from esr_core.training.teachers import TaughtFaces, digest
+from esr_core.training.teachers import digest
 
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
@@ -112,7 +112,7 @@ def identify(
         "validation_images": len(validation),
         "start": weights.hexdigest() if start else "",
     }
-    if isinstance(training, TaughtFaces):
+    if training.teachers:
         identity["teachers"] = training.teachers
     if training.name == own_faces.NAME:  # pictures are added, removed and sorted again
         faces = hashlib.sha256()

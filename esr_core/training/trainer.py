@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from esr_core.data.dataset import FaceDataset
+from esr_core.data.faces import FaceDataset
 from esr_core.errors import DataError, EsrError, ModelError, OptionError, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport, evaluate, torch_predictor
 from esr_core.inference.metadata import ModelMetadata
