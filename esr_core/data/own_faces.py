@@ -236,7 +236,7 @@ def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:
 
 
 def _parse(row: Dict[str, str], where: str, folder: Path) -> _Face:
-    """Parse a row of a CSV file; ValueError if a cell is wrong."""
+    """Parse a row; ValueError if a cell is wrong."""
     cells = {name: (row[name] or "").strip() for name in row}
     label, split = cells.get("label", "").lower(), cells.get("split", "").lower()
     if not cells["path"]:

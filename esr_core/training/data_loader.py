@@ -104,17 +104,19 @@ class Batches:
             partner = torch.randperm(len(rows), generator=generator)
             seed = int(torch.randint(2**31, (1,), generator=generator))
             beta = np.random.default_rng(seed).beta(mixup, mixup, len(rows))  # torch's has no seed
-            share = torch.from_numpy(beta).float()[:, None]
+            part = torch.from_numpy(beta).float()[:, None]
             others = self._faces.load(rows[partner[mine]].tolist())
-            weight = share[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
+            weight = part[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
             faces = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
-            targets = torch.lerp(targets[..., partner, :], targets, share)
-            affect = torch.lerp(affect[partner], affect, share)
+            targets = torch.lerp(targets[..., partner, :], targets, part)
+            affect = torch.lerp(affect[partner], affect, part)
         views = views.select(mine)
         images = torch.from_numpy(degrade(faces, views))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        kept = self._kept(len(rows), branches, place)
-        kept = None if kept is None else kept[:, mine]
+        kept, share = None, self._config.dropout
+        if share:
+            drawn = torch.rand(branches, len(rows), FEATURES, generator=seeded(*place, branches))
+            kept = ((drawn >= share) / (1 - share))[:, mine]
         return Batch(images, targets[..., mine, :], affect[mine], views, kept)
 
     def _targets_of_branches(
@@ -127,14 +129,6 @@ class Batches:
         if self._config.bag < 1:
             targets = targets * self._bags[:branches, rows, None] / self._config.bag
         return targets
-
-    def _kept(self, n: int, branches: int, place: tuple[int, ...]) -> Tensor | None:
-        """Return 0 for the dropped channels of the shared features and 1 / (1 - dropout) else."""
-        share = self._config.dropout
-        if not share:
-            return None
-        drawn = torch.rand(branches, n, FEATURES, generator=seeded(*place, branches))
-        return (drawn >= share) / (1 - share)
 
 
 def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:

@@ -83,7 +83,6 @@ def _differences(now: dict[str, Any], saved: dict[str, Any]) -> list[str]:
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace nested dicts by their items."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat.update(_flat(value) if isinstance(value, dict) else {name: value})

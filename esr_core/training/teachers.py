@@ -45,26 +45,21 @@ def teach(
     """
     path, key = folder / FILE, digest(faces, teachers)
     if path.exists() and not fresh:
-        outputs = _read(path, key)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                found, outputs = str(content["key"]), content["outputs"].astype(np.float32)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise TrainingError(
+                f"{path}: not the outputs of teachers ({error}); remove it to compute them again"
+            ) from error
+        if found != key:
+            raise AnotherTraining(f"{path} is of other teachers, or for other faces")
     else:
         outputs = _outputs(faces, teachers)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, open(partial, "wb") as file:
             np.savez(file, key=np.array(key), outputs=outputs)
     return replace(faces, taught=outputs, teacher_weight=weight, teachers=key)
-
-
-def _read(path: Path, key: str) -> NDArray[np.float32]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            found, outputs = str(content["key"]), content["outputs"]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrainingError(
-            f"{path}: not the outputs of teachers ({error}); remove it to compute them again"
-        ) from error
-    if found != key:
-        raise AnotherTraining(f"{path} is of other teachers, or for other faces")
-    return outputs.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _outputs(faces: FaceDataset, teachers: Sequence[Path]) -> NDArray[np.float32]:
