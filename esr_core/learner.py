@@ -117,8 +117,11 @@ class FacialEmotionLearner:
 
     def reset(self) -> None:
         """Discard the network; saved files stay."""
-        self._set(None, None, None, trained=False)
+        self.model: ESR | None = None
+        self.ort_session: Model | None = None
+        self.metadata: ModelMetadata | None = None
         self.fix_backbone = True
+        self._trained = False
 
     def init_model(self, num_branches: int) -> None:
         """Create a new, untrained network of ``num_branches`` branches."""
@@ -354,12 +357,10 @@ class FacialEmotionLearner:
         return str(get(CATALOGUE[mode], root, url))
 
     def _set(
-        self, esr: ESR | None, session: Model | None, metadata: ModelMetadata | None, trained: bool
+        self, esr: ESR | None, session: Model | None, metadata: ModelMetadata, trained: bool
     ) -> None:
-        self.model: ESR | None = esr.to(self.device) if esr else None
-        self.ort_session: Model | None = session
-        self.metadata: ModelMetadata | None = metadata
-        self._trained = trained
+        self.model = esr.to(self.device) if esr else None
+        self.ort_session, self.metadata, self._trained = session, metadata, trained
 
     def _network(self) -> tuple[ESR, ModelMetadata]:
         if self.model is None or self.metadata is None:

@@ -104,19 +104,19 @@ class Batches:
             partner = torch.randperm(len(rows), generator=generator)
             seed = int(torch.randint(2**31, (1,), generator=generator))
             beta = np.random.default_rng(seed).beta(mixup, mixup, len(rows))  # torch's has no seed
-            part = torch.from_numpy(beta).float()[:, None]
+            share = torch.from_numpy(beta).float()[:, None]
             others = self._faces.load(rows[partner[mine]].tolist())
-            weight = part[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
+            weight = share[mine].numpy().reshape(-1, *[1] * (faces.ndim - 1))
             faces = np.rint(faces * weight + others * (1 - weight)).astype(np.uint8)
-            targets = torch.lerp(targets[..., partner, :], targets, part)
-            affect = torch.lerp(affect[partner], affect, part)
+            targets = torch.lerp(targets[..., partner, :], targets, share)
+            affect = torch.lerp(affect[partner], affect, share)
         views = views.select(mine)
         images = torch.from_numpy(degrade(faces, views))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        kept, share = None, self._config.dropout
-        if share:
+        kept, dropout = None, self._config.dropout
+        if dropout:
             drawn = torch.rand(branches, len(rows), FEATURES, generator=seeded(*place, branches))
-            kept = ((drawn >= share) / (1 - share))[:, mine]
+            kept = ((drawn >= dropout) / (1 - dropout))[:, mine]
         return Batch(images, targets[..., mine, :], affect[mine], views, kept)
 
     def _targets_of_branches(
