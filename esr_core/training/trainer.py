@@ -161,7 +161,7 @@ class _Trainer:
             self._export(weights=True)  # the process may have ended between two files
 
     def _begin_phase(self, index: int, start: ESR | None = None, continues: bool = False) -> None:
-        """Begin a phase with ``start``, with the best network so far (``continues``), or new weights.
+        """Begin a phase with ``start``, the best network so far (``continues``), or a new network.
 
         A training that resumes replaces the weights.
         """
