@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.data.dataset import FaceDataset, open_evaluation, open_splits
-from esr_core.data.ferplus import LABEL_MODES
+from esr_core.data.dataset import open_evaluation, open_splits
+from esr_core.data.faces import LABEL_MODES, FaceDataset
 from esr_core.download import CATALOGUE, OPENDR, get
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, ImageError, ModelError, OptionError
@@ -40,6 +40,7 @@ from esr_core.network.esr import ESR
 from esr_core.options import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
 from esr_core.perception.preprocessing import crop
 from esr_core.training.config import ResizeStage, TrainingConfig
+from esr_core.training.device import require_cuda
 from esr_core.training.distributed import leads
 from esr_core.training.progress import training_bar
 from esr_core.training.trainer import train
@@ -301,8 +302,7 @@ class FacialEmotionLearner:
             )
         folder = as_path("path_to_saved_network", path_to_saved_network)
         description = checkpoint.find_description(folder, self.name_experiment)
-        path = folder
-        esr = session = None
+        path, esr, session = folder, None, None
         content = checkpoint.read_description(description)
         if content["optimized"]:
             path = description.with_suffix(".onnx")
@@ -424,21 +424,21 @@ def _published_figures(
     evaluated = first_branches(outputs, count)
     report = measure(evaluated, data.emotions, data.affect)
     assert report.branches is not None
-    affect: list[list[float]] = [[], []]
-    loss, correct, rest = [0.0] * size, [0] * (size + 1), [0.0] * (size - count)
+    rest = [0.0] * (size - count)
     if eval_type == "categorical":
-        loss = [*report.branches.loss, *rest]
         votes = round(report.accuracy_vote * report.n)
-        correct = [*report.branches.correct, *map(int, rest), votes]
-    else:
-        error = evaluated[4].mean(axis=1) - data.affect
-        rmse = np.sqrt((error**2).mean(axis=0)).tolist()
-        each = zip(*report.branches.rmse)
-        affect = [[*branches, *rest, mean] for branches, mean in zip(each, rmse)]
+        return {
+            "valence_arousal_losses": [[], []],
+            "running_emotion_loss": [*report.branches.loss, *rest],
+            "running_emotion_corrects": [*report.branches.correct, *map(int, rest), votes],
+        }
+    error = evaluated[4].mean(axis=1) - data.affect
+    means = np.sqrt((error**2).mean(axis=0)).tolist()
+    each = zip(zip(*report.branches.rmse), means)
     return {
-        "valence_arousal_losses": affect,
-        "running_emotion_loss": loss,
-        "running_emotion_corrects": correct,
+        "valence_arousal_losses": [[*branches, *rest, mean] for branches, mean in each],
+        "running_emotion_loss": [0.0] * size,
+        "running_emotion_corrects": [0] * (size + 1),
     }
 
 
@@ -448,11 +448,8 @@ def _checked_device(device: Any, indices: Any) -> tuple[str, list[int]]:
     if not isinstance(indices, (list, tuple)) or not indices:
         raise OptionError(f"device_ind must be a list of GPU indices, but got {indices!r}")
     as_choice("device", device, ("cpu", "cuda"))
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError(
-            "device must be 'cpu' here, but got 'cuda': no CUDA device is available "
-            f"(torch {torch.__version__})"
-        )
+    if device == "cuda":
+        require_cuda(device)
     count = torch.cuda.device_count() if device == "cuda" else 1024
     indices = [as_number("device_ind", index, int, 0, count - 1) for index in indices]
     if device == "cpu":

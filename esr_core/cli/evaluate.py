@@ -13,7 +13,8 @@ import numpy as np
 from esr_core.cli import output_files
 from esr_core.cli.command import StdoutConsole, command
 from esr_core.cli.tables import print_table
-from esr_core.data.dataset import FaceDataset, open_evaluation
+from esr_core.data.dataset import open_evaluation
+from esr_core.data.faces import FaceDataset
 from esr_core.emotions import LABELS
 from esr_core.evaluation.calibration import (
     adjustment,

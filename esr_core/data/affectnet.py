@@ -14,7 +14,7 @@ import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
 import cv2
 import numpy as np
@@ -23,8 +23,10 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from esr_core.atomic_write import replacing
+from esr_core.data.faces import FaceDataset
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
+from esr_core.inference.metadata import PUBLISHED_INPUT
 from esr_core.media.image import read_image
 from esr_core.options import as_folder, as_number, as_path
 from esr_core.perception.preprocessing import resize
@@ -104,11 +106,7 @@ def pre_process_affect_net(
 
 
 def _rows(annotations: Path) -> Iterator[dict[str, Any]]:
-    """Read a table row by row.
-
-    Raises:
-        DataError: the file is missing, not a table, or lacks a column.
-    """
+    """Read a table row by row; DataError if it is none."""
     try:
         with open(annotations, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -121,12 +119,7 @@ def _rows(annotations: Path) -> Iterator[dict[str, Any]]:
 
 
 def _process(number: int, row: dict[str, Any], images: Path, destination: Path) -> bool:
-    """Write one face; return False if its file exists.
-
-    Raises:
-        DataError: the row is invalid.
-        ImageError: its image cannot be read.
-    """
+    """Write one face; return False if its file exists."""
     source = str(row["subDirectory_filePath"])
     if not source.isprintable() or source.startswith("/") or ".." in source.split("/"):
         raise DataError(f"{source!r}: not a path inside of the folder of images")
@@ -136,8 +129,8 @@ def _process(number: int, row: dict[str, Any], images: Path, destination: Path) 
         valence, arousal = (round(float(row[name]) * 1000) for name in ("valence", "arousal"))
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{source}: not a number ({error})") from error
-    _check_labels(source, expression, valence, arousal)
     name = f"{number:07d}s{expression}s{valence}s{arousal}.jpg"
+    _labels(name, source)
     target = destination / str(number // FILES_PER_FOLDER) / name
     if target.is_file() and target.stat().st_size:
         return False
@@ -165,37 +158,54 @@ def _scan(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
         raise DataError(
             f"{folder}: no such folder; make it with esr_core.datasets.pre_process_affect_net"
         )
-    labels = {path: _labels(path) for path in sorted(map(str, folder.rglob("*.jpg")))}
+    paths = sorted(map(str, folder.rglob("*.jpg")))
+    labels = {path: _labels(os.path.basename(path), path) for path in paths}
     labels = {path: label for path, label in labels.items() if label[0] < len(LABELS)}
     if not labels:
         raise DataError(f"{folder}: holds no face with one of the eight expressions")
     return list(labels), np.array(list(labels.values()), np.int64)
 
 
-def _labels(path: str) -> tuple[int, int, int]:
-    match = _NAME.fullmatch(os.path.basename(path))
+def _labels(name: str, where: str) -> tuple[int, int, int]:
+    """Return expression, valence and arousal from a file's name; ``where`` begins errors."""
+    match = _NAME.fullmatch(name)
     if not match:
         raise DataError(
-            f"{path}: a face must be named like 0000017s1s-250s300.jpg: number, expression, "
+            f"{where}: a face must be named like 0000017s1s-250s300.jpg: number, expression, "
             "valence and arousal in thousandths, separated by s or _"
         )
     expression, valence, arousal = map(int, match.groups())
-    _check_labels(path, expression, valence, arousal)
-    return expression, valence, arousal
-
-
-def _check_labels(path: str, expression: int, valence: int, arousal: int) -> None:
     if not 0 <= expression <= _LAST_EXPRESSION:
         raise DataError(
-            f"{path}: the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
+            f"{where}: the expression must be from 0 to {_LAST_EXPRESSION}, but is {expression}"
         )
     # AffectNet has -2 where there is no face or no emotion.
     limit = 1000 if expression < len(LABELS) else 2000
     if max(abs(valence), abs(arousal)) > limit:
         raise DataError(
-            f"{path}: valence and arousal must be from {-limit} to {limit} thousandths, but are "
+            f"{where}: valence and arousal must be from {-limit} to {limit} thousandths, but are "
             f"{valence} and {arousal}"
         )
+    return expression, valence, arousal
+
+
+def _read(path: str) -> NDArray[np.uint8]:
+    try:
+        return resize(read_image(Path(path)), SIZE_PX)
+    except ImageError as error:
+        raise DataError(str(error)) from error
+
+
+class _Faces(FaceDataset):
+    """Faces whose ``images`` are their paths (n,), since all of them may not fit in memory."""
+
+    name = "affectnet"
+
+    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
+        """Read images, (k, 96, 96, 3) uint8 RGB."""
+        # OpenCV releases the GIL while it decodes, so threads are enough.
+        with ThreadPoolExecutor(usable_cores(), "decode") as threads:
+            return np.stack(list(threads.map(_read, self.images[rows])))
 
 
 class _AffectNet(Dataset[Any]):
@@ -251,10 +261,13 @@ class _AffectNet(Dataset[Any]):
         Raises:
             DataError: the file is not an image.
         """
-        try:
-            return resize(read_image(Path(self.paths[i])), SIZE_PX)
-        except ImageError as error:
-            raise DataError(str(error)) from error
+        return _read(self.paths[i])
+
+    def faces(self) -> FaceDataset:
+        """Return the faces for a training or an evaluation."""
+        one_hot = np.eye(len(LABELS), dtype=np.float32)[self.emotions]
+        paths = np.array(self.paths, object)
+        return _Faces(paths, one_hot, self.emotions, spec=PUBLISHED_INPUT, annotated=self.affect)
 
     def __getitem__(self, i: int) -> tuple[Any, Any]:
         if not -len(self) <= i < len(self):

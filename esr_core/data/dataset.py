@@ -1,25 +1,14 @@
-"""The data set interface of training and evaluation, and how to open a data folder."""
+"""Data folders: FER+, AffectNet, or own faces."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.data import ferplus, own_faces
-from esr_core.emotions import LABELS
+from esr_core.data.faces import FaceDataset
 from esr_core.errors import DataError
-from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.perception.preprocessing import InputSpec
-from esr_core.process import usable_cores
-
-if TYPE_CHECKING:
-    import torch
-
-    from esr_core.data.affectnet import AffectNetCategorical, AffectNetDimensional
 
 #: The files of FER+ in a data folder.
 FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
@@ -27,75 +16,6 @@ FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
 AFFECTNET_FOLDERS = ("Training_Labeled", "Training_Unlabeled", "Validation")
 #: Number of AffectNet's images per label, or per quadrant, of a balanced training set.
 TRAINING_IMAGES_PER_LABEL = 5000
-
-
-class FaceDataset(Protocol):
-    """A split of labelled faces; images are read on access."""
-
-    name: str
-
-    @property
-    def spec(self) -> InputSpec:
-        """The conversion of these faces to a network input."""
-
-    @property
-    def derives_affect(self) -> bool:
-        """Valence and arousal are derived from the emotions, not annotated."""
-
-    @property
-    def emotions(self) -> NDArray[np.float32]:
-        """(n, 8), rows sum to 1."""
-
-    @property
-    def affect(self) -> NDArray[np.float32]:
-        """(n, 2) valence and arousal in [-1, 1]."""
-
-    def __len__(self) -> int: ...
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return (k, h, w) grey or (k, h, w, 3) RGB images."""
-
-    def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return the training targets (k, 8) of (k,) rows; may be random."""
-
-    def subset(self, count: int) -> FaceDataset:
-        """Return ``count`` of the faces, or all when there are fewer."""
-
-
-class AffectNetFaces:
-    """A split of AffectNet as :class:`FaceDataset`."""
-
-    name = "affectnet"
-    spec = PUBLISHED_INPUT
-    derives_affect = False
-
-    def __init__(
-        self, data: AffectNetCategorical | AffectNetDimensional, rows: NDArray[np.int64]
-    ) -> None:
-        self._data = data
-        self._rows = rows
-        one_hot = np.eye(len(LABELS), dtype=np.float32)
-        self.emotions: NDArray[np.float32] = one_hot[data.emotions[rows]]
-        self.affect: NDArray[np.float32] = data.affect[rows]
-        # OpenCV releases the GIL while it decodes, so threads are enough.
-        self._threads = ThreadPoolExecutor(usable_cores(), "decode")
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Read images, (n, h, w, 3) uint8 RGB."""
-        return np.stack(list(self._threads.map(self._data.image, self._rows[list(rows)])))
-
-    def targets(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Return the annotated emotions, (n, 8) one-hot."""
-        import torch
-
-        return torch.from_numpy(self.emotions)[rows]
-
-    def subset(self, count: int) -> AffectNetFaces:
-        """Return ``count`` of the faces, deterministically drawn, in their order."""
-        return AffectNetFaces(self._data, self._rows[ferplus.sample(len(self), count)])
 
 
 def open_splits(
@@ -158,8 +78,7 @@ def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy
 
     index, most = (0, TRAINING_IMAGES_PER_LABEL) if split == "training" else (2, 100_000)
     chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
-    data = chosen(index, most, base_path_to_affectnet=folder)
-    return AffectNetFaces(data, np.arange(len(data.emotions)))
+    return chosen(index, most, base_path_to_affectnet=folder).faces()
 
 
 def _is_ferplus_file(path: Path) -> bool:

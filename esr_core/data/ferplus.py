@@ -10,90 +10,26 @@ from __future__ import annotations
 import io
 import lzma
 import zipfile
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Sequence, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.emotions import LABELS, affect_of
+from esr_core.data.faces import LABEL_MODES, FaceDataset
+from esr_core.emotions import LABELS
 from esr_core.errors import DataError
 from esr_core.options import as_choice
-from esr_core.perception.preprocessing import InputSpec
-
-if TYPE_CHECKING:
-    from torch import Generator, Tensor
-
-#: Targets made of the votes, after Barsoum et al.: the label with the most votes; a label drawn
-#: from them each time; or their distribution.
-LABEL_MODES = ("majority", "probability", "cross_entropy")
 
 _EMOTIONS = ("neutral", "happy", "surprise", "sad", "anger", "disgust", "fear", "contempt")
 #: The columns of ``votes``.
 VOTE_COLUMNS = (*_EMOTIONS, "unknown", "not-a-face")
 _TO_LABELS = [VOTE_COLUMNS.index(label) for label in LABELS]
 
-F = TypeVar("F", bound="FerPlus")
 
-
-@dataclass(frozen=True)
-class FerPlus:
+class FerPlus(FaceDataset):
     """Faces with the votes of ten annotators, in the project's order of emotions."""
 
-    images: NDArray[np.uint8]  # (n, 48, 48) grey
-    distribution: NDArray[np.float32]  # (n, 8), rows sum to 1
-    target: NDArray[np.int64]  # (n,) the label with the most votes
-    labels: str = "cross_entropy"  # the targets, one of LABEL_MODES
-
     name = "ferplus"
-    spec = InputSpec()
-    derives_affect = True
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def emotions(self) -> NDArray[np.float32]:
-        """(n, 8) the mean targets: all votes, or only the label."""
-        if self.labels == "majority":
-            return np.eye(len(LABELS), dtype=np.float32)[self.target]
-        return self.distribution
-
-    @property
-    def affect(self) -> NDArray[np.float32]:
-        """(n, 2) valence and arousal, derived from the emotions."""
-        return affect_of(self.distribution)
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return images, (n, 48, 48) uint8 grey."""
-        return self.images[rows]
-
-    def targets(self, rows: Tensor, generator: Generator) -> Tensor:
-        """Return targets (k, 8); ``probability`` draws a label from the votes each time."""
-        import torch
-
-        targets = torch.from_numpy(self.emotions)[rows]
-        if self.labels != "probability":
-            return targets
-        drawn = torch.multinomial(targets, 1, generator=generator)[:, 0]
-        return torch.nn.functional.one_hot(drawn, len(LABELS)).float()
-
-    def subset(self: F, count: int, seed: int = 0) -> F:
-        """Return ``count`` images drawn at random, or all when there are fewer."""
-        return self.select(sample(len(self), count, seed))
-
-    def select(self: F, rows: NDArray[np.int64]) -> F:
-        """Return some of the faces, by their rows in all arrays."""
-        arrays: dict[str, Any] = {
-            name: each[rows] for name, each in vars(self).items() if isinstance(each, np.ndarray)
-        }
-        return replace(self, **arrays)
-
-
-def sample(n: int, count: int, seed: int = 0) -> NDArray[np.int64]:
-    """Return ``count`` of ``n`` rows drawn at random, or all when there are fewer, in order."""
-    return np.sort(np.random.default_rng(seed).permutation(n)[:count])
 
 
 def read(path: Path, labels: str = "majority") -> FerPlus:

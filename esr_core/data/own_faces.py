@@ -11,15 +11,16 @@ from __future__ import annotations
 import csv
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Tuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from esr_core.data.ferplus import FerPlus
+from esr_core.data.faces import FaceDataset
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError
 from esr_core.hashing import digest
@@ -53,21 +54,14 @@ class _Face(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OwnFaces(FerPlus):
+class OwnFaces(FaceDataset):
     """Faces in memory, (n, h, w) grey or (n, h, w, 3) RGB, as the input spec requires."""
 
     name = NAME
     source: str = ""
-    spec: InputSpec = field(default_factory=InputSpec)
-    derives_affect: bool = True
-    annotated: Optional[NDArray[np.float32]] = None  # (n, 2) valence and arousal
-    validates: Optional[NDArray[np.bool_]] = None  # (n,) belongs to the validation split
+    #: (n,) belongs to the validation split
+    validates: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     is_drawn: bool = False  # the validation split was drawn here
-
-    @property
-    def affect(self) -> NDArray[np.float32]:
-        """(n, 2) valence and arousal: annotated, or derived from the emotions."""
-        return super().affect if self.annotated is None else self.annotated
 
     def split(self, labels: str) -> Tuple[OwnFaces, OwnFaces]:
         """Return the training and the validation split; ``labels`` selects the training targets.
@@ -75,9 +69,7 @@ class OwnFaces(FerPlus):
         Raises:
             DataError: one of them has no faces.
         """
-        assert self.validates is not None
-        rows = ~self.validates, self.validates
-        training, validation = (self.select(np.flatnonzero(each)) for each in rows)
+        training, validation = self.select(~self.validates), self.select(self.validates)
         if not len(training):
             raise DataError(f"{self.source}: has no faces to train on")
         if self.is_drawn:
@@ -99,10 +91,9 @@ class OwnFaces(FerPlus):
         Raises:
             DataError: there are none.
         """
-        assert self.validates is not None
         if self.is_drawn and not was_trained_on_own:
             return self.with_majority()
-        faces = self.select(np.flatnonzero(self.validates)).with_majority()
+        faces = self.select(self.validates).with_majority()
         if self.is_drawn:
             _log.warning(
                 "%s: the network was trained on own faces, so only %d of %d are used, those "
@@ -122,16 +113,15 @@ class OwnFaces(FerPlus):
                 f"{self.source}: has no faces for validation; it needs an emotion with two "
                 "faces or more, or a validation split"
             )
-        rows = np.flatnonzero(self.distribution.max(axis=1) > 0.5)
-        if not len(rows):
+        kept = self.distribution.max(axis=1) > 0.5
+        if not kept.any():
             raise DataError(
                 f"{self.source}: none of {len(self)} faces has an emotion with most of the votes"
             )
-        if len(rows) < len(self):
-            count = len(self) - len(rows)
+        if not kept.all():
             text = "%s: %d of %d faces have no majority of votes; they are left out"
-            _log.warning(text, self.source, count, len(self))
-        return replace(self.select(rows), labels="majority")
+            _log.warning(text, self.source, (~kept).sum(), len(self))
+        return replace(self.select(kept), labels="majority")
 
 
 def read(path: Path, spec: InputSpec) -> OwnFaces:
@@ -167,7 +157,6 @@ def read(path: Path, spec: InputSpec) -> OwnFaces:
         target,
         source=str(path),
         spec=spec,
-        derives_affect=not affect,
         annotated=np.array(affect, np.float32) if affect else None,
         validates=validates,
         is_drawn=is_drawn,
@@ -176,20 +165,20 @@ def read(path: Path, spec: InputSpec) -> OwnFaces:
 
 def _refuse(path: Path, faults: Sequence[str]) -> None:
     if faults:
-        more = [f"  and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
+        more = [f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else []
         count = f"{len(faults)} fault{'s'[: len(faults) > 1]}; nothing was done"
-        listed = [f"  {fault}" for fault in faults[:LISTED]]
-        raise DataError("\n".join([f"{path}: {count}", *listed, *more]))
+        raise DataError("\n  ".join([f"{path}: {count}", *faults[:LISTED], *more]))
 
 
 def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
     """Return the faces of a folder for each emotion, and faults."""
     faces, faults, left_out = [], [], []
     inside = _subfolders(path)
-    parts = [(each.name.lower(), each) for each in inside if each.name.lower() in SPLITS]
+    parts = [each for each in inside if each.name.lower() in SPLITS]
     if parts:
-        left_out += [each for each in inside if each.name.lower() not in SPLITS]
-    for split, part in parts or [("", path)]:
+        left_out += [each for each in inside if each not in parts]
+    for part in parts or [path]:
+        split = part.name.lower() if parts else ""
         folders = _subfolders(part)
         unknown = [each.name for each in folders if each.name.lower() not in LABELS]
         if unknown:
@@ -198,12 +187,10 @@ def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
             continue
         for folder in folders:
             votes = [float(label == folder.name.lower()) for label in LABELS]
-            try:
+            with suppress(ImageError):  # an empty folder
                 pictures, others = find_pictures(folder)
-            except ImageError:
-                continue  # an empty folder
-            left_out += others
-            faces += [_Face(str(each), each, votes, (), split) for each in pictures]
+                left_out += others
+                faces += [_Face(str(each), each, votes, (), split) for each in pictures]
     if left_out:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         _log.warning("%s%s left out: no picture in a folder of an emotion", left_out[0], more)
@@ -215,11 +202,7 @@ def _subfolders(folder: Path) -> List[Path]:
 
 
 def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:
-    """Return the faces of a CSV file, and faults.
-
-    Raises:
-        DataError: the file is not readable, or lacks a column.
-    """
+    """Return the faces of a CSV file, and faults; DataError if it is no such table."""
     faces, faults = [], []
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -253,7 +236,7 @@ def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:
 
 
 def _parse(row: Dict[str, str], where: str, folder: Path) -> _Face:
-    """Parse a row of a CSV file; ValueError if a cell is wrong."""
+    """Parse a row; ValueError if a cell is wrong."""
     cells = {name: (row[name] or "").strip() for name in row}
     label, split = cells.get("label", "").lower(), cells.get("split", "").lower()
     if not cells["path"]:
@@ -285,11 +268,7 @@ def _number(cells: Dict[str, str], name: str, low: float, high: float) -> float:
 def _read_pictures(
     path: Path, faces: Sequence[_Face], spec: InputSpec
 ) -> Tuple[NDArray[np.uint8], NDArray[np.str_]]:
-    """Return the pictures and the SHA-256 of their files.
-
-    Raises:
-        DataError: pictures are unreadable or too small, or do not fit in memory.
-    """
+    """Return the pictures and the SHA-256 of their files; DataError if any cannot be used."""
     side = spec.detail_px or spec.size_px
     shape = (len(faces), side, side) if spec.grey else (len(faces), side, side, 3)
     if np.prod(shape) > LARGEST_BYTES:
@@ -300,41 +279,37 @@ def _read_pictures(
         )
     images: NDArray[np.uint8] = np.empty(shape, np.uint8)
 
-    def load(row: int) -> Tuple[str, str, bool]:
-        """Return the digest, a fault or an empty text, and whether the picture is stretched."""
+    faults, stretched = [""] * len(faces), np.zeros(len(faces), np.bool_)
+
+    def load(row: int) -> str:
+        """Read a picture into its row; return the SHA-256 of its file."""
         face = faces[row]
         try:
             rgb = read_image(face.path)
+            height, width = rgb.shape[:2]
+            if min(height, width) < SMALLEST_PX:
+                raise ImageError(f"{width}x{height} px, but at least {SMALLEST_PX} px are needed")
         except ImageError as error:
-            return (
-                "",
-                str(error) if str(face.path) == face.where else f"{face.where}: {error}",
-                False,
-            )
-        height, width = rgb.shape[:2]
-        if min(height, width) < SMALLEST_PX:
-            least = f"at least {SMALLEST_PX} px are needed"
-            return "", f"{face.where}: {width}x{height} px, but {least}", False
-        images[row] = resize(_as_colour(rgb, spec.grey), side)
-        return digest(face.path), "", abs(height - width) > 0.1 * width
+            has_place = str(error).startswith(f"{face.where}: ")
+            faults[row] = str(error) if has_place else f"{face.where}: {error}"
+            return ""
+        stretched[row] = abs(height - width) > 0.1 * width
+        plane = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if spec.grey else rgb
+        images[row] = resize(plane, side)  # type: ignore[arg-type]
+        return digest(face.path)
 
-    found = []
+    digests = []
     with ThreadPoolExecutor(usable_cores()) as threads, counter(
         "faces", f"reading {path}", len(faces)
     ) as update:
         for done, each in enumerate(threads.map(load, range(len(faces))), start=1):
-            found.append(each)
+            digests.append(each)
             update(done)
-    _refuse(path, [fault for _, fault, _ in found if fault])
-    stretched = sum(each for _, _, each in found)
-    if stretched:
+    _refuse(path, [fault for fault in faults if fault])
+    if stretched.any():
         text = "%s: %d of %d pictures not square; they are stretched"
-        _log.warning(text, path, stretched, len(faces))
-    return images, np.array([each for each, _, _ in found])
-
-
-def _as_colour(rgb: NDArray[np.uint8], grey: bool) -> NDArray[np.uint8]:
-    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY) if grey else rgb  # type: ignore[return-value]
+        _log.warning(text, path, stretched.sum(), len(faces))
+    return images, np.array(digests)
 
 
 def _draw(target: NDArray[np.int64], digests: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -28,7 +28,7 @@ from esr_core.perception.preprocessing import InputSpec, whole
 from esr_core.progress import counter
 
 if TYPE_CHECKING:
-    from esr_core.data.dataset import FaceDataset
+    from esr_core.data.faces import FaceDataset
     from esr_core.network.esr import ESR
 
 #: Probabilities (n, 8), affect (n, 2), votes (n, branches; -1: not evaluated), and optionally the

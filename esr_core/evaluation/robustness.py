@@ -19,7 +19,7 @@ from esr_core.perception.preprocessing import InputSpec, crop, whole
 from esr_core.pipeline import PipelineOptions
 
 if TYPE_CHECKING:
-    from esr_core.data.dataset import FaceDataset
+    from esr_core.data.faces import FaceDataset
 
 #: Maps a face (h, w) or (h, w, 3) uint8 and its row in the data set to the disturbed face.
 Disturbance = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]

@@ -11,9 +11,9 @@ import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from esr_core.data.ferplus import LABEL_MODES
+from esr_core.data.faces import LABEL_MODES
 from esr_core.errors import OptionError
 from esr_core.options import check, option
 
@@ -24,8 +24,6 @@ LARGEST_PX = 1024
 DIVERSITY = ("none", "direct", "logdet")
 #: The precision that is fast on the device, see :mod:`.device`.
 AUTO = "auto"
-
-C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -212,11 +210,21 @@ def from_dict(values: dict[str, Any], where: str) -> TrainingConfig:
     Raises:
         OptionError: a name is unknown, or a value has the wrong type or is out of range.
     """
-    return _make(TrainingConfig, values, where)
+    views = values.get("augmentation", {})
+    if not isinstance(views, dict):
+        raise OptionError(f"{where}: augmentation must have options of its own, but is {views!r}")
+    values = _checked(TrainingConfig, values, where)
+    if "stages" in values:
+        if not isinstance(values["stages"], list):
+            raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
+        values["stages"] = tuple(map(ResizeStage.parse, values["stages"]))
+    views = _checked(Augmentation, views, f"{where}: augmentation")
+    return TrainingConfig(**{**values, "augmentation": Augmentation(**views)})
 
 
-def _make(cls: type[C], values: dict[str, Any], where: str) -> C:
-    defaults = {f.name: f.default for f in fields(cls)}  # type: ignore[arg-type]
+def _checked(cls: Any, values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the values of a class's options, with numbers that YAML 1.1 reads as text."""
+    defaults = {f.name: f.default for f in fields(cls)}
     unknown = sorted(str(name) for name in values if name not in defaults)
     if unknown:
         raise OptionError(
@@ -224,20 +232,10 @@ def _make(cls: type[C], values: dict[str, Any], where: str) -> C:
         )
     values = dict(values)
     for name, value in values.items():
-        if name == "stages":
-            if not isinstance(value, list):
-                raise OptionError(f"{where}: stages must be a list such as [56x4, 96x2]")
-            values[name] = tuple(map(ResizeStage.parse, value))
-        elif name == "augmentation":
-            if not isinstance(value, dict):
-                raise OptionError(
-                    f"{where}: augmentation must have options of its own, but is {value!r}"
-                )
-            values[name] = _make(Augmentation, value, f"{where}: augmentation")
-        elif type(defaults[name]) is float and isinstance(value, str):
-            with suppress(ValueError):  # YAML 1.1 reads 5e-2 as text; it requires 5.0e-2
+        if type(defaults[name]) is float and isinstance(value, str):
+            with suppress(ValueError):  # it requires 5.0e-2, and 5e-2 is text
                 values[name] = float(value)
-    return cls(**values)
+    return values
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from esr_core.data.dataset import FaceDataset
+from esr_core.data.faces import FaceDataset
 from esr_core.network.complexity import BASE
 from esr_core.training.augmentation import Views, augment, degrade, draw
 from esr_core.training.config import TrainingConfig
@@ -113,8 +113,10 @@ class Batches:
         views = views.select(mine)
         images = torch.from_numpy(degrade(faces, views))
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        kept = self._kept(len(rows), branches, place)
-        kept = None if kept is None else kept[:, mine]
+        kept, dropout = None, self._config.dropout
+        if dropout:
+            drawn = torch.rand(branches, len(rows), FEATURES, generator=seeded(*place, branches))
+            kept = ((drawn >= dropout) / (1 - dropout))[:, mine]
         return Batch(images, targets[..., mine, :], affect[mine], views, kept)
 
     def _targets_of_branches(
@@ -127,14 +129,6 @@ class Batches:
         if self._config.bag < 1:
             targets = targets * self._bags[:branches, rows, None] / self._config.bag
         return targets
-
-    def _kept(self, n: int, branches: int, place: tuple[int, ...]) -> Tensor | None:
-        """Return 0 for the dropped channels of the shared features and 1 / (1 - dropout) else."""
-        share = self._config.dropout
-        if not share:
-            return None
-        drawn = torch.rand(branches, n, FEATURES, generator=seeded(*place, branches))
-        return (drawn >= share) / (1 - share)
 
 
 def times_shown(emotions: NDArray[np.float32], repeat_rare: float) -> Tensor:

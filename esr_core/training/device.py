@@ -25,11 +25,7 @@ def select_device(name: str) -> torch.device:
         # PyTorch knows the mask of the process, but not the quota of a container.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         return torch.device(name)
-    if not torch.cuda.is_available():
-        raise OptionError(
-            f"device must be cpu here, but got {name!r}: no CUDA device is available "
-            f"(torch {torch.__version__})"
-        )
+    require_cuda(name)
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     device, count = torch.device(name), torch.cuda.device_count()
@@ -37,6 +33,15 @@ def select_device(name: str) -> torch.device:
         raise OptionError(f"device must be below cuda:{count} here, but got {name!r}")
     torch.cuda.set_device(device)
     return device
+
+
+def require_cuda(name: str) -> None:
+    """Raise OptionError if no CUDA device is available for the device ``name``."""
+    if not torch.cuda.is_available():
+        raise OptionError(
+            f"device must be 'cpu' here, but got {name!r}: no CUDA device is available "
+            f"(torch {torch.__version__})"
+        )
 
 
 def device_name(device: torch.device) -> str:
@@ -61,10 +66,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Return whether an x86 CPU computes in bf16; False on other systems than Linux.
-
-    The names are those of the kernel, which every version of PyTorch leaves alone.
-    """
+    """Return whether an x86 CPU computes in bf16, by Linux's names; False on other systems."""
     try:
         flags = cpuinfo.read_text(encoding="utf-8").split()
     except OSError:

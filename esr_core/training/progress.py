@@ -34,8 +34,7 @@ def training_bar(
         task = progress.add_task("training", total=1)
 
         def show(step: TrainingProgress) -> None:
-            report = step.report
-            activity = f"loss {step.loss:.3f}"
+            report, activity = step.report, f"loss {step.loss:.3f}"
             if report and shown:
                 score = f"accuracy {report.accuracy:.2%}"
                 if step.phase == "affect":

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Generator, Tensor
 
 from esr_core.atomic_write import replacing
-from esr_core.data.dataset import FaceDataset
-from esr_core.data.ferplus import sample
+from esr_core.data.faces import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
 from esr_core.evaluation.metrics import open_predictor, predictions
 from esr_core.perception.preprocessing import InputSpec, whole
@@ -33,41 +31,9 @@ BORDER = 0.05
 VIEWS = 4
 
 
-class TaughtFaces:
-    """A data set whose targets are in part the outputs of teachers."""
-
-    def __init__(
-        self, faces: FaceDataset, outputs: NDArray[np.float32], weight: float, teachers: str
-    ) -> None:
-        """outputs: (n, 8). weight: their share of the targets. teachers: what identifies them."""
-        self._faces, self._outputs, self._weight = faces, torch.from_numpy(outputs), weight
-        self.name, self.spec, self.derives_affect = faces.name, faces.spec, faces.derives_affect
-        self.teachers = teachers
-        self.affect: NDArray[np.float32] = faces.affect
-        self.emotions: NDArray[np.float32] = torch.lerp(
-            torch.from_numpy(faces.emotions), self._outputs, weight
-        ).numpy()
-
-    def __len__(self) -> int:
-        return len(self._faces)
-
-    def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Return images, as the data set."""
-        return self._faces.load(rows)
-
-    def targets(self, rows: Tensor, generator: Generator) -> Tensor:
-        """Return the targets (k, 8) of the data set, with the teachers' share."""
-        return torch.lerp(self._faces.targets(rows, generator), self._outputs[rows], self._weight)
-
-    def subset(self, count: int) -> TaughtFaces:
-        """Return ``count`` of the faces, or all when there are fewer."""
-        outputs = self._outputs.numpy()[sample(len(self), count)]
-        return TaughtFaces(self._faces.subset(count), outputs, self._weight, self.teachers)
-
-
 def teach(
     faces: FaceDataset, teachers: Sequence[Path], weight: float, folder: Path, fresh: bool = False
-) -> TaughtFaces:
+) -> FaceDataset:
     """Return a data set with the outputs of teachers, which are computed once for a folder.
 
     teachers: ``.onnx`` files or folders of weights. fresh: replace outputs that are in the folder.
@@ -79,26 +45,21 @@ def teach(
     """
     path, key = folder / FILE, digest(faces, teachers)
     if path.exists() and not fresh:
-        outputs = _read(path, key)
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                found, outputs = str(content["key"]), content["outputs"].astype(np.float32)
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise TrainingError(
+                f"{path}: not the outputs of teachers ({error}); remove it to compute them again"
+            ) from error
+        if found != key:
+            raise AnotherTraining(f"{path} is of other teachers, or for other faces")
     else:
         outputs = _outputs(faces, teachers)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, open(partial, "wb") as file:
             np.savez(file, key=np.array(key), outputs=outputs)
-    return TaughtFaces(faces, outputs, weight, key)
-
-
-def _read(path: Path, key: str) -> NDArray[np.float32]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            found, outputs = str(content["key"]), content["outputs"]
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise TrainingError(
-            f"{path}: not the outputs of teachers ({error}); remove it to compute them again"
-        ) from error
-    if found != key:
-        raise AnotherTraining(f"{path} is of other teachers, or for other faces")
-    return outputs.astype(np.float32)  # type: ignore[no-any-return]
+    return replace(faces, taught=outputs, teacher_weight=weight, teachers=key)
 
 
 def _outputs(faces: FaceDataset, teachers: Sequence[Path]) -> NDArray[np.float32]:

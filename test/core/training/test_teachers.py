@@ -16,7 +16,7 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.onnx_export import export_fp32
 from esr_core.perception.preprocessing import InputSpec, whole
-from esr_core.training.teachers import FILE, TaughtFaces, teach
+from esr_core.training.teachers import FILE, teach
 
 SPEC = InputSpec(size_px=56)
 
@@ -83,7 +83,7 @@ def test_outputs_are_computed_once(tmp_path: Path, faces: FerPlus, teachers: lis
         with pytest.raises(AnotherTraining, match=r"teachers\.npz is of other teachers, or for"):
             teach(*other, 0.5, tmp_path)
     assert (tmp_path / FILE).read_bytes() == written
-    fresh: TaughtFaces = teach(faces, teachers, 0.5, tmp_path, fresh=True)
+    fresh = teach(faces, teachers, 0.5, tmp_path, fresh=True)
     assert fresh.teachers != first.teachers
 
 
