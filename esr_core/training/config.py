@@ -107,6 +107,7 @@ class TrainingConfig:
     batch_size: int = option(64, "faces per step, over all processes", (1, 65_536))
     learning_rate: float = option(0.05, "peak of the schedule", (1e-8, 100))
     older_rate: float = option(0.1, "branch_by_branch: share of it for older parts", (0, 1))
+    base_rate: float = option(1.0, "share of it for the shared base; 0: frozen", (0, 1))
     schedule: str = option(
         "one_cycle",
         "one_cycle: rise, then cosine to 0 (Smith and Topin, 2018); step: half every 10 epochs",

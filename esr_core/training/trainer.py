@@ -207,6 +207,7 @@ class _Trainer:
     def _run_epoch(self) -> None:
         phase, rate, report = self.phases[self.phase], 0.0, None
         self.esr.train(not phase.heads_only)
+        self.esr.base.train(self.esr.base.training and self.config.base_rate > 0)
         for batch in self.batches.epoch(self.phase, self.epoch, self.step):
             rate = self._step(batch)
             if self.step % self.config.save_every_steps == 0 and self.step < len(self.batches):
@@ -348,26 +349,28 @@ def make_optimizer(esr: ESR, phase: Phase, config: TrainingConfig) -> torch.opti
     """Return SGD for the parameters that a phase trains; freeze all others.
 
     ``share`` of a parameter group is its share of the learning rate: ``older_rate`` for
-    parameters older than the newest branch. Biases and batch norms have no weight decay.
+    parameters older than the newest branch, ``base_rate`` for the base. Biases and batch norms
+    have no weight decay.
     """
     newest = esr.convolutional_branches[-1] if phase.newest else esr
     fast = {id(parameter) for parameter in newest.parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in esr.named_parameters():
+        share = 1.0 if id(parameter) in fast else config.older_rate
+        share *= config.base_rate if name.startswith("base.") else 1
         head = "fc_dimensional" in name
-        trained = phase.learns != "emotions" if head else not phase.heads_only
+        trained = phase.learns != "emotions" if head else share > 0 and not phase.heads_only
         parameter.requires_grad_(trained)
         if trained:
-            group = (id(parameter) in fast, parameter.ndim > 1)
-            groups.setdefault(group, []).append(parameter)
+            groups.setdefault((share, parameter.ndim > 1), []).append(parameter)
     return torch.optim.SGD(
         [
             {
                 "params": parameters,
-                "share": 1.0 if is_fast else config.older_rate,
+                "share": share,
                 "weight_decay": config.weight_decay if decayed else 0.0,
             }
-            for (is_fast, decayed), parameters in groups.items()
+            for (share, decayed), parameters in groups.items()
         ],
         lr=config.learning_rate,
         momentum=config.momentum,

@@ -186,6 +186,16 @@ def test_older_parts_have_a_smaller_rate(tmp_path: Path, faces: FerPlus) -> None
             torch.testing.assert_close(two[name], tensor, rtol=0, atol=0)
 
 
+def test_base_of_rate_0_stays_as_it_was(tmp_path: Path, faces: FerPlus) -> None:
+    torch.manual_seed(1)
+    start = ESR(1)
+    train(faces, faces, replace(TINY, branches=2, base_rate=0.0), tmp_path, start=start)
+    after = weights(tmp_path)
+    for name, tensor in start.state_dict().items():
+        is_equal = torch.equal(after[name], tensor)
+        assert is_equal is name.startswith("base."), name
+
+
 def test_best_weights_are_kept_not_the_last(tmp_path: Path, faces: FerPlus) -> None:
     reports = []
     config = replace(TINY, stages=(ResizeStage(54, 4),), average=0.0, learning_rate=0.02)
