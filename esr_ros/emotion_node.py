@@ -13,7 +13,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -23,12 +22,12 @@ from esr_core.hashing import digest
 from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
-from esr_ros.conversions import foxglove_msgs, vision_msgs
 from esr_ros.conversions.emotion_topics import bases
+from esr_ros.conversions.messages import optional
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
-from esr_ros.node.notice import Notice
+from esr_ros.node.publishers import Notice, create_publisher
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.node.ros_errors import ROS_ERRORS, created, reason, resolved_topic
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
@@ -80,18 +79,15 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             self._humans = Ros4HriPublisher(self)
         names = self.options.image_topics
         topics = [resolved_topic(self, "image_topics", name) for name in names]
-        for number, base in enumerate(bases(names, topics)):
-            camera = ImageSubscription(self, number, base, self.options, model.metadata)
-            self.cameras.append(camera)
-        if not vision_msgs.INSTALLED:
-            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
-        if not foxglove_msgs.INSTALLED:
-            self.get_logger().info("foxglove_msgs is not installed: no emotion/image_annotations")
+        self.cameras = [
+            ImageSubscription(self, number, base, self.options, model.metadata)
+            for number, base in enumerate(bases(names, topics))
+        ]
+        for package, topic in (("vision", "detections"), ("foxglove", "image_annotations")):
+            if not optional(f"{package}_msgs"):
+                self.get_logger().info(f"{package}_msgs is not installed: no emotion/{topic}")
         self._notice = Notice(self, model.metadata.name)
-        overridable = QoSOverridingOptions.with_default_policies()
-        self._diagnostics = self.create_publisher(
-            DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
-        )
+        self._diagnostics = create_publisher(self, DiagnosticArray, "/diagnostics")
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.get_logger().info(
@@ -225,29 +221,29 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def _publish_diagnostics(self) -> None:
         temperatures = {f"{zone} C": f"{c:.1f}" for zone, c in temperatures_c().items()}
-        details = {**self._details, **temperatures}
         name = f"{self.get_fully_qualified_name()}: emotions".lstrip("/")
         statuses = []
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
-            camera_is = camera.topic, camera.counters, camera.state, camera.fault
-            own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
+            values = str(camera.value_range.current or "0 to 255")
+            details = {**self._details, **temperatures, "pixel values": values}
             problem = camera.problem()
             if problem:
                 camera.warn("no images", problem)
-                own["problem"] = problem
-            statuses.append(status(title, *camera_is, self.options, own))
+                details["problem"] = problem
+            camera_is = camera.topic, camera.counters, camera.state, camera.fault
+            statuses.append(status(title, *camera_is, self.options, details))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
 
 def main() -> int:
     """Run the node until it is shut down; returns the exit code."""
-    return call("emotion_node", lambda: _run(_start()))
+    return call("emotion_node", _run)
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = (f"  {o.name:20}{parameters.yaml_value(o)}" for o in options(parameters.NodeOptions))
+    declared = options(parameters.NodeOptions)
     return argparse.ArgumentParser(
         prog="emotion_node",
         usage="%(prog)s [-h] [--ros-args ...]",
@@ -256,19 +252,15 @@ def _parser() -> argparse.ArgumentParser:
         "  emotion_node --ros-args -r image_raw:=/camera/image_raw\n"
         "  emotion_node --ros-args --params-file mine.yaml -p branches:=3\n\n"
         "parameters and their defaults:\n"
-        + "\n".join(defaults)
-        + "\n\nshare/esr_ros/config/default.yaml of the package describes them.",
+        + "".join(f"  {o.name:20}{parameters.yaml_value(o)}\n" for o in declared)
+        + "\nshare/esr_ros/config/default.yaml of the package describes them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def _start() -> EmotionNode:
-    """Create the node; an error in arguments or parameter files becomes one line."""
+def _run() -> int:
     begin(_parser(), says_goodbye=True)
-    return created(EmotionNode)
-
-
-def _run(node: EmotionNode) -> int:
+    node = created(EmotionNode)
     # EventsExecutor (rclpy 7.1 and 9.1) would save 6 % of the processor time, with the same
     # latency, but fails at callbacks that take the information about a message.
     executor = SingleThreadedExecutor()

@@ -9,15 +9,9 @@ from std_msgs.msg import Header
 from esr_core.emotions import COLOURS_RGB
 from esr_core.media.visualization import BOX_PX, LINE_PX, TITLE_PX, TITLE_RGB, title, unit_px
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_ros.conversions.messages import region
+from esr_ros.conversions.messages import optional, pixel_box
 
-try:
-    from foxglove_msgs import msg as foxglove
-
-    ImageAnnotations = foxglove.ImageAnnotations
-    INSTALLED = True
-except ModuleNotFoundError:  # optional: there is no `emotion/image_annotations` then
-    INSTALLED = False
+foxglove = optional("foxglove_msgs")  # without it there is no `emotion/image_annotations`
 
 
 def image_annotations(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
@@ -25,14 +19,13 @@ def image_annotations(header: Header, faces: List[FaceEmotion], shape: Tuple[int
 
     Sizes and colours are those of :func:`~esr_core.media.visualization.draw_faces`.
     """
-    message = ImageAnnotations()
+    message = foxglove.ImageAnnotations()
     if hasattr(message, "timestamp"):  # from 3.2.5 on
         message.timestamp = header.stamp
     unit = unit_px(shape)
     for face in faces:
-        box, colour = region(face, shape), _colour(COLOURS_RGB[face.emotion])
-        left, top = float(box.x_offset), float(box.y_offset)
-        right, bottom = left + box.width, top + box.height
+        left, top, right, bottom = map(float, pixel_box(face, shape))
+        colour = _colour(COLOURS_RGB[face.emotion])
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         message.points.append(
             foxglove.PointsAnnotation(

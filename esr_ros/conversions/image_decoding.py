@@ -38,13 +38,8 @@ def _by(code: int) -> Callable[[Any], Any]:
 
 
 #: BT.601, as OpenCV has it for the other YUV encodings: from y, u, v, 1 to R, G, B.
-_YUV_TO_RGB = np.array(
-    [
-        [1.164, 0, 1.596, -1.164 * 16 - 1.596 * 128],
-        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
-        [1.164, 2.018, 0, -1.164 * 16 - 2.018 * 128],
-    ]
-)
+_FACTORS = np.array([[1.164, 0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.018, 0]])
+_YUV_TO_RGB = np.column_stack([_FACTORS, _FACTORS @ (-16, -128, -128)])
 
 
 def _from_nv24(rows: Any) -> Any:
@@ -68,21 +63,17 @@ _PACKED: Dict[str, _Encoding] = {  # by name, with {} in place of the bits of a 
     "bayer_gbrg{}": _Encoding(1, _by(cv2.COLOR_BayerGR2RGB), (2, 2)),
     "bayer_grbg{}": _Encoding(1, _by(cv2.COLOR_BayerGB2RGB), (2, 2)),
 }
-_UYVY = _Encoding(2, _by(cv2.COLOR_YUV2RGB_UYVY), (2, 1))
-_YUYV = _Encoding(2, _by(cv2.COLOR_YUV2RGB_YUYV), (2, 1))
-_I420 = _Encoding(1, _by(cv2.COLOR_YUV2RGB_I420), (2, 2), chroma=(1, 0.5))
 _ENCODINGS: Dict[str, _Encoding] = {
     **{name.format(8): each for name, each in _PACKED.items()},
     **{name.format(16): each._replace(sample_bytes=2) for name, each in _PACKED.items()},
-    "yuv422": _UYVY,
-    "uyvy": _UYVY,
-    "yuv422_yuy2": _YUYV,
-    "yuyv": _YUYV,
+    **dict.fromkeys(("yuv422", "uyvy"), _Encoding(2, _by(cv2.COLOR_YUV2RGB_UYVY), (2, 1))),
+    **dict.fromkeys(("yuv422_yuy2", "yuyv"), _Encoding(2, _by(cv2.COLOR_YUV2RGB_YUYV), (2, 1))),
     "nv12": _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV12), (2, 2), chroma=(0.5, 1)),
     "nv21": _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV21), (2, 2), chroma=(0.5, 1)),
     "nv24": _Encoding(1, _from_nv24, chroma=(1, 2)),
-    "i420": _I420,
-    "yuv420": _I420,
+    **dict.fromkeys(
+        ("i420", "yuv420"), _Encoding(1, _by(cv2.COLOR_YUV2RGB_I420), (2, 2), chroma=(1, 0.5))
+    ),
     "yv12": _Encoding(1, _by(cv2.COLOR_YUV2RGB_YV12), (2, 2), chroma=(1, 0.5)),
 }
 ENCODINGS = tuple(_ENCODINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from importlib import import_module
 from typing import Any, Dict, List, Tuple
 
 import cv2
@@ -21,28 +22,37 @@ from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
 JPEG_LONGEST_PX = 65500
 
 
-def region(face: FaceEmotion, shape: Tuple[int, ...]) -> RegionOfInterest:
-    """Return the box of a face in whole pixels, cut to an image of ``shape`` (h, w, …)."""
+def optional(package: str) -> Any:
+    """Return the messages of a package that may not be installed; None if it is not."""
+    try:
+        return import_module(f"{package}.msg")
+    except ModuleNotFoundError:
+        return None
+
+
+def pixel_box(face: FaceEmotion, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
+    """Return left, top, right, bottom of a face, px, cut to an image of ``shape`` (h, w, …)."""
     x1, y1, x2, y2 = map(round, face.visible_box(shape))
     left, top = min(x1, shape[1] - 1), min(y1, shape[0] - 1)
-    size = {"width": max(x2 - left, 1), "height": max(y2 - top, 1)}
-    return RegionOfInterest(x_offset=left, y_offset=top, **size)
+    return left, top, max(x2, left + 1), max(y2, top + 1)
 
 
 def emotion_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> EmotionArray:
     """Return the message of one image of ``shape`` (h, w, …), with the image's own header."""
-    emotions = [
-        Emotion(
-            roi=region(face, shape),
+    message = EmotionArray(header=header)
+    for face in faces:
+        left, top, right, bottom = pixel_box(face, shape)
+        size = {"width": right - left, "height": bottom - top}
+        emotion = Emotion(
+            roi=RegionOfInterest(x_offset=left, y_offset=top, **size),
             detection_score=face.score,
             probabilities=face.probabilities,
             agreement=face.agreement,
             branches_evaluated=face.branches_evaluated,
             **_common(face),
         )
-        for face in faces
-    ]
-    return EmotionArray(header=header, emotions=emotions)
+        message.emotions.append(emotion)
+    return message
 
 
 def emotion_event(header: Header, event: Event) -> EmotionEvent:

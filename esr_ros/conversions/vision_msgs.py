@@ -11,16 +11,9 @@ from std_msgs.msg import Header
 from esr_core.emotions import LABELS
 from esr_core.perception.detection import Detections
 from esr_core.perception.face_emotion import FaceEmotion
-from esr_ros.conversions.messages import region
+from esr_ros.conversions.messages import optional, pixel_box
 
-try:
-    from vision_msgs import msg as vision
-
-    Detection2DArray, VisionInfo = vision.Detection2DArray, vision.VisionInfo
-    INSTALLED = True
-except ModuleNotFoundError:  # optional: there is no `emotion/detections` then
-    INSTALLED = False
-
+vision = optional("vision_msgs")  # without it there is no `emotion/detections`
 #: Returns the faces of an external detector, given the shape of the image.
 Found = Callable[[Tuple[int, ...]], Detections]
 
@@ -49,7 +42,7 @@ def without_landmarks(table: NDArray[np.float32]) -> Detections:
 
 def vision_info(header: Header, method: str) -> Any:
     """Return the description of the detector; the labels are words and need no database."""
-    return VisionInfo(
+    return vision.VisionInfo(
         header=header,
         method=method,
         database_location="package://esr_ros/msg/Emotion.msg",
@@ -61,11 +54,11 @@ def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, 
     """Return the Detection2DArray of an image, with a hypothesis for each emotion."""
     detections = []
     for face in faces:
-        place = region(face, shape)
+        left, top, right, bottom = pixel_box(face, shape)
         detection = vision.Detection2D(header=header, id=str(face.face_id))
-        detection.bbox.size_x, detection.bbox.size_y = float(place.width), float(place.height)
+        detection.bbox.size_x, detection.bbox.size_y = float(right - left), float(bottom - top)
         centre = detection.bbox.center.position
-        centre.x, centre.y = place.x_offset + place.width / 2, place.y_offset + place.height / 2
+        centre.x, centre.y = (left + right) / 2, (top + bottom) / 2
         # The label of the face first, then the other emotions by probability.
         scores = face.probabilities
         for i in sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -scores[i])):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from functools import partial
 from typing import Any, Callable, Dict, List, Set
 
 import numpy as np
@@ -11,14 +12,11 @@ from numpy.typing import NDArray
 
 from esr_core.errors import OptionError
 from esr_core.perception.detection import Detections
+from esr_ros.conversions.messages import optional
 from esr_ros.conversions.vision_msgs import Found, without_landmarks
 from esr_ros.node.stamp_sync import Stamp, stamp_of
 
-try:
-    from hri_msgs import msg as hri
-except ModuleNotFoundError:  # optional: such a detections_topic is refused then
-    hri = None
-
+hri = optional("hri_msgs")  # without it such a detections_topic is refused
 #: Ending of the topic of IdsList.
 SUFFIX = "/tracked"
 #: Stamps whose regions are kept until the list of ids arrives.
@@ -30,9 +28,6 @@ LONGEST_TOPIC = 247
 #: A valid part of a topic name.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
-#: Subscribes to a topic of a type, and returns the subscription.
-Subscribe = Callable[[Any, str, Callable[[Any], None]], Any]
-
 
 class Ros4HriSubscriber:
     """Subscribes to the list of ids and the region of each id, and joins those of one stamp."""
@@ -40,11 +35,14 @@ class Ros4HriSubscriber:
     def __init__(
         self,
         topic: str,
-        subscribe: Subscribe,
+        subscribe: Callable[..., Any],
         destroy: Callable[[Any], None],
         on_faces: Callable[[Stamp, Found], None],
     ) -> None:
-        """topic: of the list; the regions are on ``<id>/roi`` beside it."""
+        """topic: of the list; the regions are on ``<id>/roi`` beside it.
+
+        subscribe, destroy: make (type, topic, callback) and end a subscription.
+        """
         if hri is None:
             raise OptionError(f"detections_topic {topic} needs hri_msgs, which is not installed")
         self._folder = posixpath.dirname(topic)
@@ -69,7 +67,9 @@ class Ros4HriSubscriber:
             self._subscriptions[name] = self._subscribe(
                 hri.NormalizedRegionOfInterest2D,
                 posixpath.join(self._folder, name, "roi"),
-                lambda region, name=name: self._on_region(name, region),  # type: ignore[misc]
+                partial(self._on_region, name),
+                # ROS never removes the override parameters of a topic.
+                is_overridable=False,
             )
         self._ids[stamp_of(message)] = ids
         self._emit_if_complete(stamp_of(message))
