@@ -13,7 +13,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -29,9 +28,14 @@ from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.publishers import Notice, create_publisher
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
-from esr_ros.node.ros_errors import ROS_ERRORS, created, reason, resolved_topic
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
-from esr_ros.runtime.rclpy_features import guard_services
+from esr_ros.runtime.rclpy_features import (
+    ROS_ERRORS,
+    created,
+    guard_services,
+    reason,
+    resolved_topic,
+)
 
 #: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
 WAKE_S = 0.2
@@ -58,7 +62,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.cameras: List[ImageSubscription] = []
         self._humans: Optional[Ros4HriPublisher] = None
         self._worker: Optional[FrameWorker] = None
-        self._timer: Optional[Timer] = None
+        # The node's clock stops while a bag is paused; diagnostics go on.
+        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._entities_of_ros = {*self.publishers, *self.services}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -105,9 +110,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = FrameWorker(self, self.pipeline, self._humans)
         self._subscribe(self._worker)
         parameters.check_overrides(self, self._overrides)
-        # The node's clock stops while a bag is paused; diagnostics go on.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0, self._on_timer, clock=steady)
 
     def _attempt(
         self, transition: str, action: Callable[[], None], undo: Callable[[], None]
@@ -156,9 +158,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def _stop(self) -> None:
         if self._worker is None:
             return
-        if self._timer:
-            self.destroy_timer(self._timer)
-            self._timer = None
         worker, self._worker = self._worker, None
         worker.stop()
         if rclpy.ok():

@@ -21,13 +21,11 @@ from esr_core.perception.stream_state import StreamState
 from esr_ros.conversions import vision_msgs
 from esr_ros.conversions.vision_msgs import Found
 from esr_ros.node.diagnostics import FrameCounters
+from esr_ros.node.external_detections import SUFFIX, Ros4HriSubscriber, Stamp, StampSync, stamp_of
 from esr_ros.node.pose_publisher import PosePublisher
 from esr_ros.node.publishers import Publishers
-from esr_ros.node.ros4hri_subscriber import SUFFIX, Ros4HriSubscriber
-from esr_ros.node.ros_errors import resolved_topic
-from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
 from esr_ros.parameters import NodeOptions
-from esr_ros.runtime.rclpy_features import with_message_info
+from esr_ros.runtime.rclpy_features import resolved_topic, with_message_info
 
 AnyImage = Union[Image, CompressedImage]
 OnImage = Callable[["ImageSubscription", "ReceivedImage"], None]
@@ -41,10 +39,7 @@ class ReceivedImage(NamedTuple):
     detections: Optional[Found] = None
 
 
-_TYPES: Dict[str, Type[AnyImage]] = {
-    "sensor_msgs/msg/Image": Image,
-    "sensor_msgs/msg/CompressedImage": CompressedImage,
-}
+_TYPES = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CompressedImage)}
 #: Depth of the subscription. A reliable one of depth 1 loses a fifth of 1920x1080 images from a
 #: camera with Fast DDS's own settings: a new image replaces one whose parts are still sent again.
 #: With 10 on both sides all arrive.
@@ -181,8 +176,7 @@ class ImageSubscription:
 
     def _on_pair(self, pair: Optional[Tuple[AnyImage, Found]]) -> None:
         if pair:
-            self._paired_s = time.monotonic()
-            image, detections = pair
+            (image, detections), self._paired_s = pair, time.monotonic()
             self._on_image(self, ReceivedImage(image, self._paired_s, detections))
 
     @property

@@ -1,11 +1,11 @@
-"""ROS4HRI (REP-155) subscriber: the faces that another node tracks, as external detections."""
+"""External detections: their synchronisation with images, and those of ROS4HRI (REP-155)."""
 
 from __future__ import annotations
 
 import posixpath
 import re
 from functools import partial
-from typing import Any, Callable, Dict, List, Set
+from typing import Any, Callable, Dict, Generic, List, Optional, Set, Tuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from esr_core.errors import OptionError
 from esr_core.perception.detection import Detections
 from esr_ros.conversions.messages import optional
 from esr_ros.conversions.vision_msgs import Found, without_landmarks
-from esr_ros.node.stamp_sync import Stamp, stamp_of
 
 hri = optional("hri_msgs")  # without it such a detections_topic is refused
 #: Ending of the topic of IdsList.
@@ -27,6 +26,44 @@ MAX_FACES = 256
 LONGEST_TOPIC = 247
 #: A valid part of a topic name.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+
+A = TypeVar("A")
+B = TypeVar("B")
+Stamp = Tuple[int, int]  # seconds, nanoseconds
+
+
+def stamp_of(message: Any) -> Stamp:
+    """Return the stamp of a message that has a header."""
+    return message.header.stamp.sec, message.header.stamp.nanosec
+
+
+class StampSync(Generic[A, B]):
+    """Pairs items of exactly equal stamps, in any order; queues ``depth`` items of each kind."""
+
+    def __init__(self, depth: int = 20) -> None:
+        self._depth = depth
+        self._firsts: Dict[Stamp, A] = {}
+        self._seconds: Dict[Stamp, B] = {}
+        self.dropped = 0  # first items whose counterpart did not arrive in time
+
+    def add_first(self, stamp: Stamp, item: A) -> Optional[Tuple[A, B]]:
+        """Add an item of the first kind; return the pair if it is complete."""
+        if stamp in self._seconds:
+            return item, self._seconds.pop(stamp)
+        self._firsts[stamp] = item
+        if len(self._firsts) > self._depth:
+            self._firsts.pop(next(iter(self._firsts)))
+            self.dropped += 1
+        return None
+
+    def add_second(self, stamp: Stamp, item: B) -> Optional[Tuple[A, B]]:
+        """Add an item of the second kind; return the pair if it is complete."""
+        if stamp in self._firsts:
+            return self._firsts.pop(stamp), item
+        self._seconds[stamp] = item
+        if len(self._seconds) > self._depth:
+            self._seconds.pop(next(iter(self._seconds)))
+        return None
 
 
 class Ros4HriSubscriber:
@@ -49,14 +86,14 @@ class Ros4HriSubscriber:
         self._subscribe, self._destroy, self._on_faces = subscribe, destroy, on_faces
         self._subscriptions: Dict[str, Any] = {}  # by id
         self._received: Set[str] = set()  # ids with at least one region
-        self._ids: Dict[Stamp, List[str]] = {}
+        self._stamp: Optional[Stamp] = None  # of the last list, until its faces were passed on
+        self._ids: List[str] = []
         self._regions: Dict[Stamp, Dict[str, Any]] = {}
         subscribe(hri.IdsList, topic, self._on_ids)
 
     def _on_ids(self, message: Any) -> None:
-        # Regions of earlier stamps that are still missing are not waited for.
-        for stamp in [each for each in self._ids if each != stamp_of(message)]:
-            self._emit(stamp)
+        if self._stamp and self._stamp != stamp_of(message):
+            self._emit(self._stamp)  # regions that are still missing are not waited for
         longest = LONGEST_TOPIC - len(posixpath.join(self._folder, "", "roi"))
         names = [name for name in message.ids if _NAME.fullmatch(name) and len(name) < longest]
         ids = list(dict.fromkeys(names))[:MAX_FACES]
@@ -71,24 +108,25 @@ class Ros4HriSubscriber:
                 # ROS never removes the override parameters of a topic.
                 is_overridable=False,
             )
-        self._ids[stamp_of(message)] = ids
-        self._emit_if_complete(stamp_of(message))
+        self._stamp, self._ids = stamp_of(message), ids
+        self._emit_if_complete()
 
     def _on_region(self, name: str, region: Any) -> None:
         self._received.add(name)
         self._regions.setdefault(stamp_of(region), {})[name] = region
         while len(self._regions) > DEPTH:
             self._regions.pop(next(iter(self._regions)))
-        self._emit_if_complete(stamp_of(region))
+        self._emit_if_complete()
 
-    def _emit_if_complete(self, stamp: Stamp) -> None:
-        expected = self._received.intersection(self._ids.get(stamp, ()))
-        if stamp in self._ids and expected <= set(self._regions.get(stamp, ())):
-            self._emit(stamp)
+    def _emit_if_complete(self) -> None:
+        if self._stamp:
+            expected = self._received.intersection(self._ids)
+            if expected <= set(self._regions.get(self._stamp, ())):
+                self._emit(self._stamp)
 
     def _emit(self, stamp: Stamp) -> None:
-        regions, ids = self._regions.pop(stamp, {}), self._ids.pop(stamp)
-        table = boxes([regions[name] for name in ids if name in regions])
+        self._stamp, regions = None, self._regions.pop(stamp, {})
+        table = boxes([regions[name] for name in self._ids if name in regions])
         self._on_faces(stamp, lambda shape: _detections(table, shape))
 
 
