@@ -15,9 +15,7 @@ from std_msgs.msg import Header
 from esr_core.errors import OptionError
 from esr_core.media.visualization import draw_faces
 from esr_core.pipeline import FrameResult
-from esr_ros.conversions.foxglove_msgs import image_annotations
-from esr_ros.conversions.messages import emotion_array, emotion_event, image, jpeg, optional
-from esr_ros.conversions.vision_msgs import detection_array, vision_info
+from esr_ros.conversions import messages
 
 JPEG_QUALITY = 85
 
@@ -52,7 +50,7 @@ class EmotionTopic(NamedTuple):
     def message_type(self) -> Any:
         """Return the type; None if its package is not installed."""
         package, _, name = self.type_name.split("/")
-        return getattr(optional(package), name, None)
+        return getattr(messages.optional(package), name, None)
 
 
 def _faces(build: Callable[..., Any]) -> Callable[[ImageResult], List[Any]]:
@@ -63,32 +61,35 @@ def _faces(build: Callable[..., Any]) -> Callable[[ImageResult], List[Any]]:
 _IMAGE = EmotionTopic(
     "/image",
     "sensor_msgs/msg/Image",
-    lambda r: [image(r.header, r.annotated())],
+    lambda r: [messages.image(r.header, r.annotated())],
     depth=1,
     is_lazy=True,
     only_if="raw",
 )
 _ALL = (
-    EmotionTopic("", "esr_ros/msg/EmotionArray", _faces(emotion_array)),
+    EmotionTopic("", "esr_ros/msg/EmotionArray", _faces(messages.emotion_array)),
     EmotionTopic(
         "/events",
         "esr_ros/msg/EmotionEvent",
-        lambda r: [emotion_event(r.header, event) for event in r.result.events],
+        lambda r: [messages.emotion_event(r.header, event) for event in r.result.events],
         depth=50,
     ),
     EmotionTopic(
         "/image_annotations",
         "foxglove_msgs/msg/ImageAnnotations",
-        _faces(image_annotations),
+        _faces(messages.image_annotations),
         is_lazy=True,
     ),
     EmotionTopic(
-        "/detections", "vision_msgs/msg/Detection2DArray", _faces(detection_array), is_lazy=True
+        "/detections",
+        "vision_msgs/msg/Detection2DArray",
+        _faces(messages.detection_array),
+        is_lazy=True,
     ),
     EmotionTopic(
         "/vision_info",
         "vision_msgs/msg/VisionInfo",
-        lambda r: [vision_info(r.header, r.model_name)],
+        lambda r: [messages.vision_info(r.header, r.model_name)],
         depth=1,
         is_latched=True,
     ),
@@ -96,7 +97,7 @@ _ALL = (
     _IMAGE._replace(
         suffix="/image/compressed",
         type_name="sensor_msgs/msg/CompressedImage",
-        build=lambda r: [jpeg(r.header, r.annotated(), JPEG_QUALITY)],
+        build=lambda r: [messages.jpeg(r.header, r.annotated(), JPEG_QUALITY)],
         only_if="compressed",
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 from importlib import import_module
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import Header
 
-from esr_core.emotions import LABELS
+from esr_core.emotions import COLOURS_RGB, LABELS
 from esr_core.errors import ImageError
+from esr_core.media.visualization import BOX_PX, LINE_PX, TITLE_PX, TITLE_RGB, title, unit_px
 from esr_core.perception.events import KINDS, Event
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_ros.msg import Emotion, EmotionArray, EmotionEvent
@@ -28,6 +29,10 @@ def optional(package: str) -> Any:
         return import_module(f"{package}.msg")
     except ModuleNotFoundError:
         return None
+
+
+foxglove = optional("foxglove_msgs")  # without it there is no `emotion/image_annotations`
+vision = optional("vision_msgs")  # without it there is no `emotion/detections`
 
 
 def pixel_box(face: FaceEmotion, shape: Tuple[int, ...]) -> Tuple[int, int, int, int]:
@@ -69,6 +74,75 @@ def emotion_event(header: Header, event: Event) -> EmotionEvent:
 def _common(face: FaceEmotion) -> Dict[str, Any]:
     names = ("face_id", "emotion", "label", "confidence", "valence", "arousal")
     return {name: getattr(face, name) for name in names}
+
+
+def vision_info(header: Header, method: str) -> Any:
+    """Return the description of the detector; the labels are words and need no database."""
+    return vision.VisionInfo(
+        header=header,
+        method=method,
+        database_location="package://esr_ros/msg/Emotion.msg",
+        database_version=1,
+    )
+
+
+def detection_array(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
+    """Return the Detection2DArray of an image, with a hypothesis for each emotion."""
+    detections = []
+    for face in faces:
+        left, top, right, bottom = pixel_box(face, shape)
+        detection = vision.Detection2D(header=header, id=str(face.face_id))
+        detection.bbox.size_x, detection.bbox.size_y = float(right - left), float(bottom - top)
+        centre = detection.bbox.center.position
+        centre.x, centre.y = (left + right) / 2, (top + bottom) / 2
+        # The label of the face first, then the other emotions by probability.
+        scores = face.probabilities
+        for i in sorted(range(len(LABELS)), key=lambda i: (i != face.emotion, -scores[i])):
+            hypothesis = vision.ObjectHypothesis(class_id=LABELS[i], score=float(scores[i]))
+            detection.results.append(vision.ObjectHypothesisWithPose(hypothesis=hypothesis))
+        detections.append(detection)
+    return vision.Detection2DArray(header=header, detections=detections)
+
+
+def image_annotations(header: Header, faces: List[FaceEmotion], shape: Tuple[int, ...]) -> Any:
+    """Return the ImageAnnotations of an image: a box per face, and its label above it.
+
+    Sizes and colours are those of :func:`~esr_core.media.visualization.draw_faces`.
+    """
+    message = foxglove.ImageAnnotations()
+    if hasattr(message, "timestamp"):  # from 3.2.5 on
+        message.timestamp = header.stamp
+    unit = unit_px(shape)
+    for face in faces:
+        left, top, right, bottom = map(float, pixel_box(face, shape))
+        colour = _colour(COLOURS_RGB[face.emotion])
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+        message.points.append(
+            foxglove.PointsAnnotation(
+                timestamp=header.stamp,
+                type=foxglove.PointsAnnotation.LINE_LOOP,
+                points=[foxglove.Point2(x=x, y=y) for x, y in corners],
+                outline_color=colour,
+                thickness=BOX_PX * unit,
+            )
+        )
+        message.texts.append(
+            foxglove.TextAnnotation(
+                timestamp=header.stamp,
+                # Of its lower left corner: above the box, or at the top of the image.
+                position=foxglove.Point2(x=left, y=max(top, LINE_PX * unit)),
+                text=title(face),
+                font_size=TITLE_PX * unit,
+                text_color=_colour(TITLE_RGB),
+                background_color=colour,
+            )
+        )
+    return message
+
+
+def _colour(rgb: Sequence[int]) -> Any:
+    red, green, blue = (each / 255 for each in rgb)
+    return foxglove.Color(r=red, g=green, b=blue, a=1.0)
 
 
 def image(header: Header, rgb: NDArray[np.uint8]) -> Image:

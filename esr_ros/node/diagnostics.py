@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import nan
 from pathlib import Path
@@ -138,9 +139,7 @@ def temperatures_c(root: Path = Path("/")) -> Dict[str, float]:
         return {}
     temperatures = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        try:
+        with suppress(OSError, ValueError):  # the zone is powered off
             name = (zone / "type").read_text(encoding="ascii").strip()
             temperatures[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
-        except (OSError, ValueError):
-            continue  # the zone is powered off
     return temperatures

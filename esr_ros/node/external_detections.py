@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from esr_core.errors import OptionError
 from esr_core.perception.detection import Detections
 from esr_ros.conversions.messages import optional
-from esr_ros.conversions.vision_msgs import Found, without_landmarks
 
 hri = optional("hri_msgs")  # without it such a detections_topic is refused
 #: Ending of the topic of IdsList.
@@ -30,6 +29,8 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 A = TypeVar("A")
 B = TypeVar("B")
 Stamp = Tuple[int, int]  # seconds, nanoseconds
+#: Returns the faces of an external detector, given the shape of the image.
+Found = Callable[[Tuple[int, ...]], Detections]
 
 
 def stamp_of(message: Any) -> Stamp:
@@ -144,3 +145,25 @@ def _detections(table: NDArray[np.float32], shape: Any) -> Detections:
     scaled = table * np.array([width, height, width, height, 1], np.float32)
     scaled = scaled[((scaled[:, 2:4] - scaled[:, :2]) >= 1).all(axis=1)]  # in pixels
     return without_landmarks(scaled)
+
+
+def faces(array: Any) -> Detections:
+    """Return the faces of a Detection2DArray; invalid boxes are left out.
+
+    The score is that of the most probable hypothesis, 1 without one; landmarks are NaN.
+    """
+    rows = []
+    for detection in array.detections:
+        position, box = detection.bbox.center.position, detection.bbox
+        centre, size = np.array([position.x, position.y]), np.array([box.size_x, box.size_y])
+        score = max((result.hypothesis.score for result in detection.results), default=1.0)
+        if np.isfinite([*centre, *size, score]).all() and (size >= 1).all():
+            corners = np.concatenate([centre - size / 2, centre + size / 2])
+            rows.append([*corners.clip(-1e5, 1e5), score])
+    return without_landmarks(np.array(rows, np.float32).reshape(-1, 5))
+
+
+def without_landmarks(table: NDArray[np.float32]) -> Detections:
+    """Return faces of x1, y1, x2, y2 in px and score, (n, 5), with landmarks of NaN."""
+    unknown = np.full((len(table), 5, 2), np.nan, np.float32)
+    return Detections(table[:, :4], table[:, 4].clip(0, 1), unknown)

@@ -18,10 +18,17 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.media.bit_depth import RunningRange
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
-from esr_ros.conversions import vision_msgs
-from esr_ros.conversions.vision_msgs import Found
+from esr_ros.conversions.messages import vision
 from esr_ros.node.diagnostics import FrameCounters
-from esr_ros.node.external_detections import SUFFIX, Ros4HriSubscriber, Stamp, StampSync, stamp_of
+from esr_ros.node.external_detections import (
+    SUFFIX,
+    Found,
+    Ros4HriSubscriber,
+    Stamp,
+    StampSync,
+    faces,
+    stamp_of,
+)
 from esr_ros.node.pose_publisher import PosePublisher
 from esr_ros.node.publishers import Publishers
 from esr_ros.parameters import NodeOptions
@@ -99,7 +106,7 @@ class ImageSubscription:
         if self._detections_have_ids:
             Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)
         elif topic:
-            self._subscribe(vision_msgs.vision.Detection2DArray, topic, self._on_detection_array)
+            self._subscribe(vision.Detection2DArray, topic, self._on_detection_array)
         if self.poses:
             self._subscribe(CameraInfo, self.poses.topic, self.poses.on_camera_info)
 
@@ -168,8 +175,8 @@ class ImageSubscription:
             self.counters.add(unpaired=self._pairs.dropped - dropped)
 
     def _on_detection_array(self, message: Any) -> None:
-        faces = vision_msgs.faces(message)
-        self._on_detections(stamp_of(message), lambda shape: faces)
+        found = faces(message)
+        self._on_detections(stamp_of(message), lambda shape: found)
 
     def _on_detections(self, stamp: Stamp, detections: Found) -> None:
         self._on_pair(self._pairs.add_second(stamp, detections))
@@ -287,6 +294,6 @@ def _detections_topic(node: Node, base: str, options: NodeOptions) -> str:
             f"detections_topic {topic} has the faces that another node tracks, but humans is true: "
             "this node would track them too"
         )
-    if not topic.endswith(SUFFIX) and not vision_msgs.vision:
+    if not topic.endswith(SUFFIX) and not vision:
         raise OptionError("detections_topic needs vision_msgs, which is not installed")
     return topic

@@ -32,7 +32,6 @@ except ImportError:  # Humble
 N = TypeVar("N")
 #: Exceptions for invalid names, types and QoS.
 ROS_ERRORS = (
-    AssertionError,  # of the types of QoS policies
     RuntimeError,
     ValueError,
     NameValidationException,
@@ -95,8 +94,6 @@ def _change_state(callback: Callable[[Any, Any], Any], request: Any, response: A
 def reason(error: Exception) -> str:
     """Return the message of an error in one line, with an explanation where it is unclear."""
     message = " ".join(without_source_lines(str(error)).split())
-    if isinstance(error, AssertionError):
-        return f"a QoS override has a value of the wrong type {message}".rstrip()
     if "PARAMETER_NOT_SET" in message:
         return f"a parameter is an empty list, such as image_topics: [] ({message})"
     return message
