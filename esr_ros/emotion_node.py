@@ -28,14 +28,8 @@ from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
 from esr_ros.node.publishers import Notice, create_publisher
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
+from esr_ros.runtime import rclpy_features
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
-from esr_ros.runtime.rclpy_features import (
-    ROS_ERRORS,
-    created,
-    guard_services,
-    reason,
-    resolved_topic,
-)
 
 #: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
 WAKE_S = 0.2
@@ -57,7 +51,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.options = parameters.declare(self, parameters.NodeOptions)
         self._overrides = [*self.get_parameters_by_prefix("qos_overrides")]
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        guard_services(self)
+        rclpy_features.guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
         self.cameras: List[ImageSubscription] = []
         self._humans: Optional[Ros4HriPublisher] = None
@@ -83,7 +77,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if self.options.humans:
             self._humans = Ros4HriPublisher(self)
         names = self.options.image_topics
-        topics = [resolved_topic(self, "image_topics", name) for name in names]
+        topics = [rclpy_features.resolved_topic(self, "image_topics", name) for name in names]
         self.cameras = [
             ImageSubscription(self, number, base, self.options, model.metadata)
             for number, base in enumerate(bases(names, topics))
@@ -117,10 +111,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         """Run a transition; if it fails, undo it and log the reason in one line."""
         try:
             action()
-        except (EsrError, *ROS_ERRORS) as error:
+        except (EsrError, *rclpy_features.ROS_ERRORS) as error:
             undo()
             if rclpy.ok():  # else ROS was shut down meanwhile
-                self.get_logger().error(f"cannot {transition}: {reason(error)}")
+                self.get_logger().error(f"cannot {transition}: {rclpy_features.reason(error)}")
             return TransitionCallbackReturn.FAILURE
         except KeyboardInterrupt:
             raise
@@ -200,7 +194,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 self.pipeline.options = after
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._worker and after.notice_text != self.options.notice_text:
+        if self._worker:
             self._notice.publish(self.cameras[0].is_subscribed, after.notice_text)
         self.options = after
         return SetParametersResult(successful=True)
@@ -259,7 +253,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run() -> int:
     begin(_parser(), says_goodbye=True)
-    node = created(EmotionNode)
+    node = rclpy_features.created(EmotionNode)
     # EventsExecutor (rclpy 7.1 and 9.1) would save 6 % of the processor time, with the same
     # latency, but fails at callbacks that take the information about a message.
     executor = SingleThreadedExecutor()

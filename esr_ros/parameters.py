@@ -24,8 +24,8 @@ Declared = TypeVar("Declared")
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
 #: Topics of every ROS node; their QoS is not checked.
 _ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
-#: Patterns for nodes of all names in parameter files.
-_ALL = ("*", "**")
+#: Last parts of the names for all nodes in parameter files: /**, /robot/*.
+FOR_ALL = ("*", "**")
 #: QoS policies that can be overridden, and their types.
 _POLICIES = {"depth": int, "history": str, "reliability": str}
 
@@ -154,15 +154,10 @@ def _shared(namespace: str) -> Set[str]:
     spaces = [str(each).rstrip("/") for each in (path, *path.parents)]
     names: Set[str] = set()
     files = [file for flag, file in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
-    for file, space, every in product(files, spaces, _ALL):
+    for file, space, every in product(files, spaces, FOR_ALL):
         with suppress(RuntimeError):  # it has nothing under that name
             names |= {*parameter_dict_from_yaml_file(file, target_nodes=[f"{space}/{every}"])}
     return names
-
-
-def is_for_all(node: str) -> bool:
-    """Return whether a section of a parameter file is for nodes of all names: /**, /robot/*."""
-    return node.rpartition("/")[2] in _ALL
 
 
 def _check_override_values(node: Node) -> None:
