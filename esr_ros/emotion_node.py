@@ -194,7 +194,8 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 self.pipeline.options = after
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._worker:
+        # ROS declares parameters, too, while it creates subscriptions.
+        if self._worker and after.notice_text != self.options.notice_text:
             self._notice.publish(self.cameras[0].is_subscribed, after.notice_text)
         self.options = after
         return SetParametersResult(successful=True)
