@@ -13,8 +13,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.timer import Timer
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -23,16 +21,15 @@ from esr_core.hashing import digest
 from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
-from esr_ros.conversions import foxglove_msgs, vision_msgs
 from esr_ros.conversions.emotion_topics import bases
+from esr_ros.conversions.messages import optional
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
-from esr_ros.node.notice import Notice
+from esr_ros.node.publishers import Notice, create_publisher
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
-from esr_ros.node.ros_errors import ROS_ERRORS, created, reason, resolved_topic
+from esr_ros.runtime import rclpy_features
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
-from esr_ros.runtime.rclpy_features import guard_services
 
 #: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
 WAKE_S = 0.2
@@ -54,12 +51,13 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self.options = parameters.declare(self, parameters.NodeOptions)
         self._overrides = [*self.get_parameters_by_prefix("qos_overrides")]
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        guard_services(self)
+        rclpy_features.guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
         self.cameras: List[ImageSubscription] = []
         self._humans: Optional[Ros4HriPublisher] = None
         self._worker: Optional[FrameWorker] = None
-        self._timer: Optional[Timer] = None
+        # The node's clock stops while a bag is paused; diagnostics go on.
+        self.create_timer(1.0, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self._entities_of_ros = {*self.publishers, *self.services}
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -79,19 +77,16 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         if self.options.humans:
             self._humans = Ros4HriPublisher(self)
         names = self.options.image_topics
-        topics = [resolved_topic(self, "image_topics", name) for name in names]
-        for number, base in enumerate(bases(names, topics)):
-            camera = ImageSubscription(self, number, base, self.options, model.metadata)
-            self.cameras.append(camera)
-        if not vision_msgs.INSTALLED:
-            self.get_logger().info("vision_msgs is not installed: no emotion/detections")
-        if not foxglove_msgs.INSTALLED:
-            self.get_logger().info("foxglove_msgs is not installed: no emotion/image_annotations")
+        topics = [rclpy_features.resolved_topic(self, "image_topics", name) for name in names]
+        self.cameras = [
+            ImageSubscription(self, number, base, self.options, model.metadata)
+            for number, base in enumerate(bases(names, topics))
+        ]
+        for package, topic in (("vision", "detections"), ("foxglove", "image_annotations")):
+            if not optional(f"{package}_msgs"):
+                self.get_logger().info(f"{package}_msgs is not installed: no emotion/{topic}")
         self._notice = Notice(self, model.metadata.name)
-        overridable = QoSOverridingOptions.with_default_policies()
-        self._diagnostics = self.create_publisher(
-            DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overridable
-        )
+        self._diagnostics = create_publisher(self, DiagnosticArray, "/diagnostics")
         self.create_service(SetBool, "~/enable", self._on_enable)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.get_logger().info(
@@ -109,9 +104,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         self._worker = FrameWorker(self, self.pipeline, self._humans)
         self._subscribe(self._worker)
         parameters.check_overrides(self, self._overrides)
-        # The node's clock stops while a bag is paused; diagnostics go on.
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self.create_timer(1.0, self._on_timer, clock=steady)
 
     def _attempt(
         self, transition: str, action: Callable[[], None], undo: Callable[[], None]
@@ -119,10 +111,10 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         """Run a transition; if it fails, undo it and log the reason in one line."""
         try:
             action()
-        except (EsrError, *ROS_ERRORS) as error:
+        except (EsrError, *rclpy_features.ROS_ERRORS) as error:
             undo()
             if rclpy.ok():  # else ROS was shut down meanwhile
-                self.get_logger().error(f"cannot {transition}: {reason(error)}")
+                self.get_logger().error(f"cannot {transition}: {rclpy_features.reason(error)}")
             return TransitionCallbackReturn.FAILURE
         except KeyboardInterrupt:
             raise
@@ -160,9 +152,6 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
     def _stop(self) -> None:
         if self._worker is None:
             return
-        if self._timer:
-            self.destroy_timer(self._timer)
-            self._timer = None
         worker, self._worker = self._worker, None
         worker.stop()
         if rclpy.ok():
@@ -205,6 +194,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
                 self.pipeline.options = after
         except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        # ROS declares parameters, too, while it creates subscriptions.
         if self._worker and after.notice_text != self.options.notice_text:
             self._notice.publish(self.cameras[0].is_subscribed, after.notice_text)
         self.options = after
@@ -225,29 +215,29 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def _publish_diagnostics(self) -> None:
         temperatures = {f"{zone} C": f"{c:.1f}" for zone, c in temperatures_c().items()}
-        details = {**self._details, **temperatures}
         name = f"{self.get_fully_qualified_name()}: emotions".lstrip("/")
         statuses = []
         for camera in self.cameras:
             title = f"{name} {camera.name}" if len(self.cameras) > 1 else name
-            camera_is = camera.topic, camera.counters, camera.state, camera.fault
-            own = {**details, "pixel values": str(camera.value_range.current or "0 to 255")}
+            values = str(camera.value_range.current or "0 to 255")
+            details = {**self._details, **temperatures, "pixel values": values}
             problem = camera.problem()
             if problem:
                 camera.warn("no images", problem)
-                own["problem"] = problem
-            statuses.append(status(title, *camera_is, self.options, own))
+                details["problem"] = problem
+            camera_is = camera.topic, camera.counters, camera.state, camera.fault
+            statuses.append(status(title, *camera_is, self.options, details))
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
 
 def main() -> int:
     """Run the node until it is shut down; returns the exit code."""
-    return call("emotion_node", lambda: _run(_start()))
+    return call("emotion_node", _run)
 
 
 def _parser() -> argparse.ArgumentParser:
-    defaults = (f"  {o.name:20}{parameters.yaml_value(o)}" for o in options(parameters.NodeOptions))
+    declared = options(parameters.NodeOptions)
     return argparse.ArgumentParser(
         prog="emotion_node",
         usage="%(prog)s [-h] [--ros-args ...]",
@@ -256,19 +246,15 @@ def _parser() -> argparse.ArgumentParser:
         "  emotion_node --ros-args -r image_raw:=/camera/image_raw\n"
         "  emotion_node --ros-args --params-file mine.yaml -p branches:=3\n\n"
         "parameters and their defaults:\n"
-        + "\n".join(defaults)
-        + "\n\nshare/esr_ros/config/default.yaml of the package describes them.",
+        + "".join(f"  {o.name:20}{parameters.yaml_value(o)}\n" for o in declared)
+        + "\nshare/esr_ros/config/default.yaml of the package describes them.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
 
-def _start() -> EmotionNode:
-    """Create the node; an error in arguments or parameter files becomes one line."""
+def _run() -> int:
     begin(_parser(), says_goodbye=True)
-    return created(EmotionNode)
-
-
-def _run(node: EmotionNode) -> int:
+    node = rclpy_features.created(EmotionNode)
     # EventsExecutor (rclpy 7.1 and 9.1) would save 6 % of the processor time, with the same
     # latency, but fails at callbacks that take the information about a message.
     executor = SingleThreadedExecutor()

@@ -7,7 +7,8 @@ import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, Iterable, List, Sequence, Set, Type, TypeVar
+from pathlib import PurePosixPath
+from typing import Any, Iterable, Sequence, Set, Type, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -23,8 +24,8 @@ Declared = TypeVar("Declared")
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
 #: Topics of every ROS node; their QoS is not checked.
 _ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
-#: Patterns for nodes of all names in parameter files.
-_ALL = ("*", "**")
+#: Last parts of the names for all nodes in parameter files: /**, /robot/*.
+FOR_ALL = ("*", "**")
 #: QoS policies that can be overridden, and their types.
 _POLICIES = {"depth": int, "history": str, "reliability": str}
 
@@ -124,17 +125,16 @@ def declare(node: Node, kind: Type[Declared]) -> Declared:
     there = node.get_parameters_by_prefix("")
     given = {name: each.value for name, each in there.items() if not _is_ros(name)}
     foreign = given.keys() - known.keys()
-    strange = foreign & _shared(node.get_namespace()) if foreign else set()
-    if strange:
-        names = ", ".join(sorted(strange))
+    ignored = foreign & _shared(node.get_namespace()) if foreign else set()
+    if ignored:
+        names = ", ".join(sorted(ignored))
         node.get_logger().warning(
             f"ignored, as they are for all nodes and unknown to this one: {names}"
         )
-    unknown = unknown_names(given.keys() - strange, known)
+    unknown = unknown_names(foreign - ignored, known)
     if unknown:
         raise OptionError(f"{node.get_fully_qualified_name()}: unknown parameter {unknown}")
-    for name in given:
-        # ROS declared it without bounds; declare it again with them.
+    for name in given:  # ROS declared it without bounds; they are declared again below
         node.undeclare_parameter(name)
     given = {name: value for name, value in given.items() if name in known}
     for name, value in given.items():
@@ -150,19 +150,14 @@ def declare(node: Node, kind: Type[Declared]) -> Declared:
 
 def _shared(namespace: str) -> Set[str]:
     """Return the parameters that the files of the command line have for nodes of all names."""
-    parts = namespace.strip("/").split("/")
-    spaces = ["", *("/" + "/".join(parts[: i + 1]) for i in range(len(parts)) if parts[0])]
+    path = PurePosixPath(namespace)
+    spaces = [str(each).rstrip("/") for each in (path, *path.parents)]
     names: Set[str] = set()
-    files = [path for flag, path in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
-    for path, space, every in product(files, spaces, _ALL):
+    files = [file for flag, file in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
+    for file, space, every in product(files, spaces, FOR_ALL):
         with suppress(RuntimeError):  # it has nothing under that name
-            names |= {*parameter_dict_from_yaml_file(path, target_nodes=[f"{space}/{every}"])}
+            names |= {*parameter_dict_from_yaml_file(file, target_nodes=[f"{space}/{every}"])}
     return names
-
-
-def is_for_all(node: str) -> bool:
-    """Return whether a section of a parameter file is for nodes of all names: /**, /robot/*."""
-    return node.rpartition("/")[2] in _ALL
 
 
 def _check_override_values(node: Node) -> None:
@@ -182,15 +177,14 @@ def check_overrides(node: Node, given: Iterable[str]) -> None:
 
     given: the names of the overrides at the start; ROS adds those of all topics that there were.
     """
-    topics = {("publisher", each.topic_name) for each in node.publishers}
-    topics |= {("subscription", each.topic_name) for each in node.subscriptions}
+    topics = {f"{each.topic_name}.publisher" for each in node.publishers}
+    topics |= {f"{each.topic_name}.subscription" for each in node.subscriptions}
     for name in sorted(given):
-        topic, _, rest = name.partition(".")
-        kind, _, policy = rest.partition(".")
-        if topic in _ROS_TOPICS:
+        topic, _, policy = name.rpartition(".")
+        if topic.partition(".")[0] in _ROS_TOPICS:
             continue
-        if (kind, topic) not in topics:
-            has = ", ".join(f"{topic}.{own}" for own, topic in sorted(topics))
+        if topic not in topics:
+            has = ", ".join(sorted(topics))
             raise OptionError(f"qos_overrides.{name} is for none of this node's topics: {has}")
         if policy not in _POLICIES:
             raise OptionError(
@@ -223,7 +217,7 @@ def descriptor(declared: Option) -> ParameterDescriptor:
     described = ParameterDescriptor(
         name=declared.name,
         description=declared.description,
-        additional_constraints="; ".join(_constraints(declared)),
+        additional_constraints=_constraints(declared),
         # Not read_only: the node refuses a change with a reason, ROS without.
         dynamic_typing=declared.word_or_number,
     )
@@ -238,7 +232,7 @@ def descriptor(declared: Option) -> ParameterDescriptor:
     return described
 
 
-def _constraints(declared: Option) -> List[str]:
+def _constraints(declared: Option) -> str:
     constraints = []
     if declared.choices:
         constraints.append(f"one of {', '.join(map(str, declared.choices))}")
@@ -247,7 +241,7 @@ def _constraints(declared: Option) -> List[str]:
         constraints.append(f"{either}from {declared.low:g} to {declared.high:g}")
     if declared.live:
         constraints.append("can be changed at run time")
-    return constraints
+    return "; ".join(constraints)
 
 
 def _is_ros(name: str) -> bool:
@@ -258,12 +252,11 @@ def as_yaml(node_name: str, values: Any = NodeOptions) -> str:
     """Return a parameter file with the description and the default of every parameter."""
     lines = [f"/**/{node_name}:", "  ros__parameters:"]
     for o in options(values):
-        constraints = f" [{'; '.join(_constraints(o))}]" if _constraints(o) else ""
+        constraints = f" [{_constraints(o)}]" if _constraints(o) else ""
         lines += [f"    # {o.description}{constraints}", f"    {o.name}: {yaml_value(o)}", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def yaml_value(declared: Option) -> str:
     """Return the default of an option in YAML."""
-    value = list(declared.default) if isinstance(declared.default, tuple) else declared.default
-    return json.dumps(value)
+    return json.dumps(declared.default)

@@ -15,7 +15,7 @@ from esr_core.options import unknown_names
 from esr_core.pipeline import PipelineOptions
 from esr_ros.annotation import executors
 from esr_ros.annotation.annotate import AnnotationJob, AnnotationReport, annotate
-from esr_ros.parameters import NodeOptions, is_for_all
+from esr_ros.parameters import FOR_ALL, NodeOptions
 
 #: A bag and its output.
 Pair = Tuple[Path, Path]
@@ -115,7 +115,8 @@ def pipeline_parameters(path: Path) -> Tuple[Dict[str, Any], List[str]]:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         nodes = {name: content[name]["ros__parameters"] for name in _NODES if name in content}
         values = {str(name): value for node in nodes.values() for name, value in node.items()}
-        own = {str(name) for node in nodes if not is_for_all(node) for name in nodes[node]}
+        named = [node for node in nodes if node.rpartition("/")[2] not in FOR_ALL]
+        own = {str(name) for node in named for name in nodes[node]}
     except OSError as error:
         raise OptionError(f"--params-file: {path}: {error.strerror}") from error
     except (YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:

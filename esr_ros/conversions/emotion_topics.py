@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.validate_full_topic_name import validate_full_topic_name
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from esr_core.errors import OptionError
 from esr_core.media.visualization import draw_faces
 from esr_core.pipeline import FrameResult
-from esr_ros.conversions import foxglove_msgs, vision_msgs
-from esr_ros.conversions.messages import emotion_array, emotion_event, image, jpeg
-from esr_ros.msg import EmotionArray, EmotionEvent
+from esr_ros.conversions import messages
 
 JPEG_QUALITY = 85
-_COMPRESSED = "/compressed"
-#: Topic of the annotated images by the value of ``annotated_image``.
-_IMAGES = {"raw": "/image", "compressed": "/image/compressed"}
 
 
 class ImageResult(NamedTuple):
@@ -44,72 +39,80 @@ class EmotionTopic(NamedTuple):
     """A topic below that of the emotions; ``build`` returns its messages for one image."""
 
     suffix: str
-    message_type: Any
+    type_name: str  # such as std_msgs/msg/Header
     build: Callable[[ImageResult], List[Any]]
     depth: int = 10
     is_latched: bool = False  # published once, with durability TRANSIENT_LOCAL
     is_lazy: bool = False  # the node builds it only for subscribers
+    only_if: str = ""  # value of ``annotated_image`` with which there is this topic
 
     @property
-    def type_name(self) -> str:
-        """Return the full name of the type, such as ``std_msgs/msg/Header``."""
-        package = self.message_type.__module__.partition(".")[0]
-        return f"{package}/msg/{self.message_type.__name__}"
+    def message_type(self) -> Any:
+        """Return the type; None if its package is not installed."""
+        package, _, name = self.type_name.split("/")
+        return getattr(messages.optional(package), name, None)
 
 
-TOPICS = [
-    EmotionTopic("", EmotionArray, lambda r: [emotion_array(r.header, r.result.faces, r.shape)]),
+def _faces(build: Callable[..., Any]) -> Callable[[ImageResult], List[Any]]:
+    """Return the builder of one message with all faces of an image."""
+    return lambda r: [build(r.header, r.result.faces, r.shape)]
+
+
+_IMAGE = EmotionTopic(
+    "/image",
+    "sensor_msgs/msg/Image",
+    lambda r: [messages.image(r.header, r.annotated())],
+    depth=1,
+    is_lazy=True,
+    only_if="raw",
+)
+_ALL = (
+    EmotionTopic("", "esr_ros/msg/EmotionArray", _faces(messages.emotion_array)),
     EmotionTopic(
-        "/events", EmotionEvent, lambda r: [emotion_event(r.header, e) for e in r.result.events], 50
+        "/events",
+        "esr_ros/msg/EmotionEvent",
+        lambda r: [messages.emotion_event(r.header, event) for event in r.result.events],
+        depth=50,
     ),
     EmotionTopic(
-        "/image", Image, lambda r: [image(r.header, r.annotated())], depth=1, is_lazy=True
-    ),
-    EmotionTopic(
-        "/image/compressed",
-        CompressedImage,
-        lambda r: [jpeg(r.header, r.annotated(), JPEG_QUALITY)],
-        depth=1,
+        "/image_annotations",
+        "foxglove_msgs/msg/ImageAnnotations",
+        _faces(messages.image_annotations),
         is_lazy=True,
     ),
-]
-if vision_msgs.INSTALLED:
-    TOPICS[2:2] = [
-        EmotionTopic(
-            "/detections",
-            vision_msgs.Detection2DArray,
-            lambda r: [vision_msgs.detection_array(r.header, r.result.faces, r.shape)],
-            is_lazy=True,
-        ),
-        EmotionTopic(
-            "/vision_info",
-            vision_msgs.VisionInfo,
-            lambda r: [vision_msgs.vision_info(r.header, r.model_name)],
-            depth=1,
-            is_latched=True,
-        ),
-    ]
-if foxglove_msgs.INSTALLED:
-    TOPICS[2:2] = [
-        EmotionTopic(
-            "/image_annotations",
-            foxglove_msgs.ImageAnnotations,
-            lambda r: [foxglove_msgs.image_annotations(r.header, r.result.faces, r.shape)],
-            is_lazy=True,
-        ),
-    ]
+    EmotionTopic(
+        "/detections",
+        "vision_msgs/msg/Detection2DArray",
+        _faces(messages.detection_array),
+        is_lazy=True,
+    ),
+    EmotionTopic(
+        "/vision_info",
+        "vision_msgs/msg/VisionInfo",
+        lambda r: [messages.vision_info(r.header, r.model_name)],
+        depth=1,
+        is_latched=True,
+    ),
+    _IMAGE,
+    _IMAGE._replace(
+        suffix="/image/compressed",
+        type_name="sensor_msgs/msg/CompressedImage",
+        build=lambda r: [messages.jpeg(r.header, r.annotated(), JPEG_QUALITY)],
+        only_if="compressed",
+    ),
+)
+#: Those whose types are installed.
+TOPICS = [topic for topic in _ALL if topic.message_type]
 
 
 def emotion_topics(annotated_image: str = "") -> List[EmotionTopic]:
     """Return the topics with annotated images that are ``raw``, ``compressed``, or none ("")."""
-    left_out = {*_IMAGES.values()} - {_IMAGES.get(annotated_image)}
-    return [topic for topic in TOPICS if topic.suffix not in left_out]
+    return [topic for topic in TOPICS if topic.only_if in ("", annotated_image)]
 
 
 def without_transport(image_topic: str) -> str:
     """Return the topic of the raw images, given that or the one of the compressed images."""
-    is_compressed = image_topic.endswith(_COMPRESSED)
-    return image_topic[: -len(_COMPRESSED)] if is_compressed else image_topic
+    return re.sub("/compressed$", "", image_topic)
 
 
 def beside(image_topic: str, name: str) -> str:

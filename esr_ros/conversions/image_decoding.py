@@ -38,13 +38,8 @@ def _by(code: int) -> Callable[[Any], Any]:
 
 
 #: BT.601, as OpenCV has it for the other YUV encodings: from y, u, v, 1 to R, G, B.
-_YUV_TO_RGB = np.array(
-    [
-        [1.164, 0, 1.596, -1.164 * 16 - 1.596 * 128],
-        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
-        [1.164, 2.018, 0, -1.164 * 16 - 2.018 * 128],
-    ]
-)
+_FACTORS = np.array([[1.164, 0, 1.596], [1.164, -0.391, -0.813], [1.164, 2.018, 0]])
+_YUV_TO_RGB = np.column_stack([_FACTORS, _FACTORS @ (-16, -128, -128)])
 
 
 def _from_nv24(rows: Any) -> Any:
@@ -53,40 +48,32 @@ def _from_nv24(rows: Any) -> Any:
     return cv2.transform(yuv, _YUV_TO_RGB)
 
 
-_PACKED: Dict[str, _Encoding] = {  # by name, with {} in place of the bits of a sample
-    "bgr{}": _Encoding(3, _by(cv2.COLOR_BGR2RGB)),
-    "{}UC3": _Encoding(3, _by(cv2.COLOR_BGR2RGB)),  # OpenCV's order, as cv_bridge publishes it
-    "rgb{}": _Encoding(3, lambda pixels: pixels),
-    "bgra{}": _Encoding(4, _by(cv2.COLOR_BGRA2RGB)),
-    "{}UC4": _Encoding(4, _by(cv2.COLOR_BGRA2RGB)),
-    "rgba{}": _Encoding(4, _by(cv2.COLOR_RGBA2RGB)),
-    "mono{}": _Encoding(1, _by(cv2.COLOR_GRAY2RGB)),
-    "{}UC1": _Encoding(1, _by(cv2.COLOR_GRAY2RGB)),
+_PACKED: Dict[str, _Encoding] = {  # by names, with {0} in place of the bits of a sample
+    "bgr{0} {0}UC3": _Encoding(3, _by(cv2.COLOR_BGR2RGB)),  # UC3: as cv_bridge publishes it
+    "rgb{0}": _Encoding(3, lambda pixels: pixels),
+    "bgra{0} {0}UC4": _Encoding(4, _by(cv2.COLOR_BGRA2RGB)),
+    "rgba{0}": _Encoding(4, _by(cv2.COLOR_RGBA2RGB)),
+    "mono{0} {0}UC1": _Encoding(1, _by(cv2.COLOR_GRAY2RGB)),
     # OpenCV names a Bayer pattern after the second row's second and third pixel.
-    "bayer_rggb{}": _Encoding(1, _by(cv2.COLOR_BayerBG2RGB), (2, 2)),
-    "bayer_bggr{}": _Encoding(1, _by(cv2.COLOR_BayerRG2RGB), (2, 2)),
-    "bayer_gbrg{}": _Encoding(1, _by(cv2.COLOR_BayerGR2RGB), (2, 2)),
-    "bayer_grbg{}": _Encoding(1, _by(cv2.COLOR_BayerGB2RGB), (2, 2)),
+    "bayer_rggb{0}": _Encoding(1, _by(cv2.COLOR_BayerBG2RGB), (2, 2)),
+    "bayer_bggr{0}": _Encoding(1, _by(cv2.COLOR_BayerRG2RGB), (2, 2)),
+    "bayer_gbrg{0}": _Encoding(1, _by(cv2.COLOR_BayerGR2RGB), (2, 2)),
+    "bayer_grbg{0}": _Encoding(1, _by(cv2.COLOR_BayerGB2RGB), (2, 2)),
 }
-_UYVY = _Encoding(2, _by(cv2.COLOR_YUV2RGB_UYVY), (2, 1))
-_YUYV = _Encoding(2, _by(cv2.COLOR_YUV2RGB_YUYV), (2, 1))
-_I420 = _Encoding(1, _by(cv2.COLOR_YUV2RGB_I420), (2, 2), chroma=(1, 0.5))
-_ENCODINGS: Dict[str, _Encoding] = {
-    **{name.format(8): each for name, each in _PACKED.items()},
-    **{name.format(16): each._replace(sample_bytes=2) for name, each in _PACKED.items()},
-    "yuv422": _UYVY,
-    "uyvy": _UYVY,
-    "yuv422_yuy2": _YUYV,
-    "yuyv": _YUYV,
+_TABLE: Dict[str, _Encoding] = {
+    **{names.format(8): each for names, each in _PACKED.items()},
+    **{names.format(16): each._replace(sample_bytes=2) for names, each in _PACKED.items()},
+    "yuv422 uyvy": _Encoding(2, _by(cv2.COLOR_YUV2RGB_UYVY), (2, 1)),
+    "yuv422_yuy2 yuyv": _Encoding(2, _by(cv2.COLOR_YUV2RGB_YUYV), (2, 1)),
     "nv12": _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV12), (2, 2), chroma=(0.5, 1)),
     "nv21": _Encoding(1, _by(cv2.COLOR_YUV2RGB_NV21), (2, 2), chroma=(0.5, 1)),
     "nv24": _Encoding(1, _from_nv24, chroma=(1, 2)),
-    "i420": _I420,
-    "yuv420": _I420,
+    "i420 yuv420": _Encoding(1, _by(cv2.COLOR_YUV2RGB_I420), (2, 2), chroma=(1, 0.5)),
     "yv12": _Encoding(1, _by(cv2.COLOR_YUV2RGB_YV12), (2, 2), chroma=(1, 0.5)),
 }
+_ENCODINGS = {name: each for names, each in _TABLE.items() for name in names.split()}
 ENCODINGS = tuple(_ENCODINGS)
-_BY_LOWER_CASE = {name.lower(): encoding for name, encoding in _ENCODINGS.items()}
+_BY_LOWER_CASE = {name.lower(): each for name, each in _ENCODINGS.items()}
 #: Other arrays of numbers: signed, floats, more bits, or another number of channels.
 _NUMBERS = re.compile(r"\d+[USF]C\d*", re.I)
 

@@ -24,9 +24,8 @@ from esr_ros import parameters
 from esr_ros.dashboard.camera_feed import CameraFeed, best_effort, publisher_names
 from esr_ros.dashboard.options import DashboardError, DashboardOptions
 from esr_ros.msg import EmotionNotice
-from esr_ros.node.ros_errors import created
 from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
-from esr_ros.runtime.rclpy_features import guard_services
+from esr_ros.runtime.rclpy_features import created, guard_services
 
 if TYPE_CHECKING:  # it needs aiohttp
     from esr_ros.dashboard.server import DashboardServer

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import nan
 from pathlib import Path
-from typing import Deque, Dict, Tuple
+from typing import Deque, Dict, List, Tuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -35,8 +37,8 @@ class FrameCounters:
     undecodable_in_a_row: int = 0
     faces: int = 0
     left_out: int = 0  # faces beyond `max_faces`
-    latencies_s: Deque[float] = field(default_factory=lambda: deque(maxlen=300))
-    stages_s: Deque[Dict[str, float]] = field(default_factory=lambda: deque(maxlen=300))
+    # Of the last 300 answers: the time from stamp to message, and that of each stage.
+    _latencies_s: Deque[List[float]] = field(default_factory=lambda: deque(maxlen=300))
     _last: Tuple[float, ...] = field(default_factory=lambda: (time.monotonic(), 0, 0, 0, 0))
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -47,22 +49,18 @@ class FrameCounters:
                 setattr(self, name, getattr(self, name) + amount)
 
     def add_latency(self, seconds: float, stages_s: Dict[str, float]) -> None:
-        """Add the latency of an answer, and the times of its stages; the last 300 are kept."""
+        """Add the latency of an answer, and the times of its stages."""
         with self._lock:
-            self.latencies_s.append(seconds)
-            self.stages_s.append(stages_s)
+            self._latencies_s.append([seconds, *(stages_s.get(stage, 0.0) for stage in STAGES)])
 
-    def stage_s(self) -> Dict[str, float]:
-        """Return the median of each of STAGES in the last 300 answers."""
+    def latencies_s(self) -> Tuple[float, float, Dict[str, float]]:
+        """Return median and 99th percentile of the latency, and the median of each stage."""
         with self._lock:
-            rows = [[each.get(stage, 0.0) for stage in STAGES] for each in self.stages_s]
-        return dict(zip(STAGES, np.median(rows, axis=0).tolist())) if rows else {}
-
-    def latency_s(self) -> Tuple[float, float]:
-        """Return median and 99th percentile of the last 300 latencies, from stamp to message."""
-        with self._lock:
-            p50, p99 = np.percentile(self.latencies_s or [float("nan")], [50, 99])
-        return float(p50), float(p99)
+            rows = [*self._latencies_s]
+        if not rows:
+            return nan, nan, {}
+        (p50, *stages), (p99, *_) = np.percentile(rows, [50, 99], axis=0).tolist()
+        return p50, p99, dict(zip(STAGES, stages))
 
     def rates(self) -> Tuple[float, float, float]:
         """Return input Hz, output Hz and the share of the images dropped, since the last call."""
@@ -94,7 +92,7 @@ def status(
     state: ``receiving``, ``silent`` or ``disabled``. fault: in stamps or poses, or "".
     """
     input_hz, output_hz, dropped = counters.rates()
-    p50_s, p99_s = counters.latency_s()
+    p50_s, p99_s, stages_s = counters.latencies_s()
     ok, warn, error = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
     slow = f"median latency is {p50_s * 1e3:.0f} ms"
     dropping = f"{dropped:.0%} of the images were dropped"
@@ -119,7 +117,7 @@ def status(
         "dropped": f"{dropped:.0%}",
         "latency p50 ms": f"{p50_s * 1e3:.1f}",
         "latency p99 ms": f"{p99_s * 1e3:.1f}",
-        **{f"{stage} p50 ms": f"{s * 1e3:.2f}" for stage, s in counters.stage_s().items()},
+        **{f"{stage} p50 ms": f"{s * 1e3:.2f}" for stage, s in stages_s.items()},
         **details,
     }
     values = [KeyValue(key=key, value=value) for key, value in pairs.items()]
@@ -141,9 +139,7 @@ def temperatures_c(root: Path = Path("/")) -> Dict[str, float]:
         return {}
     temperatures = {}
     for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        try:
+        with suppress(OSError, ValueError):  # the zone is powered off
             name = (zone / "type").read_text(encoding="ascii").strip()
             temperatures[name] = int((zone / "temp").read_text(encoding="ascii")) / 1000
-        except (OSError, ValueError):
-            continue  # the zone is powered off
     return temperatures

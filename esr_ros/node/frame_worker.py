@@ -79,9 +79,7 @@ class FrameWorker:
     def __init__(
         self, node: Node, pipeline: EmotionPipeline, humans: Optional[Ros4HriPublisher]
     ) -> None:
-        self._node = node
-        self._pipeline = pipeline
-        self._humans = humans
+        self._node, self._pipeline, self._humans = node, pipeline, humans
         self._mailbox: Mailbox[ImageSubscription, ReceivedImage] = Mailbox()
         # Held from taking images out of the mailbox until their results are published.
         self._processing = threading.RLock()
@@ -149,8 +147,14 @@ class FrameWorker:
             timer.lap("track")
             self._publish(camera, images[camera].image.header, view, result)
             timer.lap("publish")
-            waited_s = began_s - images[camera].arrival_s
-            self._add_latency(camera, view, {"wait": waited_s, **timer.seconds})
+            arrival_s = images[camera].arrival_s
+            stages_s = {"wait": began_s - arrival_s, **timer.seconds}
+            latency_s = here_s = time.monotonic() - arrival_s
+            if view.stamp_s is not None and not camera.stream.clock.problem:
+                latency_s = self._node.get_clock().now().nanoseconds * 1e-9 - view.stamp_s
+            if 0 < latency_s < MAX_LATENCY_S:
+                stages_s["transport"] = latency_s - here_s
+                camera.counters.add_latency(latency_s, stages_s)
 
     def _publish(
         self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
@@ -168,13 +172,3 @@ class FrameWorker:
             note = limit_reached([result.left_out], self._pipeline.options, "image")
             camera.warn("limit", f"{camera.topic}: {note}")
         camera.counters.undecodable_in_a_row = 0
-
-    def _add_latency(
-        self, camera: ImageSubscription, view: View, stages_s: Dict[str, float]
-    ) -> None:
-        assert view.arrival_s is not None  # it has arrived
-        latency_s = here_s = time.monotonic() - view.arrival_s
-        if view.stamp_s is not None and not camera.stream.clock.problem:
-            latency_s = self._node.get_clock().now().nanoseconds * 1e-9 - view.stamp_s
-        if 0 < latency_s < MAX_LATENCY_S:
-            camera.counters.add_latency(latency_s, {"transport": latency_s - here_s, **stages_s})

@@ -5,18 +5,7 @@ from __future__ import annotations
 import os
 import time
 from math import inf
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Callable,
-    Dict,
-    List,
-    NamedTuple,
-    Optional,
-    Tuple,
-    Type,
-    Union,
-)
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, Union
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -29,18 +18,21 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.media.bit_depth import RunningRange
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.perception.stream_state import StreamState
-from esr_ros.conversions import vision_msgs
-from esr_ros.conversions.vision_msgs import Found
+from esr_ros.conversions.messages import vision
 from esr_ros.node.diagnostics import FrameCounters
+from esr_ros.node.external_detections import (
+    SUFFIX,
+    Found,
+    Ros4HriSubscriber,
+    Stamp,
+    StampSync,
+    faces,
+    stamp_of,
+)
+from esr_ros.node.pose_publisher import PosePublisher
 from esr_ros.node.publishers import Publishers
-from esr_ros.node.ros4hri_subscriber import SUFFIX, Ros4HriSubscriber
-from esr_ros.node.ros_errors import resolved_topic
-from esr_ros.node.stamp_sync import Stamp, StampSync, stamp_of
 from esr_ros.parameters import NodeOptions
-from esr_ros.runtime.rclpy_features import with_message_info
-
-if TYPE_CHECKING:
-    from esr_ros.node.pose_publisher import PosePublisher
+from esr_ros.runtime.rclpy_features import resolved_topic, with_message_info
 
 AnyImage = Union[Image, CompressedImage]
 OnImage = Callable[["ImageSubscription", "ReceivedImage"], None]
@@ -54,12 +46,7 @@ class ReceivedImage(NamedTuple):
     detections: Optional[Found] = None
 
 
-#: Topics of CompressedImage end so, as image_transport names them; as long as nothing is published.
-_COMPRESSED = "/compressed"
-_TYPES: Dict[str, Type[AnyImage]] = {
-    "sensor_msgs/msg/Image": Image,
-    "sensor_msgs/msg/CompressedImage": CompressedImage,
-}
+_TYPES = {f"sensor_msgs/msg/{kind.__name__}": kind for kind in (Image, CompressedImage)}
 #: Depth of the subscription. A reliable one of depth 1 loses a fifth of 1920x1080 images from a
 #: camera with Fast DDS's own settings: a new image replaces one whose parts are still sent again.
 #: With 10 on both sides all arrive.
@@ -82,10 +69,6 @@ LARGE_DATA = (
 )
 
 
-#: What follows from a problem with the stamps.
-ARRIVAL = "tracks, smoothing and events use the times of arrival instead"
-
-
 class ImageSubscription:
     """Receives the images of one topic, with external detections if there is a topic of them."""
 
@@ -96,35 +79,19 @@ class ImageSubscription:
         self.number = number
         self.name = options.image_topics[number]
         self.topic = resolved_topic(node, "image_topics", self.name)
-        compressed = self.topic.endswith(_COMPRESSED)
-        self.message_type: Type[AnyImage] = CompressedImage if compressed else Image
+        # As image_transport names them; as long as nothing is published.
+        is_compressed = self.topic.endswith("/compressed")
+        self.message_type: Type[AnyImage] = CompressedImage if is_compressed else Image
         self.stream = StreamState(SILENCE_S)
-        self.value_range = RunningRange()
         self.publishers = Publishers(node, base, options, model)
-        self.poses: Optional[PosePublisher] = None
-        if options.poses:
-            from esr_ros.node.pose_publisher import PosePublisher  # imports tf2_msgs
-
-            self.poses = PosePublisher(node, base, number, self.topic)
+        self.poses = PosePublisher(node, base, number, self.topic) if options.poses else None
         self.counters = FrameCounters()
         self._reliability = options.reliability
-        topic = options.detections_topic
-        self._detections_topic = ""
-        if topic:
-            self._detections_topic = resolved_topic(node, "detections_topic", topic)
+        self._detections_topic = _detections_topic(node, base, options)
         self._detections_have_ids = self._detections_topic.endswith(SUFFIX)
-        if topic and self._detections_topic == node.resolve_topic_name(f"{base}/detections"):
-            raise OptionError(f"detections_topic {topic} is published by this node itself")
-        if self._detections_have_ids and options.humans:
-            raise OptionError(
-                f"detections_topic {self._detections_topic} has the faces that another node "
-                "tracks, but humans is true: this node would track them too"
-            )
-        if topic and not self._detections_have_ids and not vision_msgs.INSTALLED:
-            raise OptionError("detections_topic needs vision_msgs, which is not installed")
+        self._images: Any = None  # the subscription, which is also the first of these
         self._subscriptions: List[Any] = []
         self._frame_id = ""
-        self._received_s = time.monotonic()
         self._warned_s: Dict[str, float] = {}
 
     def subscribe(self, on_image: OnImage) -> None:
@@ -139,7 +106,7 @@ class ImageSubscription:
         if self._detections_have_ids:
             Ros4HriSubscriber(topic, self._subscribe, self._destroy, self._on_detections)
         elif topic:
-            self._subscribe(vision_msgs.Detection2DArray, topic, self._on_detection_array)
+            self._subscribe(vision.Detection2DArray, topic, self._on_detection_array)
         if self.poses:
             self._subscribe(CameraInfo, self.poses.topic, self.poses.on_camera_info)
 
@@ -149,25 +116,22 @@ class ImageSubscription:
         if not self.is_subscribed or not offered or self.message_type in offered:
             return False
         self.message_type = offered[0]
-        self._destroy(self._subscriptions[0])
+        self._destroy(self._images)
         self._subscribe_to_images()
-        self._subscriptions.insert(0, self._subscriptions.pop())  # the first is that of the images
         return True
+
+    def unsubscribe(self) -> None:
+        """Receive no more images."""
+        self._images = None
+        for subscription in [*self._subscriptions]:
+            self._destroy(subscription)
 
     def _subscribe_to_images(self) -> None:
         on_message = with_message_info(self._on_message)
         depth = DEPTHS[self._reliability]
-        self._subscribe(self.message_type, self.name, on_message, depth, self._reliability)
-
-    def unsubscribe(self) -> None:
-        """Receive no more images."""
-        for subscription in [*self._subscriptions]:
-            self._destroy(subscription)
-
-    def reset(self) -> None:
-        """Remove all faces and publish their events."""
-        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame_id)
-        self.publishers.publish_events(header, self.stream.reset())
+        self._images = self._subscribe(
+            self.message_type, self.name, on_message, depth, self._reliability
+        )
 
     def _subscribe(
         self,
@@ -176,12 +140,10 @@ class ImageSubscription:
         callback: Callable[..., None],
         depth: int = 10,
         reliability: str = "best_effort",
+        is_overridable: bool = True,
     ) -> Any:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
-        overriding = None
-        # ROS never removes the override parameters of a topic, so topics of single faces get none.
-        if topic in (self.name, self._detections_topic, self.poses and self.poses.topic):
-            overriding = QoSOverridingOptions.with_default_policies()
+        overriding = QoSOverridingOptions.with_default_policies() if is_overridable else None
         subscription = self._node.create_subscription(
             kind, topic, callback, qos, qos_overriding_options=overriding
         )
@@ -191,6 +153,11 @@ class ImageSubscription:
     def _destroy(self, subscription: Any) -> None:
         self._subscriptions.remove(subscription)
         self._node.destroy_subscription(subscription)
+
+    def reset(self) -> None:
+        """Remove all faces and publish their events."""
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._frame_id)
+        self.publishers.publish_events(header, self.stream.reset())
 
     def _on_message(self, message: AnyImage, info: Dict[str, Any]) -> None:
         self._count_missed(info.get("publication_sequence_number"))
@@ -208,30 +175,28 @@ class ImageSubscription:
             self.counters.add(unpaired=self._pairs.dropped - dropped)
 
     def _on_detection_array(self, message: Any) -> None:
-        faces = vision_msgs.faces(message)
-        self._on_detections(stamp_of(message), lambda shape: faces)
+        found = faces(message)
+        self._on_detections(stamp_of(message), lambda shape: found)
 
     def _on_detections(self, stamp: Stamp, detections: Found) -> None:
         self._on_pair(self._pairs.add_second(stamp, detections))
 
     def _on_pair(self, pair: Optional[Tuple[AnyImage, Found]]) -> None:
         if pair:
-            self._paired_s = time.monotonic()
-            image, detections = pair
+            (image, detections), self._paired_s = pair, time.monotonic()
             self._on_image(self, ReceivedImage(image, self._paired_s, detections))
 
     @property
     def is_subscribed(self) -> bool:
         """True between :meth:`subscribe` and :meth:`unsubscribe`."""
-        return bool(self._subscriptions)
+        return self._images is not None
 
     @property
     def depth(self) -> int:
         """Number of images that may wait for the worker: 1, or the depth of a QoS override."""
-        if not self.is_subscribed:
-            return 1
-        depth = int(self._subscriptions[0].qos_profile.depth)
-        return 1 if depth == DEPTHS[self._reliability] else max(depth, 1)
+        default = DEPTHS[self._reliability]
+        depth = int(self._images.qos_profile.depth) if self.is_subscribed else default
+        return 1 if depth == default else max(depth, 1)
 
     @property
     def state(self) -> str:
@@ -241,10 +206,9 @@ class ImageSubscription:
         return "silent" if time.monotonic() - self._received_s >= SILENCE_S else "receiving"
 
     def __str__(self) -> str:
-        profile = self._subscriptions[0].qos_profile if self.is_subscribed else None
-        reliability = profile.reliability.name.lower() if profile else self._reliability
-        depth = profile.depth if profile else DEPTHS[self._reliability]
-        return f"{self.message_type.__name__}, {reliability}, depth {depth}"
+        """Return the type and the QoS to which it is subscribed."""
+        qos = self._images.qos_profile
+        return f"{self.message_type.__name__}, {qos.reliability.name.lower()}, depth {qos.depth}"
 
     def warn(self, kind: str, text: str) -> None:
         """Log a warning, at most one of a kind per ``warning_period_s``."""
@@ -258,23 +222,25 @@ class ImageSubscription:
         """Problem with the stamps of the images, or with the poses of faces; empty if none."""
         return self.stream.clock.problem or (self.poses.problem if self.poses else "")
 
-    def problem(self) -> Optional[str]:
-        """Return a warning: a fault, or images or detections that do not arrive."""
-        now_s = time.monotonic()
-        is_unpaired = self._detections_topic and now_s - self._paired_s >= SILENCE_S
-        if self.state == "receiving" and is_unpaired:
+    def problem(self) -> str:
+        """Return a warning: images or detections that do not arrive, or a fault; empty if none."""
+        state, now_s = self.state, time.monotonic()
+        if state == "silent":
+            return self._silence(now_s)
+        if state == "disabled":
+            return ""
+        if self._detections_topic and now_s - self._paired_s >= SILENCE_S:
             return (
                 f"no detections on {self._detections_topic} have the stamps of the images on "
                 f"{self.topic}; they must be published with the header of their image; this node "
                 f"subscribes to {'IdsList' if self._detections_have_ids else 'Detection2DArray'}, "
                 f"{self._publishers_of(self._detections_topic) or 'no publishers'}"
             )
-        if self.state == "receiving" and self.stream.clock.problem:
-            return f"{self.topic}: {self.stream.clock.problem}; {ARRIVAL}"
-        if self.state == "receiving" and self.fault:
-            return f"{self.topic}: {self.fault}"
-        if self.state != "silent":
-            return None
+        instead = "; tracks, smoothing and events use the times of arrival instead"
+        advice = instead if self.stream.clock.problem else ""
+        return f"{self.topic}: {self.fault}{advice}" if self.fault else ""
+
+    def _silence(self, now_s: float) -> str:
         received = self.counters.received > 0
         since = f"for {now_s - self._received_s:.0f} s" if received else "yet"
         publishers = self._publishers_of(self.topic)
@@ -313,3 +279,21 @@ class ImageSubscription:
                 f"{LARGE_IMAGES}",
                 once=True,
             )
+
+
+def _detections_topic(node: Node, base: str, options: NodeOptions) -> str:
+    """Return the full name of ``detections_topic``, empty without; OptionError if it cannot be."""
+    given = options.detections_topic
+    if not given:
+        return ""
+    topic = resolved_topic(node, "detections_topic", given)
+    if topic == node.resolve_topic_name(f"{base}/detections"):
+        raise OptionError(f"detections_topic {given} is published by this node itself")
+    if topic.endswith(SUFFIX) and options.humans:
+        raise OptionError(
+            f"detections_topic {topic} has the faces that another node tracks, but humans is true: "
+            "this node would track them too"
+        )
+    if not topic.endswith(SUFFIX) and not vision:
+        raise OptionError("detections_topic needs vision_msgs, which is not installed")
+    return topic

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import time
-from typing import Any, List, Optional, Tuple, Union
+from typing import List, Optional, Tuple, Union
 
 import numpy as np
-from geometry_msgs.msg import (
-    Point,
-    Pose,
-    PoseArray,
-    Quaternion,
-    Transform,
-    TransformStamped,
-    Vector3,
-)
+from geometry_msgs.msg import Point, Pose, PoseArray, Quaternion, TransformStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -29,13 +20,13 @@ from esr_core.perception.face_pose import FacePose, Intrinsics, face_pose, intri
 from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.pipeline import EmotionPipeline
 from esr_ros.conversions.emotion_topics import beside, without_transport
+from esr_ros.conversions.messages import optional
+from esr_ros.node.publishers import create_publisher
 from esr_ros.node.ros4hri_publisher import name
 
-try:
-    from tf2_msgs.msg import TFMessage
-except ModuleNotFoundError:  # optional: the parameter `poses` is refused then
-    TFMessage = None
-
+tf2 = optional("tf2_msgs")  # without it the parameter `poses` is refused
+#: What CameraInfo has; None before the first, an error if that is no calibration.
+Calibration = Union[Intrinsics, IntrinsicsError, None]
 #: Largest difference between the aspect ratios of the images and of the CameraInfo.
 MAX_ASPECT_RATIO = 1.02
 
@@ -45,7 +36,7 @@ class PosePublisher:
 
     def __init__(self, node: Node, base: str, camera: int, image_topic: str) -> None:
         """base: topic of the emotions. camera: number of the camera."""
-        if TFMessage is None:
+        if tf2 is None:
             raise OptionError(
                 "poses is true, but tf2_msgs is not installed; install it, or set poses to false"
             )
@@ -53,13 +44,10 @@ class PosePublisher:
         topic, self._is_rectified = camera_info_topic(image_topic)
         self.topic = node.resolve_topic_name(topic)
         self.problem = ""  # why there are no poses
-        self._calibration: Union[Intrinsics, IntrinsicsError, None] = None
+        self._calibration: Calibration = None
         self._waiting_since_s: Optional[float] = None
-        overridable = QoSOverridingOptions.with_default_policies()
-        self._poses, self._frames = (
-            node.create_publisher(kind, topic, depth, qos_overriding_options=overridable)
-            for kind, topic, depth in ((PoseArray, f"{base}/poses", 10), (TFMessage, "/tf", 100))
-        )
+        self._poses = create_publisher(node, PoseArray, f"{base}/poses")
+        self._frames = create_publisher(node, tf2.TFMessage, "/tf", 100)
 
     def on_camera_info(self, info: CameraInfo) -> None:
         """Take the calibration of the images that follow."""
@@ -82,24 +70,21 @@ class PosePublisher:
             return
         if not any(each.get_subscription_count() for each in (self._poses, self._frames)):
             return  # the second detection of each face takes milliseconds
-        rotate, found = pipeline.options.rotate, []
+        rotate, poses, frames = pipeline.options.rotate, [], []
         for face in faces:
             landmarks = refined_landmarks(pipeline.detector, rgb, face.box, rotate)
             if np.isnan(landmarks).any():
                 landmarks = face.landmarks
-            found.append(face_pose(camera, landmarks, face.box, rgb.shape, rotate))
-        self._poses.publish(PoseArray(header=header, poses=[_pose(each) for each in found]))
-        frames = [
-            _frame(header, f"face_{name(self._camera, face.face_id)}", pose)
-            for face, pose in zip(faces, found)
-            if np.isfinite(pose.position).all()  # tf2 refuses others
-        ]
-        if frames and header.frame_id:  # tf2 refuses a frame without a parent
-            self._frames.publish(TFMessage(transforms=frames))
+            found = face_pose(camera, landmarks, face.box, rgb.shape, rotate)
+            poses.append(_pose(found))
+            # tf2 refuses other positions, and a frame without a parent.
+            if np.isfinite(found.position).all() and header.frame_id:
+                frames.append(_frame(header, f"face_{name(self._camera, face.face_id)}", poses[-1]))
+        self._poses.publish(PoseArray(header=header, poses=poses))
+        if frames:
+            self._frames.publish(tf2.TFMessage(transforms=frames))
 
-    def _problem(
-        self, camera: Union[Intrinsics, IntrinsicsError, None], shape: Tuple[int, ...]
-    ) -> str:
+    def _problem(self, camera: Calibration, shape: Tuple[int, ...]) -> str:
         """Return why an image of a shape (h, w, ...) has no poses; empty if it has, or at first."""
         if camera is None:
             now_s = time.monotonic()
@@ -142,15 +127,14 @@ def intrinsics_of(info: CameraInfo, is_rectified: bool) -> Intrinsics:
 
 
 def _pose(found: FacePose) -> Pose:
-    x, y, z = found.position.tolist()
-    return Pose(position=Point(x=x, y=y, z=z), orientation=_orientation(found))
+    position = Point(**dict(zip("xyz", found.position.tolist())))
+    orientation = Quaternion(**dict(zip("xyzw", found.quaternion.tolist())))
+    return Pose(position=position, orientation=orientation)
 
 
-def _frame(header: Header, child: str, found: FacePose) -> Any:
-    x, y, z = found.position.tolist()
-    transform = Transform(translation=Vector3(x=x, y=y, z=z), rotation=_orientation(found))
-    return TransformStamped(header=header, child_frame_id=child, transform=transform)
-
-
-def _orientation(found: FacePose) -> Quaternion:
-    return Quaternion(**dict(zip("xyzw", found.quaternion.tolist())))
+def _frame(header: Header, child: str, pose: Pose) -> TransformStamped:
+    frame = TransformStamped(header=header, child_frame_id=child)
+    frame.transform.rotation = pose.orientation
+    move, position = frame.transform.translation, pose.position
+    move.x, move.y, move.z = position.x, position.y, position.z
+    return frame

@@ -1,4 +1,4 @@
-"""The publishers of one camera's results."""
+"""The publishers of one camera's results, and that of the notice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,22 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.perception.events import Event
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions.emotion_topics import EmotionTopic, ImageResult, emotion_topics
+from esr_ros.msg import EmotionNotice
 from esr_ros.parameters import NodeOptions
 
 #: Longest wait for subscribers when the node stops.
 ACK_S = 0.5
+
+
+def create_publisher(
+    node: Node, kind: Any, topic: str, depth: int = 10, is_latched: bool = False
+) -> Any:
+    """Create a publisher whose QoS can be overridden by parameters."""
+    qos = QoSProfile(depth=depth)
+    if is_latched:
+        qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
+    overridable = QoSOverridingOptions.with_default_policies()
+    return node.create_publisher(kind, topic, qos, qos_overriding_options=overridable)
 
 
 class Publishers:
@@ -30,12 +42,20 @@ class Publishers:
 
     def __init__(self, node: Node, base: str, options: NodeOptions, model: ModelMetadata) -> None:
         self._model_name = model.name
-        topics = emotion_topics(options.annotated_image)
-        self._publishers = [(topic, _publisher(node, base, topic)) for topic in topics]
         info = ImageResult(Header(stamp=node.get_clock().now().to_msg()), model.name)
-        for topic, publisher in self._publishers:
+        self._publishers = {}
+        for topic in emotion_topics(options.annotated_image):
+            kind, name = topic.message_type, base + topic.suffix
+            publisher = create_publisher(node, kind, name, topic.depth, topic.is_latched)
+            self._publishers[topic] = publisher
             if topic.is_latched:
-                _publish(topic, publisher, info)
+                self._publish(topic, info)
+            if topic.suffix == "/events":
+                self._events = topic
+
+    def _publish(self, topic: EmotionTopic, image: ImageResult) -> None:
+        for message in topic.build(image):
+            self._publishers[topic].publish(message)
 
     def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> None:
         """Publish the result of an image (h, w, 3) uint8 under its own header.
@@ -43,34 +63,35 @@ class Publishers:
         Raises ImageError if the annotated image cannot be compressed; all else is published.
         """
         image = ImageResult(header, self._model_name, answer, rgb.shape, rgb)
-        for topic, publisher in self._publishers:
+        for topic, publisher in self._publishers.items():
             is_needed = not topic.is_lazy or publisher.get_subscription_count() > 0
             if is_needed and not topic.is_latched:
-                _publish(topic, publisher, image)
+                self._publish(topic, image)
 
     def publish_events(self, header: Header, events: Sequence[Event]) -> None:
         """Publish events alone."""
-        image = ImageResult(header, self._model_name, FrameResult([], list(events)))
-        for topic, publisher in self._publishers:
-            if topic.suffix == "/events":
-                _publish(topic, publisher, image)
+        result = FrameResult([], list(events))
+        self._publish(self._events, ImageResult(header, self._model_name, result))
 
     def wait_for_subscribers(self) -> None:
         """Wait until the last events have arrived, ACK_S at most: the process may end after it."""
-        for topic, publisher in self._publishers:
-            if topic.suffix == "/events":
-                publisher.wait_for_all_acked(Duration(seconds=ACK_S))
+        self._publishers[self._events].wait_for_all_acked(Duration(seconds=ACK_S))
 
 
-def _publisher(node: Node, base: str, topic: EmotionTopic) -> Any:
-    qos = QoSProfile(depth=topic.depth)
-    if topic.is_latched:
-        qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-    overridable = QoSOverridingOptions.with_default_policies()
-    name = base + topic.suffix
-    return node.create_publisher(topic.message_type, name, qos, qos_overriding_options=overridable)
+class Notice:
+    """Publishes the notice for the people in front of the cameras each time that it changes."""
 
+    def __init__(self, node: Node, model: str) -> None:
+        self._node = node
+        self._publisher = create_publisher(node, EmotionNotice, "emotion/notice", 1, True)
+        self._message = EmotionNotice(model=model)
 
-def _publish(topic: EmotionTopic, publisher: Any, image: ImageResult) -> None:
-    for message in topic.build(image):
-        publisher.publish(message)
+    def publish(self, active: bool, text: str) -> None:
+        """Publish the notice if it has changed; ``since`` is the time of a change of ``active``."""
+        message = self._message
+        if (message.active, message.text) == (active, text):
+            return
+        if message.active != active:
+            message.since = self._node.get_clock().now().to_msg()
+        message.active, message.text = active, text
+        self._publisher.publish(message)

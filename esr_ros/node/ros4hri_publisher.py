@@ -15,28 +15,17 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from esr_core.emotions import LABELS
 from esr_core.errors import OptionError
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions import messages
 from esr_ros.runtime.rclpy_features import PublisherEventCallbacks
 
-try:
-    from hri_msgs import msg as hri
-except ModuleNotFoundError:  # optional: the parameter `humans` is refused then
-    hri = None
-
-#: Expressions of hri_msgs by label.
-EXPRESSIONS = {
-    "neutral": "neutral",
-    "happy": "happy",
-    "sad": "sad",
-    "surprise": "surprised",
-    "fear": "scared",
-    "disgust": "disgusted",
-    "anger": "angry",
-    "contempt": "contempt",
-}
+hri = messages.optional("hri_msgs")  # without it the parameter `humans` is refused
+#: Expressions of hri_msgs by label, where they differ.
+_OTHERS = {"surprise": "surprised", "fear": "scared", "disgust": "disgusted", "anger": "angry"}
+EXPRESSIONS = {label: _OTHERS.get(label, label) for label in LABELS}
 #: The worker thread creates and destroys these publishers while the executor waits. Without QoS
 #: events the executor waits for nothing of them.
 NO_EVENTS = PublisherEventCallbacks(use_default_callbacks=False)
@@ -81,11 +70,16 @@ class Ros4HriPublisher:
         self, key: Tuple[int, int], header: Header, rgb: NDArray[np.uint8], face: FaceEmotion
     ) -> None:
         if key not in self._faces:
-            self._faces[key] = self._create(f"/humans/faces/{name(*key)}")
+            kinds = (hri.NormalizedRegionOfInterest2D, hri.Expression, Image)
+            self._faces[key] = [
+                self._node.create_publisher(
+                    kind, f"/humans/faces/{name(*key)}/{below}", 1, event_callbacks=NO_EVENTS
+                )
+                for below, kind in zip(("roi", "expression", "cropped"), kinds)
+            ]
         roi, expression, cropped = self._faces[key]
-        region, (height, width) = messages.region(face, rgb.shape), rgb.shape[:2]
-        left, top = region.x_offset, region.y_offset
-        right, bottom = left + region.width, top + region.height
+        left, top, right, bottom = messages.pixel_box(face, rgb.shape)
+        height, width = rgb.shape[:2]
         roi.publish(
             hri.NormalizedRegionOfInterest2D(
                 header=header,
@@ -107,17 +101,6 @@ class Ros4HriPublisher:
         )
         if cropped.get_subscription_count() > 0:
             cropped.publish(messages.image(header, _cropped(rgb[top:bottom, left:right])))
-
-    def _create(self, topic: str) -> List[Any]:
-        """Create the publishers of a face: region, expression, image."""
-        return [
-            self._node.create_publisher(kind, f"{topic}/{below}", 1, event_callbacks=NO_EVENTS)
-            for below, kind in (
-                ("roi", hri.NormalizedRegionOfInterest2D),
-                ("expression", hri.Expression),
-                ("cropped", Image),
-            )
-        ]
 
     def _withdraw(self, key: Tuple[int, int]) -> None:
         for publisher in self._faces.pop(key, ()):

@@ -31,8 +31,11 @@ def run(module: str, name: str) -> NoReturn:
     """
     try:
         with exits_at_once():
-            main: Any = getattr(import_module(module), name)
-        code = _exit_code(main)
+            main = getattr(import_module(module), name)
+        try:
+            code = main()
+        except SystemExit as end:  # of argparse
+            code = end.code if isinstance(end.code, int) else 1
         # Not sys.exit(): during Python's shutdown another signal would kill it, and remaining
         # threads of ROS could abort it.
         leave(code)
@@ -81,13 +84,6 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 def _ignore_stops() -> None:
     # Not SIG_IGN: Python would report a pending signal as lost.
     _handle_stops(lambda number, frame: None)
-
-
-def _exit_code(main: Callable[[], int]) -> int:
-    try:
-        return main()
-    except SystemExit as end:  # of argparse
-        return end.code if isinstance(end.code, int) else 1
 
 
 def leave(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Differences between the supported releases of rclpy.
+"""Differences between the supported releases of rclpy, and its errors.
 
 Humble has 3.3, Jazzy 7.1, Kilted 9.1 and Lyrical 10. All that this package calls exists in each of
 them, except for what this module provides; and requests that end a node are refused here.
@@ -7,21 +7,39 @@ them, except for what this module provides; and requests that end a node are ref
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, TypeVar
 
 import rclpy
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
+from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from rclpy.qos import InvalidQoSProfileException
+from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.subscription import Subscription
+
+from esr_core.errors import EsrError, OptionError
+from esr_ros.runtime.entry_point import without_source_lines
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks as PublisherEventCallbacks
 except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks as PublisherEventCallbacks
 
+N = TypeVar("N")
+#: Exceptions for invalid names, types and QoS.
+ROS_ERRORS = (
+    RuntimeError,
+    ValueError,
+    NameValidationException,
+    NotInitializedException,  # shut down while the node is created
+    ParameterException,
+    InvalidQoSProfileException,
+    InvalidQosOverridesError,
+)
 #: Whether a subscription passes the information about a message, such as the time of its arrival.
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # since 3.4
 
@@ -71,3 +89,38 @@ def _change_state(callback: Callable[[Any, Any], Any], request: Any, response: A
             raise
         response.success = False
         return response
+
+
+def reason(error: Exception) -> str:
+    """Return the message of an error in one line, with an explanation where it is unclear."""
+    message = " ".join(without_source_lines(str(error)).split())
+    if "PARAMETER_NOT_SET" in message:
+        return f"a parameter is an empty list, such as image_topics: [] ({message})"
+    return message
+
+
+def resolved_topic(node: Node, parameter: str, name: str) -> str:
+    """Return the full name of a topic; OptionError if it is invalid."""
+    try:
+        return node.resolve_topic_name(name)  # type: ignore[no-any-return]
+    except (RuntimeError, NameValidationException) as error:
+        raise OptionError(
+            f"{parameter}: {name!r} is no name of a topic: {reason(error)}"
+        ) from error
+
+
+def created(make: Callable[[], N]) -> N:
+    """Return a node that ``make`` creates.
+
+    Raises:
+        OptionError: an argument or a parameter file is wrong; one line.
+        ExternalShutdownException: ROS was shut down meanwhile.
+    """
+    try:
+        return make()
+    except EsrError:
+        raise
+    except ROS_ERRORS as error:
+        if not rclpy.ok():
+            raise ExternalShutdownException from error
+        raise OptionError(reason(error)) from error

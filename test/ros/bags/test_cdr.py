@@ -14,7 +14,7 @@ from esr_core.errors import ImageError
 from esr_core.pipeline import EmotionPipeline
 from esr_ros.bags import cdr
 from esr_ros.bags.cdr import COMPRESSED, IMAGE
-from esr_ros.conversions import foxglove_msgs, messages, vision_msgs
+from esr_ros.conversions import messages
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.demo.scene import Scene, SceneRenderer
 
@@ -30,11 +30,9 @@ def made() -> Any:
     assert len(faces) == 2
     return {
         "esr_ros/msg/EmotionArray": messages.emotion_array(HEADER, faces, rgb.shape),
-        "vision_msgs/msg/Detection2DArray": vision_msgs.detection_array(HEADER, faces, rgb.shape),
-        "foxglove_msgs/msg/ImageAnnotations": foxglove_msgs.image_annotations(
-            HEADER, faces, rgb.shape
-        ),
-        "vision_msgs/msg/VisionInfo": vision_msgs.vision_info(HEADER, "ESR-9"),
+        "vision_msgs/msg/Detection2DArray": messages.detection_array(HEADER, faces, rgb.shape),
+        "foxglove_msgs/msg/ImageAnnotations": messages.image_annotations(HEADER, faces, rgb.shape),
+        "vision_msgs/msg/VisionInfo": messages.vision_info(HEADER, "ESR-9"),
         IMAGE: messages.image(HEADER, rgb),
         COMPRESSED: messages.jpeg(HEADER, rgb, 90),
     }

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
 
-from esr_ros.conversions.vision_msgs import faces
+from esr_ros.node.external_detections import faces
 
 Photo = NDArray[np.uint8]
 

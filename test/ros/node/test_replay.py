@@ -19,8 +19,7 @@ from esr_core.perception.stream_state import StreamState
 from esr_core.pipeline import EmotionPipeline, View
 from esr_ros.bags.reader import BagReader
 from esr_ros.conversions.image_decoding import decode
-from esr_ros.conversions.messages import emotion_array, emotion_event
-from esr_ros.conversions.vision_msgs import detection_array
+from esr_ros.conversions.messages import detection_array, emotion_array, emotion_event
 from esr_ros.demo.photo_bag import BEGIN_S, record
 from esr_ros.demo.scene import Scene
 from esr_ros.msg import EmotionEvent

@@ -9,7 +9,7 @@ import pytest
 from hri_msgs.msg import IdsList, NormalizedRegionOfInterest2D
 from numpy.typing import NDArray
 
-from esr_ros.node.ros4hri_subscriber import boxes
+from esr_ros.node.external_detections import boxes
 
 Photo = NDArray[np.uint8]
 TRACKED = "/humans/faces/tracked"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from esr_ros.node.stamp_sync import StampSync
+from esr_ros.node.external_detections import StampSync
 
 
 def test_pairs_are_found_in_any_order() -> None:
