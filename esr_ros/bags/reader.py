@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack, closing, suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence, Tuple
@@ -15,8 +16,9 @@ from rosbags.interfaces import Connection
 from esr_core.errors import EsrError
 from esr_ros.bags import cdr, metadata
 from esr_ros.bags.cdr import COMPRESSED, IMAGE
+from esr_ros.bags.mcap_writer import OWN_KEY, OWN_RECORD
 from esr_ros.bags.metadata import BagMetadata, BagMetadataError
-from esr_ros.bags.storage_file import StorageFile
+from esr_ros.bags.storage_file import StorageFile, open_storage
 
 #: The files that hold messages, by their ending, and the name of that storage in ROS.
 STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
@@ -55,7 +57,7 @@ class BagReader:
         self._parts: List[Tuple[str, StorageFile]] = []  # with the names of the files
         with ExitStack() as stack:
             for file in self.files:
-                self._parts.append((file.name, StorageFile(self._unpacked(file, stack))))
+                self._parts.append((file.name, open_storage(self._unpacked(file, stack))))
             self.connections = self._connections(noted)
             self._stack = stack.pop_all()
 
@@ -164,13 +166,18 @@ class BagReader:
         """Return the recorder's custom data; without metadata.yaml, as the files repeat it."""
         if self._noted:
             return self._noted.custom
-        repeated = [metadata.custom_data(part.repeated_metadata()) for _, part in self._parts]
-        return {key: value for each in repeated for key, value in each.items()}
+        repeated = {}
+        for record in self._records():
+            if record.name == OWN_RECORD:
+                repeated.update(metadata.custom_data(record.metadata.get(OWN_KEY, "")))
+        return repeated
 
     def records(self) -> Iterator[Any]:
         """Yield attachments and metadata records of MCAP files, as :mod:`mcap.records`."""
-        for _, part in self._parts:
-            yield from part.records()
+        return (each for each in self._records() if each.name != OWN_RECORD)
+
+    def _records(self) -> Iterator[Any]:
+        return chain.from_iterable(part.records() for _, part in self._parts)
 
     def messages(self, connections: Sequence[Connection]) -> Generator[Message, None, None]:
         """Yield the messages of these connections, file by file, by time where there is an index.

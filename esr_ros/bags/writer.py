@@ -22,7 +22,6 @@ from esr_ros.bags import message_definitions
 from esr_ros.bags.mcap_writer import McapWriter
 from esr_ros.bags.metadata import NOTE
 from esr_ros.bags.reader import BagReader
-from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
@@ -38,6 +37,8 @@ _RELIABLE = interfaces.Qos(
     liveliness_lease_duration=_FOREVER,
     avoid_ros_namespace_conventions=False,
 )
+#: Characters that rosbags takes for the syntax of a URI in the path of an SQLite database.
+_ODD_IN_PATHS = "#?%"
 #: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)
 
@@ -61,9 +62,9 @@ class BagWriter:
 
     def __init__(self, path: Path, storage: str) -> None:
         """storage: ``mcap`` or ``sqlite3``; BagWriteError if it cannot be written at that path."""
-        if storage == "sqlite3" and is_odd(path):
+        if storage == "sqlite3" and set(_ODD_IN_PATHS) & set(str(path)):
             raise BagWriteError(
-                f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
+                f"{path}: a path with one of {_ODD_IN_PATHS} cannot be written as sqlite3; choose "
                 "another, or mcap"
             )
         self.path = path
