@@ -141,10 +141,9 @@ class StorageFile(ABC):
         if number not in self._found:
             ext = ConnectionExtRosbag2(form, [])
             with suppress(*UNREADABLE):  # messages are readable without their QoS
-                ext = ConnectionExtRosbag2(form, parse_qos(qos))
-            definition = MessageDefinition(
-                _FORMATS.get(encoding, MessageDefinitionFormat.NONE), text
-            )
+                ext = ext._replace(offered_qos_profiles=parse_qos(qos))
+            form_of_text = _FORMATS.get(encoding, MessageDefinitionFormat.NONE)
+            definition = MessageDefinition(form_of_text, text)
             self._found[number] = Connection(number, topic, kind, definition, "", 0, ext, None)
 
 
@@ -263,6 +262,11 @@ def _has_whole_summary(path: Path) -> bool:
     return bool(footer.summary_crc in (0, crc32(summary)))
 
 
+#: Numbers of all messages and the valid ones, by topic.
+_COUNTS = (
+    "SELECT topic_id, count(*), sum(typeof(timestamp) = 'integer' AND typeof(data) = 'blob') "
+    "FROM messages GROUP BY topic_id"
+)
 _ROWS = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
 
 
@@ -286,21 +290,16 @@ class SqliteFile(StorageFile):
     def _indexed(self) -> Optional[List[Connection]]:
         with suppress(sqlite3.Error), self._database() as database:
             self._read_topics(database)
-            valid = "sum(typeof(timestamp) = 'integer' AND typeof(data) = 'blob')"
-            rows = database.execute(
-                f"SELECT topic_id, count(*), {valid} FROM messages GROUP BY topic_id"
-            ).fetchall()
+            rows = database.execute(_COUNTS).fetchall()
             if all(number in self._found and count == valid for number, count, valid in rows):
                 return self._counted({number: count for number, count, _ in rows})
         return None
 
     def _by_index(self, numbers: Collection[int]) -> Iterator[Item]:
-        wanted = ", ".join(map(str, numbers))
+        marks = ", ".join("?" * len(numbers))
+        query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
         with self._database() as database:
-            yield from database.execute(
-                f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({wanted}) "
-                "ORDER BY timestamp"
-            )
+            yield from database.execute(f"{query} ORDER BY timestamp", list(numbers))
 
     def _scan(self) -> Iterator[Item]:
         lost = 0
@@ -347,9 +346,9 @@ class SqliteFile(StorageFile):
         for row in (dict(zip(names, values)) for values in rows):
             number, kind, form = row["id"], row["type"], row["serialization_format"]
             if all(isinstance(each, str) for each in (row["name"], kind, form)):
-                definition = definitions.get(kind, ("", ""))
+                encoding, text = definitions.get(kind, ("", ""))
                 qos = row.get("offered_qos_profiles", "")
-                self._add(number, row["name"], kind, *definition, form, qos)
+                self._add(number, row["name"], kind, encoding, text, form, qos)
                 digest = row.get("type_description_hash", "")
                 self._found[number] = self._found[number]._replace(digest=digest)
 
