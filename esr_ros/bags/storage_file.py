@@ -267,7 +267,7 @@ _COUNTS = (
     "SELECT topic_id, count(*), sum(typeof(timestamp) = 'integer' AND typeof(data) = 'blob') "
     "FROM messages GROUP BY topic_id"
 )
-_ROWS = "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? ORDER BY id"
+_NEXT_ROW = "SELECT id, topic_id, timestamp, data FROM messages WHERE id >= ? ORDER BY id LIMIT 1"
 
 
 class SqliteFile(StorageFile):
@@ -323,13 +323,15 @@ class SqliteFile(StorageFile):
         last = skipped = 0
         while skipped < MOST_ROWS_SKIPPED:
             try:
-                for number, *row in database.execute(_ROWS, (last + skipped,)):
-                    if number <= last:
-                        raise sqlite3.DatabaseError("out of order")
-                    yield from repeat((), skipped)
-                    last, skipped = number, 0
-                    yield tuple(row)
-                break
+                # One by one: where a row cannot be read, the cursor loses the one before.
+                row = database.execute(_NEXT_ROW, (last + 1 + skipped,)).fetchone()
+                if row is None:
+                    break
+                if row[0] <= last:
+                    raise sqlite3.DatabaseError("out of order")
+                yield from repeat((), skipped)
+                last, skipped = row[0], 0
+                yield row[1:]
             except (sqlite3.DatabaseError, OverflowError):  # of a wrong id
                 skipped += 1
         if skipped:
