@@ -50,11 +50,8 @@ UNREADABLE = (
 LONGEST_BYTES = 2**31
 #: After that many unreadable rows the scan of a database ends.
 MOST_ROWS_SKIPPED = 10_000
-_FORMATS = {
-    "ros2msg": MessageDefinitionFormat.MSG,
-    "ros2idl": MessageDefinitionFormat.IDL,
-    "omgidl": MessageDefinitionFormat.IDL,
-}
+_IDL = MessageDefinitionFormat.IDL
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": _IDL, "omgidl": _IDL}
 
 #: Number of the connection, time in ns, content.
 Item = Tuple[int, int, bytes]
@@ -152,15 +149,10 @@ _NO_SCHEMA = Schema(id=0, name=SCHEMALESS, encoding="", data=b"")
 _HEAD, _CRC_SIZE = struct.Struct("<BQ"), 4
 #: The records with messages and without, and how they are named where they cannot be read.
 _DATA = {
-    Opcode.SCHEMA: "a schema, at byte {begin}, is",
-    Opcode.CHANNEL: "a channel, at byte {begin}, is",
-    Opcode.MESSAGE: "a message, at byte {begin}, is",
-    Opcode.CHUNK: "{seconds:.2f} s of it, at byte {begin}, are",
+    **{Opcode.SCHEMA: "a schema", Opcode.CHANNEL: "a channel", Opcode.MESSAGE: "a message"},
+    Opcode.CHUNK: "{:.2f} s of it",
 }
-_EXTRAS = {
-    Opcode.ATTACHMENT: "an attachment, at byte {begin}, is",
-    Opcode.METADATA: "a metadata record, at byte {begin}, is",
-}
+_EXTRAS = {Opcode.ATTACHMENT: "an attachment", Opcode.METADATA: "a metadata record"}
 
 
 class McapFile(StorageFile):
@@ -231,12 +223,10 @@ class McapFile(StorageFile):
                     try:
                         yield from _parsed(head + content)
                     except UNREADABLE:
-                        first_ns, last_ns = (
-                            int.from_bytes(content[at : at + 8], "little") for at in (0, 8)
-                        )
-                        seconds = (last_ns - first_ns) * 1e-9  # of a chunk
-                        named = names[opcode].format(begin=begin, seconds=seconds)
-                        self._note(f"{named} not as written")
+                        first_ns, last_ns = struct.unpack("<QQ", content[:16].ljust(16, b"\0"))
+                        named = names[opcode].format((last_ns - first_ns) * 1e-9)  # of a chunk
+                        verb = "are" if opcode == Opcode.CHUNK else "is"
+                        self._note(f"{named}, at byte {begin}, {verb} not as written")
                 stream.seek(end)
 
 
