@@ -74,7 +74,9 @@ class Playback:
         try:
             made = self._node.create_publisher(_installed(first), first.topic, offered(profiles))
             self._publishers[_key(first)] = made
-        except (PlaybackError, RuntimeError, ValueError) as error:  # others: of another type
+        except PlaybackError as error:
+            self.left_out.append(f"{first.topic}: {error}")
+        except (RuntimeError, ValueError) as error:  # the topic has another type
             if not rclpy.ok():
                 raise ExternalShutdownException from error
             self.left_out.append(f"{first.topic}: {' '.join(str(error).split())}")
