@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
@@ -31,6 +31,8 @@ from esr_ros.conversions.image_decoding import wide_samples
 
 #: A batch ends with that many images, or messages including those between them, or bytes.
 BATCH = (8, 10_000, 16 << 20)
+#: Consecutive messages of a bag; those that are images, as such too.
+_Batch = List[Tuple[Message, Optional[RecordedImage]]]
 #: Number of images processed, and of all images.
 OnProgress = Callable[[int, int], None]
 
@@ -72,15 +74,6 @@ class AnnotationReport:
     error: str = ""  # why there is no output, of one bag of several
 
 
-@dataclass
-class _Batch:
-    """Consecutive messages, the images among them, and later the records of these."""
-
-    messages: List[Message] = field(default_factory=list)
-    images: List[RecordedImage] = field(default_factory=list)
-    records: List[AnalysisRecord] = field(default_factory=list)
-
-
 def annotate(
     path: Path,
     output: Path,
@@ -109,16 +102,53 @@ def annotate(
         if not folder.is_needed(job.overwrite, job.resume):
             report.is_done_before = True
             return report
+        _check_free(bag, job, bases.values())
         with folder.opened(restart=job.overwrite and not job.resume) as log:
             with BagWriter(folder.bag, job.storage or bag.storage) as writer:
                 if job.originals:
                     writer.write_extras(bag)
                 writer.note(json.dumps(description))
-                annotation = _Annotation(bag, bases, job, pipeline, executor, log, report)
-                annotation.run(writer, lambda done: on_progress(done, total))
+                writers = {
+                    topic: AnswerWriter(writer, base, pipeline, job.image)
+                    for topic, base in bases.items()
+                }
+                on_progress(0, total)
+                begin_ns = end_ns = 0  # times of the first message and the last
+                batches = _batches(bag, job, cameras)
+                for batch, records in _analyzed(batches, executor, log, report):
+                    for (connection, time_ns, data), image in batch:
+                        begin_ns, end_ns = begin_ns or time_ns, time_ns
+                        if job.originals:
+                            writer.write(connection, time_ns, data)
+                        if image is not None:
+                            answers = writers[connection.topic]
+                            answers.write(time_ns, image, next(records), report)
+                    on_progress(report.images, total)
+                report.damage, report.left_out = bag.damage, writer.left_out
+                report.recorded_s = (end_ns - begin_ns) * 1e-9
+                if not report.images:
+                    raise BagError(f"{path}: no image can be read: {'; '.join(report.damage)}")
             folder.install()
+    report.faces = sum(each.faces for each in writers.values())
+    report.assumed = [
+        f"{topic}: {each.stamp_problem}; times of the recording are used instead"
+        for topic, each in writers.items()
+        if each.stamp_problem
+    ]
+    beyond = [count for each in writers.values() for count in each.left_out]
+    report.limits = [limit_reached(beyond, job.options, "image")] if beyond else []
     report.elapsed_s = time.monotonic() - begin_s
     return report
+
+
+def _check_free(bag: BagReader, job: AnnotationJob, bases: Iterable[str]) -> None:
+    taken = {each.topic for each in bag.connections if job.originals}
+    for name in (f"{base}{topic.suffix}" for base in bases for topic in TOPICS):
+        if name in taken:
+            raise OptionError(
+                f"{bag.path} has {name} already; give --emotion-topic another, or "
+                "--without-originals"
+            )
 
 
 def _description(
@@ -144,124 +174,27 @@ def _description(
     }
 
 
-@dataclass
-class _Annotation:
-    """One run over a bag."""
-
-    bag: BagReader
-    bases: Dict[str, str]  # image topic: topic of its emotions
-    job: AnnotationJob
-    pipeline: EmotionPipeline
-    executor: Executor
-    log: ResumeLog
-    report: AnnotationReport
-
-    def run(self, writer: BagWriter, on_progress: Callable[[int], None]) -> None:
-        """Write the results of all images; ``on_progress`` gets the number of images done."""
-        on_progress(0)
-        writers, report = self._writers(writer), self.report
-        begin_ns = end_ns = 0  # times of the first message and the last
-        for batch in self._analyzed():
-            begin_ns, end_ns = begin_ns or batch.messages[0][1], batch.messages[-1][1]
-            analyzed = zip(batch.images, batch.records)
-            for connection, time_ns, data in batch.messages:
-                if self.job.originals:
-                    writer.write(connection, time_ns, data)
-                if connection.topic in writers:
-                    image, record = next(analyzed)
-                    report.images += 1
-                    if record.error:
-                        report.undecodable += 1
-                        report.first_error = report.first_error or record.error
-                    else:
-                        writers[connection.topic].write(time_ns, image, record)
-            on_progress(report.images)
-        report.damage, report.left_out = self.bag.damage, writer.left_out
-        if not report.images:
-            raise BagError(f"{self.bag.path}: no image can be read: {'; '.join(report.damage)}")
-        report.answered = report.images - report.undecodable
-        report.faces = sum(each.faces for each in writers.values())
-        report.with_faces = sum(each.with_faces for each in writers.values())
-        report.assumed = [
-            f"{topic}: {each.stamp_problem}; times of the recording are used instead"
-            for topic, each in writers.items()
-            if each.stamp_problem
-        ]
-        beyond = [count for each in writers.values() for count in each.left_out]
-        if beyond:
-            report.limits = [limit_reached(beyond, self.job.options, "image")]
-        report.recorded_s = (end_ns - begin_ns) * 1e-9
-
-    def _writers(self, writer: BagWriter) -> Dict[str, AnswerWriter]:
-        taken = {each.topic for each in self.bag.connections if self.job.originals}
-        for name in (f"{base}{topic.suffix}" for base in self.bases.values() for topic in TOPICS):
-            if name in taken:
-                raise OptionError(
-                    f"{self.bag.path} has {name} already; give --emotion-topic another, or "
-                    "--without-originals"
-                )
-        return {
-            topic: AnswerWriter(writer, base, self.pipeline, self.job.image)
-            for topic, base in self.bases.items()
-        }
-
-    def _analyzed(self) -> Iterator[_Batch]:
-        """Yield the batches in order with their records, those of the log first."""
-        # The images of each camera since its last detection, from which tracking continues.
-        recent: Dict[StreamState, List[RecordedImage]] = {}
-        waiting: Deque[Tuple[_Batch, Callable[[], List[AnalysisRecord]]]] = deque()
-        for batch in self._batches():
-            records = self.log.read()
-            if records is None:
-                if recent:
-                    self.executor.submit(list(chain.from_iterable(recent.values())))()
-                    recent.clear()
-                waiting.append((batch, self.executor.submit(batch.images)))
-                if len(waiting) > 2 * self.executor.workers:
-                    yield self._finished(*waiting.popleft())
-                continue
-            batch.records = records
-            self.report.resumed += len(records)
-            for image, record in zip(batch.images, records):
-                if image.stream is not None and not record.error:
-                    if record.detected:
-                        recent[image.stream] = []
-                    recent.setdefault(image.stream, []).append(image)
+def _batches(bag: BagReader, job: AnnotationJob, cameras: Sequence[str]) -> Iterator[_Batch]:
+    # With a detection in every image there is no tracking state.
+    tracks = job.options.detect_every > 1
+    streams = {topic: StreamState() if tracks else None for topic in cameras}
+    ranges = {topic: RunningRange() for topic in cameras}
+    wanted = [each for each in bag.connections if job.originals or each.topic in cameras]
+    batch: _Batch = []
+    images = size = 0
+    for message in bag.messages(wanted):
+        connection, _, data = message
+        topic, kind, image = connection.topic, connection.msgtype, None
+        if topic in streams:
+            value_range = _value_range(kind, data, ranges[topic])
+            image = RecordedImage(kind, data, streams[topic], value_range)
+        batch.append((message, image))
+        images, size = images + (image is not None), size + len(data)
+        if any(count >= most for count, most in zip((images, len(batch), size), BATCH)):
             yield batch
-        while waiting:
-            yield self._finished(*waiting.popleft())
-
-    def _finished(self, batch: _Batch, wait: Callable[[], List[AnalysisRecord]]) -> _Batch:
-        batch.records = wait()
-        self.log.add(batch.records)
-        return batch
-
-    def _batches(self) -> Iterator[_Batch]:
-        wanted = [e for e in self.bag.connections if self.job.originals or e.topic in self.bases]
-        # With a detection in every image there is no tracking state.
-        tracks = self.job.options.detect_every > 1
-        streams = {topic: StreamState() if tracks else None for topic in self.bases}
-        ranges = {topic: RunningRange() for topic in self.bases}
-        batch, size = _Batch(), 0
-        for message in self.bag.messages(wanted):
-            connection, _, data = message
-            batch.messages.append(message)
-            size += len(data)
-            if connection.topic in streams:
-                batch.images.append(
-                    RecordedImage(
-                        connection.msgtype,
-                        data,
-                        streams[connection.topic],
-                        _value_range(connection.msgtype, data, ranges[connection.topic]),
-                    )
-                )
-            counts = (len(batch.images), len(batch.messages), size)
-            if any(count >= most for count, most in zip(counts, BATCH)):
-                yield batch
-                batch, size = _Batch(), 0
-        if batch.messages:
-            yield batch
+            batch, images, size = [], 0, 0
+    if batch:
+        yield batch
 
 
 def _value_range(kind: str, data: bytes, running: RunningRange) -> Optional[ValueRange]:
@@ -272,6 +205,41 @@ def _value_range(kind: str, data: bytes, running: RunningRange) -> Optional[Valu
     return None
 
 
+def _analyzed(
+    batches: Iterable[_Batch], executor: Executor, log: ResumeLog, report: AnnotationReport
+) -> Iterator[Tuple[_Batch, Iterator[AnalysisRecord]]]:
+    """Yield the batches in order with the records of their images, those of the log first."""
+    # The images of each camera since its last detection, from which tracking continues.
+    recent: Dict[StreamState, List[RecordedImage]] = {}
+    waiting: Deque[Tuple[_Batch, Callable[[], List[AnalysisRecord]]]] = deque()
+
+    def finished() -> Tuple[_Batch, Iterator[AnalysisRecord]]:
+        batch, wait = waiting.popleft()
+        log.add(records := wait())
+        return batch, iter(records)
+
+    for batch in batches:
+        images = [image for _, image in batch if image is not None]
+        records = log.read()
+        if records is None:
+            if recent:
+                executor.submit(list(chain.from_iterable(recent.values())))()
+                recent.clear()
+            waiting.append((batch, executor.submit(images)))
+            if len(waiting) > 2 * executor.workers:
+                yield finished()
+            continue
+        report.resumed += len(records)
+        for image, record in zip(images, records):
+            if image.stream is not None and not record.error:
+                if record.detected:
+                    recent[image.stream] = []
+                recent.setdefault(image.stream, []).append(image)
+        yield batch, iter(records)
+    while waiting:
+        yield finished()
+
+
 class AnswerWriter:
     """Writes the topics of one camera, as :class:`esr_ros.node.publishers.Publishers` does."""
 
@@ -280,7 +248,6 @@ class AnswerWriter:
     ) -> None:
         """base: topic of the emotions. image: form of the annotated images, or none."""
         self.faces = 0  # ids assigned
-        self.with_faces = 0  # images
         self.left_out: List[int] = []  # faces beyond max_faces, of each image with such
         self._writer, self._pipeline, self._annotates = writer, pipeline, bool(image)
         self._stream = StreamState(SILENCE_S)
@@ -295,15 +262,25 @@ class AnswerWriter:
         """Return what is wrong with the stamps of the images, or an empty string."""
         return self._stream.clock.problem
 
-    def write(self, time_ns: int, image: RecordedImage, record: AnalysisRecord) -> None:
-        """Write the messages of a valid image; time_ns: of its recording."""
-        assert record.analysis is not None
+    def write(
+        self, time_ns: int, image: RecordedImage, record: AnalysisRecord, report: AnnotationReport
+    ) -> None:
+        """Write the messages of an image if it is valid, and count it in the report.
+
+        time_ns: of its recording.
+        """
+        report.images += 1
+        if record.analysis is None:
+            report.undecodable += 1
+            report.first_error = report.first_error or record.error
+            return
+        report.answered += 1
         sec, nanosec, frame_id = record.header
         header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
         stamp_s = stamp_seconds(sec, nanosec)
         result = self._pipeline.update(self._stream, record.analysis, stamp_s, time_ns * 1e-9)
         self.faces = max([self.faces, *(face.face_id for face in result.faces)])
-        self.with_faces += bool(result.faces)
+        report.with_faces += bool(result.faces)
         self.left_out += [result.left_out] if result.left_out else []
         # Decoded again: records, of which many wait and the log is made, have no pixels.
         rgb = image.pixels() if self._annotates else None

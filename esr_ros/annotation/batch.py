@@ -40,20 +40,19 @@ def annotate_all(
     cluster's head; empty: RAY_ADDRESS, else a cluster is started.
     Raises EsrError for invalid options, and for a single bag that cannot be annotated.
     """
-    uses_ray = engine == "ray"
+    uses_ray, several = engine == "ray", len(pairs) > 1
     if jobs is not None and not 1 <= jobs <= 1024:
         raise OptionError(f"--jobs must be from 1 to 1024, but got {jobs}")
     if uses_ray and jobs:
         raise OptionError("--jobs is for this machine, --engine ray for a cluster; leave one out")
     if job.emotion_topic and len(job.topics) > 1:
         raise OptionError("--emotion-topic is for one --topic")
-    if uses_ray and len(pairs) > 1:
+    if uses_ray and several:
         yield from _by_cluster(pairs, job, ray_address, on_progress)
         return
     if job.options.detect_every > 1 and (jobs or uses_ray):
-        flag = "--engine, or give it several bags"
-        if jobs:
-            flag = "--jobs, or give several bags to --engine ray"
+        hint = "--jobs, or give several bags to --engine ray"
+        flag = hint if jobs else "--engine, or give it several bags"
         raise OptionError(
             f"detect_every is {job.options.detect_every}, so each image of a bag depends on the "
             f"one before: leave out {flag}"
@@ -69,7 +68,7 @@ def annotate_all(
         for pair in pairs:
             show = partial(on_progress, pair[0])
             work = partial(annotate, *pair, job, pipeline, executor, show)
-            yield work() if len(pairs) == 1 else _attempted(pair, work)
+            yield _attempted(pair, work) if several else work()
 
 
 def _attempted(pair: Pair, work: Callable[[], AnnotationReport]) -> AnnotationReport:

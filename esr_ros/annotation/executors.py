@@ -39,12 +39,12 @@ class RecordedImage(NamedTuple):
     stream: Optional[StreamState] = None  # of its camera; None: independent of other images
     value_range: Optional[ValueRange] = None  # of pixels of 16 bits, by the images before
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """Return the pixels of a valid image, RGB (h, w, 3) uint8."""
-        return self.decoded(cdr.read(self.data, self.type))
+    def pixels(self, message: Any = None) -> NDArray[np.uint8]:
+        """Return the pixels, RGB (h, w, 3) uint8; ImageError as :func:`decode`.
 
-    def decoded(self, message: Any) -> NDArray[np.uint8]:
-        """Return the pixels of the deserialized image; ImageError as :func:`decode`."""
+        message: the deserialized image, if it is there already.
+        """
+        message = message or cdr.read(self.data, self.type)
         return decode(message, lambda values: self.value_range or range_of(values))
 
 
@@ -97,7 +97,7 @@ def _analyze(pipeline: EmotionPipeline, image: RecordedImage) -> AnalysisRecord:
         message = cdr.read(image.data, image.type)
         stamp = message.header.stamp
         header = ImageHeader(int(stamp.sec), int(stamp.nanosec), str(message.header.frame_id))
-        rgb = image.decoded(message)
+        rgb = image.pixels(message)
     except (cdr.MessageError, ImageError) as error:
         return AnalysisRecord(header, error=str(error))
     stream = image.stream or StreamState()

@@ -9,10 +9,9 @@ import struct
 import zlib
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from esr_core.errors import EsrError
 from esr_core.inference.onnx_model import Prediction
@@ -113,23 +112,20 @@ def _next_piece(stream: BinaryIO, longest: int = 2**32) -> bytes:
 
 
 def _packed(records: Sequence[AnalysisRecord]) -> bytes:
-    analyses = [record.analysis for record in records if record.analysis is not None]
-    parts = zip(
-        *((a.faces.boxes, a.faces.scores, a.faces.landmarks, *a.prediction) for a in analyses)
-    )
-    columns: Dict[str, NDArray[Any]] = {
-        name: np.concatenate(part) for name, part in zip(_ARRAYS, parts)
+    texts, parts = [], []
+    for header, shape, analysis, error, detected in records:
+        counts = (-1, 0)  # of faces and of those left out; -1: no analysis
+        if analysis is not None:
+            faces, prediction, left_out = analysis
+            counts = (len(faces), left_out)
+            parts.append((faces.boxes, faces.scores, faces.landmarks, *prediction))
+        texts.append((*header, *shape, error, detected, *counts))
+    columns: Dict[str, Any] = {
+        name: np.concatenate(part) for name, part in zip(_ARRAYS, zip(*parts))
     }
-    texts = [(*r.header, *r.shape, r.error, r.detected, *_counts(r.analysis)) for r in records]
-    columns["texts"] = np.frombuffer(json.dumps(texts).encode(), np.uint8)
     content = io.BytesIO()
-    np.savez(content, **columns)  # type: ignore[arg-type]
+    np.savez(content, texts=np.frombuffer(json.dumps(texts).encode(), np.uint8), **columns)
     return content.getvalue()
-
-
-def _counts(analysis: Optional[FrameAnalysis]) -> Tuple[int, int]:
-    """Return the number of faces, and of those left out; -1: no analysis."""
-    return (len(analysis.faces), analysis.left_out) if analysis else (-1, 0)
 
 
 def _unpacked(content: bytes) -> List[AnalysisRecord]:

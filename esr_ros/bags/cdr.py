@@ -17,6 +17,7 @@ from rosbags.typesys.store import Typestore
 from esr_core.errors import EsrError
 from esr_core.perception.stream_clock import stamp_seconds
 from esr_ros.bags import message_definitions
+from esr_ros.bags.message_definitions import DefinitionError
 
 #: The types of image topics.
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -26,10 +27,6 @@ _INVALID = (SerdeError, struct.error, ArithmeticError, LookupError, MemoryError,
 
 class MessageError(EsrError):
     """Bytes that are not a message of the type."""
-
-
-class DefinitionError(EsrError):
-    """A message type without a valid definition."""
 
 
 def read(data: bytes, kind: str, carried: Optional[MessageDefinition] = None) -> Any:
@@ -61,7 +58,4 @@ def _store(kind: str, carried: Optional[MessageDefinition] = None) -> Typestore:
     definition = carried or message_definitions.installed(kind)
     if definition is None:
         raise DefinitionError(f"the definition of {kind} is not installed")
-    try:
-        return message_definitions.store(kind, definition)
-    except message_definitions.UNREADABLE as error:
-        raise DefinitionError(f"the definition of {kind} cannot be read ({error})") from error
+    return message_definitions.store(kind, definition)

@@ -46,12 +46,12 @@ class _Entry(NamedTuple):
 
 
 class _Image(NamedTuple):
-    """A recorded image."""
+    """A recorded image; by default that after the last one."""
 
-    stamp_s: float
-    time_ns: int  # of the recording
-    type: str
-    data: bytes
+    stamp_s: float = float("nan")
+    time_ns: float = float("inf")  # of the recording
+    type: str = ""
+    data: bytes = b""
 
 
 def read(
@@ -101,15 +101,13 @@ def _entries(
 
     Invalid messages are noted as damage.
     """
-    connections = [
-        each for each in bag.connections if each.msgtype == EMOTIONS and each.topic in topics
-    ]
-    total = sum(each.msgcount for each in connections)
+    wanted = [e for e in bag.connections if e.msgtype == EMOTIONS and e.topic in topics]
+    total = sum(each.msgcount for each in wanted)
     numbers: Counter[str] = Counter()
     invalid: Counter[str] = Counter()
     clocks = {topic: StreamClock() for topic in topics}
     entries: List[_Entry] = []
-    for connection, time_ns, data in bag.messages(connections):
+    for connection, time_ns, data in bag.messages(wanted):
         topic = connection.topic
         try:
             definition, _ = message_definitions.of(connection)  # the bag's own
@@ -117,7 +115,7 @@ def _entries(
             entries.append(_entry(topic, numbers[topic], time_ns, message, clocks[topic]))
         except (cdr.MessageError, ValueError):
             invalid[topic] += 1
-        except (AttributeError, cdr.DefinitionError) as error:
+        except (AttributeError, message_definitions.DefinitionError) as error:
             raise BagError(
                 f"{bag.path}: {topic} is of another version of this package ({error})"
             ) from error
@@ -187,16 +185,14 @@ def _thumbnails(
     """Return a function that crops faces out of images, in one forward pass over each topic."""
     by_frame = {(each.frame.source, each.frame.number): each for each in entries}
     images = {topic: _images(path, cam, damage) for topic, cam in cameras.items() if cam}
-    current = {topic: next(each, None) for topic, each in images.items()}
+    current = {topic: next(each, _Image()) for topic, each in images.items()}
 
     def thumbnail(frame: FrameRecord, face: FaceRecord) -> Optional[NDArray[np.uint8]]:
         topic = frame.source
-        entry, image = by_frame[topic, frame.number], current.get(topic)
-        while (
-            image and image.stamp_s != entry.stamp_s and image.time_ns <= entry.time_ns + SLACK_NS
-        ):
-            image = current[topic] = next(images[topic], None)
-        if image and image.stamp_s == entry.stamp_s:
+        entry, image = by_frame[topic, frame.number], current.get(topic, _Image())
+        while image.stamp_s != entry.stamp_s and image.time_ns <= entry.time_ns + SLACK_NS:
+            image = current[topic] = next(images[topic], _Image())
+        if image.stamp_s == entry.stamp_s:
             with suppress(ImageError, cdr.MessageError):
                 return _crop(decode(cdr.read(image.data, image.type)), face.box)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Tuple, Union
 
-from mcap.records import Attachment, Metadata
+from mcap.records import Attachment
 from mcap.writer import CompressionType, Writer
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinitionFormat
 
@@ -20,7 +20,7 @@ class McapWriter:
     """A storage of :class:`rosbags.rosbag2.Writer`, whose own one writes no checksums."""
 
     def __init__(self, path: Path, compression: Any) -> None:
-        """path: the folder. compression: not used; rosbags passes it."""
+        """path: the folder. compression: not used."""
         self.path = path / f"{path.name}.mcap"
         self._stream = open(self.path, "xb")  # noqa: SIM115 - closed by rosbags
         self._writer = Writer(self._stream, compression=CompressionType.NONE)
@@ -39,10 +39,7 @@ class McapWriter:
         if schema not in self._schemas:
             self._schemas[schema] = self._writer.register_schema(*schema[:2], text.encode())
         assert isinstance(connection.ext, ConnectionExtRosbag2)
-        notes = {
-            "offered_qos_profiles": offered_qos_profiles,
-            "topic_type_hash": connection.digest,
-        }
+        notes = {"offered_qos_profiles": offered_qos_profiles, "topic_type_hash": connection.digest}
         self._channels[connection.id] = self._writer.register_channel(
             connection.topic, connection.ext.serialization_format, self._schemas[schema], notes
         )
@@ -50,10 +47,9 @@ class McapWriter:
     def add_record(self, record: Any) -> None:
         """Write an attachment or a metadata record."""
         if isinstance(record, Attachment):
-            times_ns = (record.create_time, record.log_time)
-            self._writer.add_attachment(*times_ns, record.name, record.media_type, record.data)
-        elif isinstance(record, Metadata):
-            self._writer.add_metadata(record.name, record.metadata)
+            self._writer.add_attachment(**vars(record))
+        else:
+            self._writer.add_metadata(*vars(record).values())
 
     def write(self, connection: Connection, timestamp: int, data: Union[bytes, memoryview]) -> None:
         """Write a message; timestamp: in ns."""

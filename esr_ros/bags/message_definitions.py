@@ -14,6 +14,8 @@ from rosbags.typesys.base import TypesysError
 from rosbags.typesys.msg import normalize_msgtype
 from rosbags.typesys.store import Typestore
 
+from esr_core.errors import EsrError
+
 #: The text of ROS for an unknown hash.
 UNKNOWN_HASH = "INVALID"
 #: The line before the heading of a used type.
@@ -21,7 +23,11 @@ _LINE = "=" * 80
 _IDL_HEADING = re.compile(rf"^{_LINE}\r?\nIDL: .*$", re.MULTILINE)
 _PREPROCESSOR = re.compile(r"^\s*#.*$", re.MULTILINE)
 #: Errors of the library for invalid definitions.
-UNREADABLE = (TypesysError, KeyError, ValueError)
+_UNREADABLE = (TypesysError, KeyError, ValueError)
+
+
+class DefinitionError(EsrError):
+    """A message type without a valid definition."""
 
 
 @lru_cache(maxsize=None)
@@ -37,7 +43,7 @@ def installed(name: str) -> Optional[MessageDefinition]:
                 file = Path(get_package_share_directory(package)) / "msg" / f"{base}.msg"
                 texts[kind] = file.read_text(encoding="utf-8")
                 waiting += _used(kind, texts[kind])
-    except (PackageNotFoundError, OSError, *UNREADABLE):
+    except (PackageNotFoundError, OSError, *_UNREADABLE):
         return None
     parts = [texts.pop(name)]
     for kind, text in texts.items():
@@ -57,14 +63,17 @@ def _used(name: str, text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=None)
 def store(name: str, definition: MessageDefinition) -> Typestore:
-    """Return the types in a definition, for the library; UNREADABLE if it is invalid."""
+    """Return the types in a definition, for the library; DefinitionError if it is invalid."""
     made = get_typestore(Stores.EMPTY)
-    if definition.format == MessageDefinitionFormat.IDL:
-        # The library takes one file, without preprocessor lines; used types come first in it.
-        files = _IDL_HEADING.split(_PREPROCESSOR.sub("", definition.data))
-        made.register(get_types_from_idl("\n".join(reversed(files))))
-    else:
-        made.register(get_types_from_msg(definition.data, name))
+    try:
+        if definition.format == MessageDefinitionFormat.IDL:
+            # The library takes one file, without preprocessor lines; used types come first in it.
+            files = _IDL_HEADING.split(_PREPROCESSOR.sub("", definition.data))
+            made.register(get_types_from_idl("\n".join(reversed(files))))
+        else:
+            made.register(get_types_from_msg(definition.data, name))
+    except _UNREADABLE as error:
+        raise DefinitionError(f"the definition of {name} cannot be read ({error})") from error
     return made
 
 
@@ -80,7 +89,7 @@ def type_hash(name: str, definition: MessageDefinition) -> Optional[str]:
     """Return the hash of a type (REP 2016: ``RIHS01_…``); None if it cannot be read."""
     try:
         return store(name, definition).hash_rihs01(normalize_msgtype(name))
-    except UNREADABLE:
+    except (DefinitionError, *_UNREADABLE):
         return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack, closing, suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Dict, Generator, Iterator, List, Optional, Sequence, Tuple
@@ -15,8 +16,9 @@ from rosbags.interfaces import Connection
 from esr_core.errors import EsrError
 from esr_ros.bags import cdr, metadata
 from esr_ros.bags.cdr import COMPRESSED, IMAGE
+from esr_ros.bags.mcap_writer import OWN_KEY, OWN_RECORD
 from esr_ros.bags.metadata import BagMetadata, BagMetadataError
-from esr_ros.bags.storage_file import StorageFile
+from esr_ros.bags.storage_file import StorageFile, open_storage
 
 #: The files that hold messages, by their ending, and the name of that storage in ROS.
 STORAGES = {".mcap": "mcap", ".db3": "sqlite3"}
@@ -44,19 +46,18 @@ class BagReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._damage: List[str] = []
-        noted = None
+        self._noted: Optional[BagMetadata] = None
         try:
-            noted = metadata.read(path)
+            self._noted = metadata.read(path)
         except BagMetadataError as error:
             self.note_damage(str(error))
-        self._noted = noted
-        self.files = self._files(noted)
+        self.files = self._files()
         self.storage = STORAGES[_storage_ending(self.files[0])]
         self._parts: List[Tuple[str, StorageFile]] = []  # with the names of the files
         with ExitStack() as stack:
             for file in self.files:
-                self._parts.append((file.name, StorageFile(self._unpacked(file, stack))))
-            self.connections = self._connections(noted)
+                self._parts.append((file.name, open_storage(self._unpacked(file, stack))))
+            self.connections = self._connections()
             self._stack = stack.pop_all()
 
     @property
@@ -70,12 +71,12 @@ class BagReader:
         if text not in self._damage:
             self._damage.append(text)
 
-    def _files(self, noted: Optional[BagMetadata]) -> List[Path]:
+    def _files(self) -> List[Path]:
         found = {file.name: file for file in _storage_files(self.path)}
-        if noted is None and len(found) > 1:
+        if self._noted is None and len(found) > 1:
             names = ", ".join(found)
             self.note_damage(f"without metadata.yaml; taken for parts of one recording: {names}")
-        listed = list(dict.fromkeys(noted.files)) if noted else []
+        listed = dict.fromkeys(self._noted.files) if self._noted else {}
         for name in listed:
             if name not in found:
                 self.note_damage(f"{name} is not there")
@@ -103,16 +104,17 @@ class BagReader:
                 self.note_damage(f"{file.name}: cannot be decompressed to its end ({error})")
         return target
 
-    def _connections(self, noted: Optional[BagMetadata]) -> List[Connection]:
+    def _connections(self) -> List[Connection]:
         found: Dict[Any, Connection] = {}
         for each in (each for _, part in self._parts for each in part.connections):
             known = found.get(_key(each), each._replace(id=len(found) + 1, msgcount=0))
             found[_key(each)] = known._replace(msgcount=known.msgcount + each.msgcount)
         if not found:
+            why = "an empty bag; nothing was recorded"
             if self.damage:
-                raise BagError(f"{self.path}: not a bag that can be read ({self.damage[0]})")
-            raise BagError(f"{self.path}: an empty bag; nothing was recorded")
-        for topic, kind, digest, count in noted.topics if noted else ():
+                why = f"not a bag that can be read ({self.damage[0]})"
+            raise BagError(f"{self.path}: {why}")
+        for topic, kind, digest, count in self._noted.topics if self._noted else ():
             own = [key for key in found if key[:2] == (topic, kind)]
             there = sum(found[key].msgcount for key in own)
             if there < count:
@@ -164,13 +166,18 @@ class BagReader:
         """Return the recorder's custom data; without metadata.yaml, as the files repeat it."""
         if self._noted:
             return self._noted.custom
-        repeated = [metadata.custom_data(part.repeated_metadata()) for _, part in self._parts]
-        return {key: value for each in repeated for key, value in each.items()}
+        repeated = {}
+        for record in self._records():
+            if record.name == OWN_RECORD:
+                repeated.update(metadata.custom_data(record.metadata.get(OWN_KEY, "")))
+        return repeated
 
     def records(self) -> Iterator[Any]:
         """Yield attachments and metadata records of MCAP files, as :mod:`mcap.records`."""
-        for _, part in self._parts:
-            yield from part.records()
+        return (each for each in self._records() if each.name != OWN_RECORD)
+
+    def _records(self) -> Iterator[Any]:
+        return chain.from_iterable(part.records() for _, part in self._parts)
 
     def messages(self, connections: Sequence[Connection]) -> Generator[Message, None, None]:
         """Yield the messages of these connections, file by file, by time where there is an index.

@@ -22,22 +22,12 @@ from esr_ros.bags import message_definitions
 from esr_ros.bags.mcap_writer import McapWriter
 from esr_ros.bags.metadata import NOTE
 from esr_ros.bags.reader import BagReader
-from esr_ros.bags.storage_file import ODD_IN_PATHS, is_odd
 
 #: The version of metadata.yaml that Humble to Kilted read.
 VERSION: Literal[8] = 8
 _FOREVER = interfaces.QosTime(9223372036, 854775807)  # of rmw/time.h
-_RELIABLE = interfaces.Qos(
-    history=interfaces.QosHistory.KEEP_LAST,
-    depth=10,
-    reliability=interfaces.QosReliability.RELIABLE,
-    durability=QosDurability.VOLATILE,
-    deadline=_FOREVER,
-    lifespan=_FOREVER,
-    liveliness=interfaces.QosLiveliness.AUTOMATIC,
-    liveliness_lease_duration=_FOREVER,
-    avoid_ros_namespace_conventions=False,
-)
+#: Characters that rosbags takes for the syntax of a URI in the path of an SQLite database.
+_ODD_IN_PATHS = "#?%"
 #: Errors of the library, of SQLite, and of Python for times that no field holds.
 _UNWRITABLE = (WriterError, sqlite3.Error, OverflowError, struct.error)
 
@@ -61,9 +51,9 @@ class BagWriter:
 
     def __init__(self, path: Path, storage: str) -> None:
         """storage: ``mcap`` or ``sqlite3``; BagWriteError if it cannot be written at that path."""
-        if storage == "sqlite3" and is_odd(path):
+        if storage == "sqlite3" and set(_ODD_IN_PATHS) & set(str(path)):
             raise BagWriteError(
-                f"{path}: a path with one of {ODD_IN_PATHS} cannot be written as sqlite3; choose "
+                f"{path}: a path with one of {_ODD_IN_PATHS} cannot be written as sqlite3; choose "
                 "another, or mcap"
             )
         self.path = path
@@ -92,8 +82,17 @@ class BagWriter:
         digest = definition and message_definitions.type_hash(kind, definition)
         if definition is None or digest is None:
             raise BagWriteError(f"the definition of {kind} is not installed")
-        durability = QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE
-        qos = _RELIABLE._replace(depth=depth, durability=durability)
+        qos = interfaces.Qos(
+            history=interfaces.QosHistory.KEEP_LAST,
+            depth=depth,
+            reliability=interfaces.QosReliability.RELIABLE,
+            durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+            deadline=_FOREVER,
+            lifespan=_FOREVER,
+            liveliness=interfaces.QosLiveliness.AUTOMATIC,
+            liveliness_lease_duration=_FOREVER,
+            avoid_ros_namespace_conventions=False,
+        )
         return self._writer.add_connection(
             topic, kind, msgdef=definition.data, rihs01=digest, offered_qos_profiles=[qos]
         )

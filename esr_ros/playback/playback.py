@@ -52,16 +52,16 @@ class Playback:
         self._clock = node.create_publisher(Clock, CLOCK, 1) if with_clock else None
         self._publishers: Dict[Tuple[str, str], Any] = {}
         self.left_out: List[str] = []
-        named = {f"/{topic.lstrip('/')}" for topic in topics}
         there = {each.topic for each in bag.connections}
+        named = {f"/{topic.lstrip('/')}" for topic in topics} or there
         if named - there:
             missing, known = (", ".join(sorted(each)) for each in (named - there, there))
             raise BagError(f"{bag.path}: nothing on {missing}, only on {known}")
-        wanted = [each for each in bag.connections if not named or each.topic in named]
         if with_clock:  # there must be one clock
-            wanted = [each for each in wanted if each.topic != CLOCK]
-        for topic, kind in dict.fromkeys(map(_key, wanted)):
-            self._offer([each for each in wanted if _key(each) == (topic, kind)])
+            named.discard(CLOCK)
+        wanted = [each for each in bag.connections if each.topic in named]
+        for key in dict.fromkeys(map(_key, wanted)):
+            self._offer([each for each in wanted if _key(each) == key])
         self._connections = [each for each in wanted if _key(each) in self._publishers]
         if not self._connections:
             raise BagError(f"{bag.path}: nothing to play; {'; '.join(self.left_out)}")
@@ -88,9 +88,8 @@ class Playback:
 
     def unmatched(self) -> List[str]:
         """Return the topics without a subscriber: of those with images, or of all if none has."""
-        wanted = [each for each in self._connections if each.topic in self._bag.cameras]
-        images = [self._publishers[_key(each)] for each in wanted]
-        waited_for = images or list(self._publishers.values())
+        images = [own for (topic, _), own in self._publishers.items() if topic in self._bag.cameras]
+        waited_for = images or self._publishers.values()
         return sorted({p.topic_name for p in waited_for if not p.get_subscription_count()})
 
     def wait(self, seconds: float) -> None:

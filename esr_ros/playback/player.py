@@ -25,7 +25,10 @@ def main() -> int:
 
 def _run() -> int:
     arguments = begin(_parser())
-    _check(arguments)
+    if not 0.001 <= arguments.rate <= 1000:
+        raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
+    if not 0 <= arguments.wait <= 86400:
+        raise OptionError(f"--wait must be from 0 to 86400 seconds, but got {arguments.wait}")
     # Here, as an error of this import is one of the user: it needs rosbags.
     from esr_ros.bags.reader import BagReader
     from esr_ros.playback.playback import Playback
@@ -38,9 +41,8 @@ def _run() -> int:
             log.warning(f"left out: {text}")
         log.info(f"{bag.path}: {playing.count} messages for {', '.join(playing.topics)}")
         playing.wait(arguments.wait)
-        if playing.unmatched():
-            topics = ", ".join(playing.unmatched())
-            log.warning(f"no subscribers on {topics}; playing nevertheless")
+        if unmatched := ", ".join(playing.unmatched()):
+            log.warning(f"no subscribers on {unmatched}; playing nevertheless")
         rounds = count() if arguments.loop == FOREVER else range(arguments.loop)
         with bar("messages") as progress:
             for number in rounds:
@@ -55,13 +57,6 @@ def _run() -> int:
             log.warning(f"damaged: {text}")
         log.info("done")
         return 2 if bag.damage or playing.left_out else 0
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    if not 0.001 <= arguments.rate <= 1000:
-        raise OptionError(f"--rate must be from 0.001 to 1000, but got {arguments.rate}")
-    if not 0 <= arguments.wait <= 86400:
-        raise OptionError(f"--wait must be from 0 to 86400 seconds, but got {arguments.wait}")
 
 
 def _rounds(text: str) -> int:
@@ -98,22 +93,10 @@ def _parser() -> argparse.ArgumentParser:
     flag = parser.add_argument
     flag("bag", type=Path, metavar="BAG", help="a bag's folder, or its .mcap or .db3")
     flag("--rate", type=float, default=1.0, metavar="X", help="speed factor (default: 1)")
-    flag(
-        "--loop",
-        type=_rounds,
-        nargs="?",
-        default=1,
-        const=FOREVER,
-        metavar="N",
-        help="play it N times; without N: until stopped",
-    )
+    loop_help = "play it N times; without N: until stopped"
+    flag("--loop", type=_rounds, nargs="?", default=1, const=FOREVER, metavar="N", help=loop_help)
     flag("--clock", action="store_true", help="publish the recording's time on /clock")
     flag("--topics", nargs="+", default=[], metavar="T", help="play only these (default: all)")
-    flag(
-        "--wait",
-        type=float,
-        default=10.0,
-        metavar="S",
-        help="longest time to wait for subscribers to the images, in s (default: 10)",
-    )
+    wait_help = "longest time to wait for subscribers to the images, in s (default: 10)"
+    flag("--wait", type=float, default=10.0, metavar="S", help=wait_help)
     return parser
