@@ -51,9 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise OptionError(f"--output must be a .html in an existing folder, but got {target}")
     if not source.exists():
         raise OptionError(f"{source}: there is no such file or folder")
-    inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
     if source.is_dir():  # which may hold an earlier page
         inputs = [each for each in source.iterdir() if each.suffix.lower() not in _PAGES]
+    else:
+        inputs = [source, source.with_name("metadata.yaml")]  # part of a bag
     output_files.check([("--output", target)], inputs, arguments.overwrite)
     recording, damage = _read(arguments)
     reported = len(damage)

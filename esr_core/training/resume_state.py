@@ -1,14 +1,22 @@
-"""The file from which a killed training resumes, and the check that it is of the same training."""
+"""The state of a running training, and the file from which a killed training resumes."""
 
 from __future__ import annotations
 
 import hashlib
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from esr_core.atomic_write import replacing
 from esr_core.data import own_faces
 from esr_core.data.faces import FaceDataset
 from esr_core.errors import AnotherTraining, TrainingError
+from esr_core.evaluation.metrics import EvaluationReport
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.checkpoint import DAMAGED, load_tensors
 from esr_core.network.esr import ESR
 from esr_core.training.config import AUTO, TrainingConfig
@@ -17,6 +25,77 @@ from esr_core.training.teachers import digest
 FILE = "state.pt"
 #: Raised when the content changes such that an older version would misread it.
 FORMAT = 2
+
+
+@dataclass(frozen=True)
+class BestModel:
+    """The best weights so far; each phase and each size starts without one."""
+
+    stage: tuple[str, int]  # phase, size in px
+    score: float  # higher is better; comparable within a stage only
+    weights: list[dict[str, Tensor]]
+    metadata: ModelMetadata
+    report: EvaluationReport | None = None  # None after a resume
+
+
+@dataclass
+class TrainState:
+    """The state of a running training; phase, epoch and step count from 0."""
+
+    phase: int
+    esr: ESR
+    average: ESR | None  # of the weights over the steps
+    optimizer: torch.optim.Optimizer
+    objective: nn.Module
+    sums: Tensor  # (1 + 2 * branches,) over the steps of the epoch: total, losses, accuracies
+    epoch: int = 0  # of the phase
+    step: int = 0  # of the epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # a row per epoch, of all phases
+    best: BestModel | None = None
+    began_s: float = field(default_factory=time.monotonic)  # less the time of earlier runs
+
+    @property
+    def spent_s(self) -> float:
+        """Time since the training began, without the time between a kill and its resume."""
+        return time.monotonic() - self.began_s
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain values and tensors."""
+        best: dict[str, Any] | None = None
+        if self.best:
+            best = {
+                "place": list(self.best.stage),
+                "figure": self.best.score,
+                "weights": self.best.weights,
+                "metadata": self.best.metadata.to_json(),
+            }
+        return {
+            "phase": self.phase,
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self.sums,
+            "weights": self.esr.to_state_dict(),
+            "average": self.average.to_state_dict() if self.average else None,
+            "optimizer": self.optimizer.state_dict(),
+            "best": best,
+            "history": self.history,
+            "spent_s": self.spent_s,
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Take over a state of the same phase."""
+        self.esr.reload(saved["weights"])
+        if self.average:
+            self.average.reload(saved["average"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.epoch, self.step, self.sums = saved["epoch"], saved["step"], saved["sums"]
+        self.history = saved["history"]
+        self.began_s -= saved["spent_s"]
+        best = saved["best"]
+        if best:
+            metadata = ModelMetadata.from_json(best["metadata"], FILE)
+            stage = tuple(best["place"])
+            self.best = BestModel(stage, best["figure"], best["weights"], metadata)
 
 
 def identify(
@@ -44,8 +123,15 @@ def identify(
     return identity
 
 
+def write(path: Path, identity: dict[str, Any], state: TrainState) -> None:
+    """Save a training; an existing file stays until the new one is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, open(partial, "wb") as file:
+        torch.save({"format": FORMAT, "identity": identity, **state.state_dict()}, file)
+
+
 def read(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the state of a training, or None if there is no file.
+    """Return the content of a file of :func:`write`, or None if there is no file.
 
     An option of ``auto`` in ``identity`` fits any value in the file.
 

@@ -8,8 +8,7 @@ result.
 from __future__ import annotations
 
 import copy
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,7 +16,6 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from esr_core.atomic_write import replacing
 from esr_core.data.faces import FaceDataset
 from esr_core.errors import DataError, EsrError, ModelError, OptionError, TrainingError
 from esr_core.evaluation.metrics import EvaluationReport, evaluate, torch_predictor
@@ -31,6 +29,7 @@ from esr_core.training.device import device_name, resolve_precision, select_devi
 from esr_core.training.distributed import Group, join, leave, share_batch_norms
 from esr_core.training.losses import Objective
 from esr_core.training.progress import TrainingProgress
+from esr_core.training.resume_state import BestModel, TrainState
 
 
 def train(
@@ -67,14 +66,8 @@ def train(
         leave(group)
 
 
-#: Attributes of a training that ``state.pt`` holds under their names.
-_STATE = ("phase", "epoch", "step", "sums", "history", "best")
-
-
 @dataclass
 class _Trainer:
-    """A training and its state, see _STATE; phase, epoch and step count from 0."""
-
     training: FaceDataset
     validation: FaceDataset
     config: TrainingConfig
@@ -83,14 +76,6 @@ class _Trainer:
     device: torch.device
     group: Group
     name: str
-    epoch: int = 0  # of the phase
-    step: int = 0  # of the epoch
-    history: list[dict[str, Any]] = field(default_factory=list)  # a row per epoch, of all phases
-    #: ``weights`` and ``metadata`` (JSON), and what they are compared by: ``place`` (phase, size in
-    #: px; each starts without a best model) and ``figure`` (higher is better).
-    best: dict[str, Any] | None = None
-    report: EvaluationReport | None = None  # of the best model; None after a resume
-    began_s: float = field(default_factory=time.monotonic)  # less the time of earlier runs
 
     def __post_init__(self) -> None:
         processes, batch_size = self.group.size, self.config.batch_size
@@ -104,41 +89,42 @@ class _Trainer:
         self.title = f"{self.family}-{self.config.branches}-{self.training.name}"
         self.phases = self.config.phases()
         self.batches = Batches(self.training, self.config, self.group)
-        self.start: list[Weights] = []
+        self._start: list[Weights] = []
 
     def run(self, start: ESR | None, fresh: bool) -> EvaluationReport:
-        name, config = f"{self.family}-{self.phases[0].branches}", self.config
-        if start and start.name != name:
-            smaller = start.get_ensemble_size() < config.branches
-            same_kind = start.diversified == config.diversified
-            if not (config.method == "joint" and smaller and same_kind):
-                raise OptionError(
-                    f"start is an {start.name}, but the config trains an {name} first"
-                )
-        self._begin(start, fresh)
+        name, method = f"{self.family}-{self.phases[0].branches}", self.config.method
+        if start and start.name != name and not (method == "joint" and self._can_grow(start)):
+            raise OptionError(f"start is an {start.name}, but the config trains an {name} first")
+        state = self._begin(start, fresh)
         try:
-            for index in range(self.phase, len(self.phases)):
-                if index > self.phase:
-                    self._begin_phase(index, continues=True)
-                while self.epoch < len(self.phases[index].sizes):
-                    self._run_epoch()
+            for index in range(state.phase, len(self.phases)):
+                if index > state.phase:
+                    state = self._begin_phase(index, state)
+                while state.epoch < len(self.phases[index].sizes):
+                    self._run_epoch(state)
         except ModelError as error:
             raise TrainingError(
-                f"the loss is no longer a number in {self.phases[self.phase].name}, epoch "
-                f"{self.epoch + 1}; try a learning rate below {config.learning_rate:g}"
+                f"the loss is no longer a number in {self.phases[state.phase].name}, epoch "
+                f"{state.epoch + 1}; try a learning rate below {self.config.learning_rate:g}"
             ) from error
-        report = self.group.broadcast(self.report)
+        report = self.group.broadcast(state.best.report if state.best else None)
         if report is None:  # it resumed after the best epoch
-            esr = self._best_network().to(self.device).eval()
-            if self.best and self.group.leads:
-                metadata = ModelMetadata.from_json(self.best["metadata"], resume_state.FILE)
-                report = evaluate(torch_predictor(esr, metadata), self.validation, metadata.input)
+            esr = self._best_network(state).to(self.device).eval()
+            if self.group.leads:
+                assert state.best is not None
+                metadata = state.best.metadata
+                predict = torch_predictor(esr, metadata)
+                report = evaluate(predict, self.validation, metadata.input)
             report = self.group.broadcast(report)
         assert report is not None
         return report
 
-    def _begin(self, start: ESR | None, fresh: bool) -> None:
-        """Begin the first phase, or resume from ``state.pt``; all processes raise one error."""
+    def _can_grow(self, start: ESR) -> bool:
+        smaller = len(start.convolutional_branches) < self.config.branches
+        return smaller and start.diversified == self.config.diversified
+
+    def _begin(self, start: ESR | None, fresh: bool) -> TrainState:
+        """Return the state in ``state.pt``, or a new one; all processes raise the same error."""
         self.identity = resume_state.identify(self.config, self.training, self.validation, start)
         saved: dict[str, Any] | EsrError | None = None
         if self.group.leads and not fresh:
@@ -154,188 +140,173 @@ class _Trainer:
             precision = saved["identity"]["recipe"]["precision"]
         self.config = replace(self.config, precision=self.group.broadcast(precision))
         self.identity["recipe"] = self.config.to_dict()
-        index = saved["phase"] if saved else 0
-        self._begin_phase(index, None if index else start)
+        state = self._begin_phase(saved["phase"] if saved else 0, start=start)
         if saved:
-            self._load(saved)
-            self._export(weights=True)  # the process may have ended between two files
+            state.load_state_dict(saved)
+            self._export(state, weights=True)  # the process may have ended between two files
+        return state
 
-    def _begin_phase(self, index: int, start: ESR | None = None, continues: bool = False) -> None:
-        """Begin a phase with ``start``, the best network so far (``continues``), or a new network.
+    def _begin_phase(
+        self, index: int, before: TrainState | None = None, start: ESR | None = None
+    ) -> TrainState:
+        """Return the state of a phase's first step, with the best network so far and a new branch.
 
-        A training that resumes replaces the weights.
+        In the first phase it is ``start`` or new; a training that resumes replaces its weights.
         """
-        self.phase, self.epoch, self.step = index, 0, 0
         phase, config, group = self.phases[index], self.config, self.group
         with torch.random.fork_rng():
-            known = self._best_network() if continues else start
+            known = self._best_network(before) if before else start if index == 0 else None
             if known:
                 esr = copy.deepcopy(known)
                 torch.manual_seed(seeded(config.seed, index).initial_seed())
                 while len(esr.convolutional_branches) < phase.branches:
                     esr.add_branch()
-                    if start and config.new_branches == "copy":
+                    if not before and config.new_branches == "copy":
                         first, *_, newest = esr.convolutional_branches
                         newest.load_state_dict(first.state_dict())
             else:
                 torch.manual_seed(config.seed)
                 esr = ESR(phase.branches, config.diversified)
         if config.start_share and known:
-            self.start = esr.to_state_dict()
-        self.esr, self.average = esr, copy.deepcopy(esr) if config.average else None
+            self._start = esr.to_state_dict()
+        average = copy.deepcopy(esr) if config.average else None
         if group.size > 1:
             share_batch_norms(esr, group)
-        for network in filter(None, (esr, self.average)):
+        for network in (esr, average) if average else (esr,):
             form = layout(config, self.device)
             network.to(self.device, memory_format=form)  # type: ignore[call-overload]
-        self.optimizer = make_optimizer(esr, phase, config)
-        shares = self.batches.shares.to(self.device)
-        self.objective: nn.Module = Objective(esr, config, phase, group, shares)
+        optimizer = make_optimizer(esr, phase, config)
+        objective: nn.Module = Objective(
+            esr, config, phase, group, self.batches.shares.to(self.device)
+        )
         if group.size > 1:
-            self.objective = DistributedDataParallel(self.objective)
-        #: Over the steps of the epoch: total, and loss and accuracy of each branch.
-        self.sums = torch.zeros(1 + 2 * phase.branches, dtype=torch.float64)
+            objective = DistributedDataParallel(objective)
+        sums = torch.zeros(1 + 2 * phase.branches, dtype=torch.float64)
+        state = TrainState(index, esr, average, optimizer, objective, sums)
+        if before:
+            state.history, state.best, state.began_s = before.history, before.best, before.began_s
+        return state
 
-    def _best_network(self) -> ESR:
+    def _best_network(self, state: TrainState) -> ESR:
         """Return the best weights so far, in every process; only the first one evaluates."""
-        weights = self.group.broadcast(self.best["weights"] if self.best else None)
+        weights = self.group.broadcast(state.best.weights if state.best else None)
         assert weights is not None
         esr = ESR(len(weights) - 1, self.config.diversified)
         esr.reload(weights)
         return esr
 
-    def _run_epoch(self) -> None:
-        phase, rate, report = self.phases[self.phase], 0.0, None
-        self.esr.train(not phase.heads_only)
-        self.esr.base.train(self.esr.base.training and self.config.base_rate > 0)
-        for batch in self.batches.epoch(self.phase, self.epoch, self.step):
-            rate = self._step(batch)
-            if self.step % self.config.save_every_steps == 0 and self.step < len(self.batches):
-                self._save()
-        means, done = self.sums / self.step, self.epoch + 1
-        is_due = done == len(phase.sizes) or done % self.config.validation_interval == 0
-        if self.group.leads and is_due:
-            report = self._validate(float(means[0]))
-        self._show(float(means[0]), report=report)
-        number, size_px = len(self.history) + 1, phase.sizes[self.epoch]
-        self.history.append(history.epoch_row(number, phase, size_px, rate, means, report))
-        self.epoch, self.step, self.sums = done, 0, torch.zeros_like(self.sums)
-        self._save()
-        self._export(weights=self.report is report)
+    def _run_epoch(self, state: TrainState) -> None:
+        phase, epoch, rate, report = self.phases[state.phase], state.epoch, 0.0, None
+        state.esr.train(not phase.heads_only)
+        state.esr.base.train(state.esr.base.training and self.config.base_rate > 0)
+        for batch in self.batches.epoch(state.phase, epoch, state.step):
+            rate = self._step(state, batch)
+            if state.step % self.config.save_every_steps == 0 and state.step < len(self.batches):
+                self._save(state)
+        means = state.sums / state.step
+        last = epoch + 1 == len(phase.sizes)
+        if self.group.leads and (last or (epoch + 1) % self.config.validation_interval == 0):
+            report = self._validate(state, float(means[0]))
+        self._show(state, float(means[0]), report=report)
+        number, size_px = len(state.history) + 1, phase.sizes[epoch]
+        state.history.append(history.epoch_row(number, phase, size_px, rate, means, report))
+        state.epoch, state.step, state.sums = epoch + 1, 0, torch.zeros_like(state.sums)
+        self._save(state)
+        self._export(state, weights=state.best is not None and state.best.report is report)
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, state: TrainState, batch: Batch) -> float:
         """Train on one batch; return the learning rate."""
-        sizes, per_epoch = self.phases[self.phase].sizes, len(self.batches)
-        done = self.epoch * per_epoch + self.step
-        rate = self.config.rate(done, per_epoch * len(sizes), self.epoch)
-        for group in self.optimizer.param_groups:
+        phase, per_epoch = self.phases[state.phase], len(self.batches)
+        done = state.epoch * per_epoch + state.step
+        rate = self.config.rate(done, per_epoch * len(phase.sizes), state.epoch)
+        for group in state.optimizer.param_groups:
             group["lr"] = rate * group["share"]
-        losses = self.objective(*batch.to(self.device, sizes[self.epoch]))
-        self.optimizer.zero_grad()
+        losses = state.objective(*batch.to(self.device, phase.sizes[state.epoch]))
+        state.optimizer.zero_grad()
         losses.total.backward()
-        self.optimizer.step()
-        if self.average:
-            update_average(self.average, self.esr, self.config.average, done)
+        state.optimizer.step()
+        if state.average:
+            update_average(state.average, state.esr, self.config.average, done)
         means = self.group.mean(torch.cat([losses.total.detach()[None], *losses[1:]]))
-        self.sums += means.double().cpu()
-        self.step += 1
-        self._show(float(means[0]))
+        state.sums += means.double().cpu()
+        state.step += 1
+        self._show(state, float(means[0]))
         if not torch.isfinite(means[0]):
             raise ModelError("the loss is not finite")
         return rate
 
-    def _show(self, loss: float, **more: Any) -> None:
+    def _show(self, state: TrainState, loss: float, **more: Any) -> None:
         """Report the progress, counted over all phases."""
         if self.group.leads:
-            phase, epoch, per_epoch = self.phases[self.phase], len(self.history), len(self.batches)
+            phase, epoch = self.phases[state.phase], len(state.history)
             epochs = sum(len(each.sizes) for each in self.phases)
-            step, size_px = epoch * per_epoch + self.step, phase.sizes[self.epoch]
-            position = (epoch + 1, epochs, step, epochs * per_epoch, size_px)
+            step, steps = epoch * len(self.batches) + state.step, epochs * len(self.batches)
+            position = (epoch + 1, epochs, step, steps, phase.sizes[state.epoch])
             self.on_progress(TrainingProgress(phase.name, *position, loss, **more))
 
-    def _validate(self, loss: float) -> EvaluationReport:
+    def _validate(self, state: TrainState, loss: float) -> EvaluationReport:
         """Evaluate; keep the weights if none were better at this size in this phase."""
-        phase, esr = self.phases[self.phase], self._mixed(self.average or self.esr)
-        size_px, faces = phase.sizes[self.epoch], self.validation
+        phase, esr = self.phases[state.phase], self._mixed(state.average or state.esr)
+        size_px, faces = phase.sizes[state.epoch], self.validation
         if size_px != phase.sizes[-1]:
             faces = faces.subset(self.config.validate_on)
         spec = replace(self.training.spec, size_px=size_px)
         is_derived = self.training.derives_affect and phase.learns != "affect"
-        name, affect = f"{esr.name}-{self.training.name}", "derived" if is_derived else "learned"
-        metadata = ModelMetadata(name, phase.branches, esr.diversified, spec, affect=affect)
+        metadata = ModelMetadata(
+            f"{esr.name}-{self.training.name}",
+            phase.branches,
+            esr.diversified,
+            spec,
+            affect="derived" if is_derived else "learned",
+        )
         predict = torch_predictor(esr.eval(), metadata)
 
         def show(done: int) -> None:
-            self._show(loss, validated=done / len(faces))
+            self._show(state, loss, validated=done / len(faces))
 
         report = evaluate(predict, faces, spec, on_progress=show)
         score = report.accuracy
         if phase.learns == "affect":
             score = -report.valence.rmse - report.arousal.rmse
         # Weights do not carry over between sizes, nor do their scores.
-        place, best = [phase.name, size_px], self.best
-        if best is None or best["place"] != place or score > best["figure"]:
+        stage = (phase.name, size_px)
+        if state.best is None or state.best.stage != stage or score > state.best.score:
             record = {
                 **self.identity,
-                "epochs_done": len(self.history) + 1,
+                "epochs_done": len(state.history) + 1,
                 "device": device_name(self.device),
-                "minutes": round((time.monotonic() - self.began_s) / 60, 1),
+                "minutes": round(state.spent_s / 60, 1),
                 "validation": report.summary(),
             }
+            metadata = replace(metadata, record=record)
             weights = [{k: v.cpu() for k, v in part.items()} for part in esr.to_state_dict()]
-            text = replace(metadata, record=record).to_json()
-            self.best = {"place": place, "figure": score, "weights": weights, "metadata": text}
-            self.report = report
+            state.best = BestModel(stage, score, weights, metadata, report)
         return report
 
     def _mixed(self, esr: ESR) -> ESR:
         """Return a network with the start's share of its weights; esr itself without one."""
-        if not self.start:
+        if not self._start:
             return esr
         mixed = copy.deepcopy(esr)
-        for weights, first in zip(mixed.parts(), self.start):
+        for weights, first in zip(mixed.parts(), self._start):
             for name, value in weights.state_dict().items():
                 if value.is_floating_point():
                     value.lerp_(first[name].to(value), self.config.start_share)
         return mixed
 
-    def _save(self) -> None:
-        """Write ``state.pt``; an existing one stays until the new one is complete."""
-        if not self.group.leads:
-            return
-        state = {
-            **{name: getattr(self, name) for name in _STATE},
-            "format": resume_state.FORMAT,
-            "identity": self.identity,
-            "weights": self.esr.to_state_dict(),
-            "average": self.average.to_state_dict() if self.average else None,
-            "optimizer": self.optimizer.state_dict(),
-            "spent_s": time.monotonic() - self.began_s,
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / resume_state.FILE
-        with replacing(path) as partial, open(partial, "wb") as file:
-            torch.save(state, file)
+    def _save(self, state: TrainState) -> None:
+        if self.group.leads:
+            resume_state.write(self.folder / resume_state.FILE, self.identity, state)
 
-    def _load(self, saved: dict[str, Any]) -> None:
-        """Take over a state of :meth:`_save`, of the same phase."""
-        self.esr.reload(saved["weights"])
-        if self.average:
-            self.average.reload(saved["average"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        vars(self).update({name: saved[name] for name in _STATE})
-        self.began_s -= saved["spent_s"]
-
-    def _export(self, weights: bool) -> None:
+    def _export(self, state: TrainState, weights: bool) -> None:
         """Write the history, and the best weights if ``weights``."""
         if self.group.leads:
-            if weights and self.best:
-                metadata = ModelMetadata.from_json(self.best["metadata"], resume_state.FILE)
-                name = self.name or checkpoint.file_name(self.title)
-                checkpoint.save_weights(self.folder, self.best["weights"], metadata, name)
-            if self.history:
-                history.write_csv(self.folder / "history.csv", self.history)
-                history.draw(self.folder / "curves.png", self.history, self.title)
+            best, name = state.best, self.name or checkpoint.file_name(self.title)
+            if weights and best:
+                checkpoint.save_weights(self.folder, best.weights, best.metadata, name)
+            if state.history:
+                history.write_csv(self.folder / "history.csv", state.history)
+                history.draw(self.folder / "curves.png", state.history, self.title)
 
 
 def layout(config: TrainingConfig, device: torch.device) -> torch.memory_format:

@@ -199,6 +199,7 @@ class McapFile(StorageFile):
                 yield record.channel_id, record.log_time, record.data
 
     def records(self) -> Iterator[Any]:
+        """Yield the attachments and metadata records."""
         return self._as_written(_EXTRAS)
 
     def _as_written(self, names: Mapping[Opcode, str]) -> Iterator[Any]:
@@ -345,6 +346,7 @@ class SqliteFile(StorageFile):
                 self._found[number] = self._found[number]._replace(digest=digest)
 
     def records(self) -> Iterator[Any]:
+        """Yield the recorder's own data as metadata records."""
         with suppress(sqlite3.Error), self._database() as database:
             for row in database.execute("SELECT metadata FROM metadata ORDER BY id"):
                 yield Metadata(OWN_RECORD, {OWN_KEY: str(row[0])})
