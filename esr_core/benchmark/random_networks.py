@@ -67,9 +67,11 @@ def _calibrate(esr: ESR, images: torch.Tensor) -> float:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0  # one pass sets the statistics
     with torch.inference_mode():
-        esr.train()(images[:32])
+        features = esr.train().base(images)
+        for branch in esr.convolutional_branches:
+            branch(features[:16])
         first = cast(Branch, esr.eval().convolutional_branches[0])
-        scores = first(esr.base(images))[0]  # (n, 8)
+        scores = first(features)[0]  # (n, 8)
         mean, spread = scores.mean(dim=0), scores.std(dim=0).mean()
         first.fc.weight.div_(spread)
         first.fc.bias.sub_(mean).div_(spread)

@@ -67,13 +67,13 @@ def run(arguments: argparse.Namespace) -> None:
           --branches 9 --stages 64x5 --learning-rate 0.005 --start-share 0.5
       torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda
     """
+    chosen = _merge_config(arguments)
     from esr_core.data.dataset import open_splits
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads
     from esr_core.training.teachers import teach
     from esr_core.training.trainer import train
 
-    chosen = _merge_config(arguments)
     kind = "dimensional" if chosen.method == "affect" else "categorical"
     folder, out = Path(str(arguments.data)), Path(str(arguments.out))
     device, start, spec = str(arguments.device or "cpu"), None, InputSpec()

@@ -382,29 +382,32 @@ def test_fine_tuning_what_was_loaded_with_the_backbone(
     assert not torch.equal(after[1]["fc_dimensional.weight"], parts[1]["fc_dimensional.weight"])
 
 
-FIT = """
-import sys
-
-from esr_core import FacialEmotionLearner
-
-FacialEmotionLearner(
-    device="cpu", batch_size=4, ensemble_size=2, categorical_train=True, max_training_epoch=2,
-    lr=0.01, base_path_experiment=sys.argv[1], base_path_to_dataset=sys.argv[2],
-).fit(verbose=False)
-"""
+FIT = {
+    "batch_size": 4,
+    "ensemble_size": 2,
+    "categorical_train": True,
+    "max_training_epoch": 1,
+    "lr": 0.01,
+}
 
 
-def test_killed_fit_resumes_to_the_same_weights(tmp_path: Path, affectnet: Path) -> None:
+def test_killed_fit_resumes_to_the_same_weights(
+    tmp_path: Path, make: Make, affectnet: Path
+) -> None:
     whole, broken = tmp_path / "whole/esr_9", tmp_path / "broken/esr_9"
-    command = [sys.executable, "-c", FIT]
-    subprocess.run([*command, str(whole.parent), str(affectnet)], check=True)
-    with subprocess.Popen([*command, str(broken.parent), str(affectnet)]) as process:
+    make(**FIT, base_path_experiment=str(whole.parent)).fit(verbose=False)
+    paths = {"base_path_experiment": str(broken.parent), "base_path_to_dataset": str(affectnet)}
+    program = (
+        "from esr_core import FacialEmotionLearner;"
+        f"FacialEmotionLearner(device='cpu', **{ {**FIT, **paths} }).fit(verbose=False)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
         while not (broken / "categorical/state.pt").exists():
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
     assert not (broken / "trained_models").exists()
-    subprocess.run([*command, str(broken.parent), str(affectnet)], check=True)
+    make(**FIT, base_path_experiment=str(broken.parent)).fit(verbose=False)
     for kind in ("categorical", "dimensional", "trained_models"):
         one, two = (checkpoint.load(e / kind, "esr_9")[0].state_dict() for e in (whole, broken))
         torch.testing.assert_close(dict(two), dict(one), rtol=0, atol=0)

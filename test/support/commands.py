@@ -63,8 +63,6 @@ def _run(
     os.environ.update(environment)
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
-    sys.stdout = open(1, "w", closefd=False)
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     program = shutil.which("esr")
     assert program is not None
     sys.argv = [program, *words[1:]]

@@ -17,10 +17,10 @@ from esr_core.network.complexity import METHODS
 def test_first_branch_leaves_the_share_of_the_trained_one_undecided(
     tmp_path: Path, method: str
 ) -> None:
-    model = load_model(make((*METHODS[method], 96), tmp_path, ["fp32"])["fp32"])
+    model = load_model(make((*METHODS[method], 56), tmp_path, ["fp32"])["fp32"])
     assert (model.metadata.branches, model.metadata.diversified) == METHODS[method]
-    images = faces()
-    assert images.shape == (100, 3, 96, 96)
+    images = faces(56)
+    assert images.shape == (100, 3, 56, 56)
     evaluated = np.concatenate(
         [
             (model.predict(images[i : i + 20], ADAPTIVE).votes >= 0).sum(1)

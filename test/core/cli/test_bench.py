@@ -10,6 +10,7 @@ from typing import Any, Callable
 
 import cv2
 import pytest
+from commands import esr
 from networks import lively
 
 from esr_core import load_model
@@ -34,8 +35,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bench(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = ["esr", "bench", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return esr(folder, "bench", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import subprocess
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from browser import Browser, program, running
+from commands import esr, refusal
 from numpy.typing import NDArray
 from recordings import PARTS, Part, made_up, showing, write
 
@@ -267,20 +267,9 @@ def test_a_missing_browser_is_named() -> None:
 # The command.
 
 
-def esr(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = ["esr", "report", *(str(argument) for argument in arguments)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def refusal(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 2, done.stderr
-    (line,) = done.stderr.splitlines()
-    return line
-
-
 def test_command_makes_a_page_of_a_csv_file(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(10))
-    done = esr(tmp_path, "faces.csv")
+    done = esr(tmp_path, "report", "faces.csv")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("report.html: 3 faces in ")
     data = data_of((tmp_path / "report.html").read_text(encoding="ascii"))
@@ -290,7 +279,7 @@ def test_command_makes_a_page_of_a_csv_file(tmp_path: Path) -> None:
 
 def test_command_prints_the_figures_as_json(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(10))
-    done = esr(tmp_path, "faces.csv", "-o", "page.html", "--title", "Monday <3", "--json")
+    done = esr(tmp_path, "report", "faces.csv", "-o", "page.html", "--title", "Monday <3", "--json")
     data = json.loads(done.stdout)
     assert (data["title"], len(data["faces"]), data["offered"]) == ("Monday <3", 3, None)
     assert [each["label"] for each in data["shares"]] == list(LABELS)
@@ -300,10 +289,10 @@ def test_command_prints_the_figures_as_json(tmp_path: Path) -> None:
 def test_command_replaces_a_page_only_with_overwrite(tmp_path: Path) -> None:
     write(tmp_path / "faces.csv", made_up(3))
     (tmp_path / "report.html").write_text("mine")
-    line = refusal(esr(tmp_path, "faces.csv"))
+    line = refusal(esr(tmp_path, "report", "faces.csv"))
     assert "--output: report.html already exists; add --overwrite" in line
     assert (tmp_path / "report.html").read_text() == "mine"
-    assert esr(tmp_path, "faces.csv", "--overwrite").returncode == 0
+    assert esr(tmp_path, "report", "faces.csv", "--overwrite").returncode == 0
     assert len((tmp_path / "report.html").read_text()) > 10_000
 
 
@@ -315,7 +304,7 @@ def test_command_never_replaces_what_it_reads(tmp_path: Path, read: str) -> None
     target = "we/we.mcap" if read == "we" else read
     (tmp_path / "report.html").symlink_to(target)
     read = "we/we.mcap" if read == "we/metadata.yaml" else read
-    line = refusal(esr(tmp_path, read, "--overwrite"))
+    line = refusal(esr(tmp_path, "report", read, "--overwrite"))
     assert "--output would overwrite report.html, which is read" in line
     assert (tmp_path / target).read_text() == "mine"
 
@@ -342,5 +331,5 @@ def test_command_names_the_fault(tmp_path: Path, arguments: tuple[str, ...], tex
     write(tmp_path / "wrong.csv", [FrameRecord("a", 0, float("nan"), ())])
     write(tmp_path / "stills.csv", [FrameRecord(name, 0, 0.0, ()) for name in ("a.png", "b.png")])
     before = sorted(tmp_path.iterdir())
-    assert text in refusal(esr(tmp_path, *arguments))
+    assert text in refusal(esr(tmp_path, "report", *arguments))
     assert sorted(tmp_path.iterdir()) == before

@@ -29,7 +29,7 @@ from esr_core.training.losses import Objective
 group = join(torch.device("cpu"))
 generator = torch.Generator().manual_seed(3)
 views, emotions, affect = (
-    torch.rand(8, *shape, generator=generator, dtype=torch.float64)
+    torch.rand(4, *shape, generator=generator, dtype=torch.float64)
     for shape in ((1, 54, 54), (8,), (2,))
 )
 emotions /= emotions.sum(1, keepdim=True)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import esr
 
 from esr_core import AnotherTraining, OptionError, TrainingError
 from esr_core.data.ferplus import FerPlus
@@ -273,18 +274,19 @@ def test_process_that_is_killed_resumes_to_the_same_weights(
     """SIGKILL, then the same command again."""
     for name, count in (("train.npz.xz", 16), ("valid.npz.xz", 2)):
         make_ferplus(name, count)
-    command = ["esr", "train", "--data", str(tmp_path), "--stages", "54x2", "--branches", "1"]
+    command = ["train", "--data", str(tmp_path), "--stages", "54x2", "--branches", "1"]
     command += ["--batch-size", "2", "--learning-rate", "0.005", "--save-every-steps", "3"]
     command += ["--average", "0.9", "--out"]
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    with subprocess.Popen([*command, str(tmp_path / "broken")], stderr=subprocess.DEVNULL) as run:
+    assert esr(tmp_path, *command, "whole").returncode == 0
+    words = ["esr", *command, str(tmp_path / "broken")]
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as run:
         deadline_s = time.monotonic() + 60
         while not (tmp_path / "broken" / "state.pt").exists():
             assert time.monotonic() < deadline_s
             assert run.poll() is None
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
-    subprocess.run([*command, str(tmp_path / "broken")], check=True, capture_output=True)
+    assert esr(tmp_path, *command, "broken").returncode == 0
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "broken")
     torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
     assert rows(tmp_path / "whole") == rows(tmp_path / "broken")

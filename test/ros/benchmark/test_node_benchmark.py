@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ament_index_python.packages import get_package_prefix
+from commands import esr
 
 from esr_core.inference.face_detector import open_detector
 from esr_core.inference.onnx_model import default_model
@@ -25,13 +26,7 @@ SECONDS = 30.0
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["esr", "bench", "--node", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return esr(folder, "bench", "--node", *arguments)
 
 
 @pytest.fixture(scope="module")
