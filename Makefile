@@ -10,6 +10,9 @@ CONFIG ?= configs/esr-1-base.yaml configs/esr-9-64.yaml
 DATA ?= data/ferplus
 DEVICE ?= cpu
 
+# For two cores: tests of nodes wait more than they compute.
+SHARE := -n 3 --dist loadfile
+
 SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
 
@@ -43,10 +46,10 @@ demo: setup ## Publish a photograph for 10 s, answer it, show what came out
 	@source env.sh && python tools/demo.py
 
 test: setup-test ## Run all tests
-	@source env.sh && pytest -n 2 --dist loadfile
+	@source env.sh && pytest $(SHARE)
 
 test-ros: setup-test ## Run the ROS tests; with ROS=kilted in a new clone on Kilted
-	@source env.sh && pytest -n 2 --dist loadfile test/ros
+	@source env.sh && pytest $(SHARE) test/ros
 
 test-fast: setup-test ## Run the tests of the core without training and without ROS; within a minute
 	@source env.sh && pytest -n 2 test/core -m "not slow"
@@ -58,7 +61,7 @@ test-arm64: setup-test ## Compare the answers of an emulated 64-bit Arm with thi
 	@source env.sh && test/platforms/arm64.sh $(wildcard $(DATA)/valid.npz.xz)
 
 coverage: setup-test ## Run all tests, or TESTS=test/core; print the covered share of both packages
-	@source env.sh && pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(TESTS)
+	@source env.sh && pytest $(SHARE) --cov --cov-report=term:skip-covered $(TESTS)
 
 check: setup-test ## Check style, types and the layers of imports
 	@source env.sh && ruff check . && ruff format --check . && mypy && lint-imports && \

@@ -22,7 +22,7 @@ from esr_core.options import options
 from esr_core.pipeline import EmotionPipeline
 from esr_ros import parameters
 from esr_ros.conversions.emotion_topics import bases
-from esr_ros.conversions.messages import optional
+from esr_ros.conversions.messages import foxglove, vision
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
@@ -82,9 +82,12 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             ImageSubscription(self, number, base, self.options, model.metadata)
             for number, base in enumerate(bases(names, topics))
         ]
-        for package, topic in (("vision", "detections"), ("foxglove", "image_annotations")):
-            if not optional(f"{package}_msgs"):
-                self.get_logger().info(f"{package}_msgs is not installed: no emotion/{topic}")
+        for messages, package, topic in (
+            (vision, "vision_msgs", "detections"),
+            (foxglove, "foxglove_msgs", "image_annotations"),
+        ):
+            if messages is None:
+                self.get_logger().info(f"{package} is not installed: no emotion/{topic}")
         self._notice = Notice(self, model.metadata.name)
         self._diagnostics = create_publisher(self, DiagnosticArray, "/diagnostics")
         self.create_service(SetBool, "~/enable", self._on_enable)

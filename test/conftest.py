@@ -3,7 +3,7 @@
 import os
 import signal
 
-# Each worker of `pytest -n 2` has one core: PyTorch's threads of both would wait for each other.
+# Several workers share two cores: threads of PyTorch would wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -34,6 +34,7 @@ _NETWORKS = {
     "training": False,
     "size_px": 72,
 }
+_TRAINING = {"rounds": 5, "calls": 2}  # a step takes seconds
 _NODE: Dict[str, Any] = {
     "seconds": 10.0,
     "only": "",
@@ -101,8 +102,8 @@ def add(commands: Any) -> None:
     flag("--faces", type=_counts, metavar="N,N", help="faces per call (default: 1)")
     flag("--provider", choices=PROVIDERS, help="default: cpu")
     flag("--threads", type=int, help="0: one per usable core (default)")
-    flag("--rounds", type=int, help="turns of each engine (default: 10)")
-    flag("--calls", type=int, help="calls per turn (default: 10)")
+    flag("--rounds", type=int, help="turns of each engine (default: 10; training: 5)")
+    flag("--calls", type=int, help="calls per turn (default: 10; training: 2)")
     training = "time steps of training, in faces per second; faces per step: 64"
     flag("--training", action="store_true", help=training)
     flag("--size-px", type=int, metavar="PX", help="input size of --training (default: 72)")
@@ -152,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
       esr bench --networks ESR-9 --faces 1,4,16 --threads 2
       esr bench --data valid.npz.xz --plot speed.png
       esr bench --model esr-9.onnx --json
-      esr bench --training --networks ESR-9 --rounds 5 --calls 2
+      esr bench --training --networks ESR-9
       esr bench --node
       esr bench --node --only '640x480 30 Hz 1 face' --seconds 1800
       esr bench --node --against ../esr_ros_before
@@ -168,7 +169,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.node:
         bench_node.run(argparse.Namespace(**{**_NODE, **given}))
         return
-    arguments = argparse.Namespace(**{**_NETWORKS, **_SHARED, **given})
+    defaults = {**_NETWORKS, **_SHARED, **(_TRAINING if "training" in given else {})}
+    arguments = argparse.Namespace(**{**defaults, **given})
     unfit = [name for name in ("data", "model", "plot") if arguments.training and given.get(name)]
     if unfit:
         raise OptionError(f"--{unfit[0]} is not for --training")

@@ -19,6 +19,8 @@ _NEEDED = (b"mvhd", b"mdhd", b"stts", b"stsz")
 _PARENTS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 #: Boxes with a duration: its offset in version 0, where it has 4 bytes, and 1, where it has 8.
 _DURATIONS = {b"mvhd": (24, 32), b"tkhd": (28, 36), b"mdhd": (24, 32), b"elst": (16, 16)}
+#: The longest duration of a frame, in ticks, that FFmpeg reads.
+_LONGEST = 2**31 - 1
 #: The codec of the pictures, by the first bytes of the file or its box moov.
 _PICTURES = re.compile(
     rb"hdlr.{8}vide.*?stsd.{12}(....)|strh.{4}vids(....)|(V_[A-Z0-9]{3}[A-Z0-9/]*)", re.DOTALL
@@ -102,7 +104,7 @@ def set_stamps(path: Path, stamps_s: Sequence[float], last_s: float) -> bool:
                 total = ticks[-1] if kind == b"mdhd" else -(-ticks[-1] * movie_rate // rate)
                 form, most = (">Q", 2**64 - 1) if moov[box + 8] else (">I", 2**32 - 1)
                 struct.pack_into(form, moov, box + offsets[bool(moov[box + 8])], min(total, most))
-        durations = [later - earlier for earlier, later in zip(ticks, ticks[1:])]
+        durations = [min(later - earlier, _LONGEST) for earlier, later in zip(ticks, ticks[1:])]
         runs = [(len(list(run)), ticks_of_each) for ticks_of_each, run in groupby(durations)]
         table = b"".join(struct.pack(">II", *run) for run in runs)
         old_size, size = _number(moov, stts), 16 + len(table)

@@ -126,6 +126,18 @@ def test_uneven_frames_keep_their_times(tmp_path: Path, rgb: NDArray[np.uint8]) 
     assert duration_s(tmp_path / "a.mp4") == pytest.approx(6.8 + 1 / 30, abs=2e-3)
 
 
+def test_gap_that_no_mp4_can_express_is_the_longest_one(
+    tmp_path: Path, rgb: NDArray[np.uint8]
+) -> None:
+    """A duration has 31 bits, in ticks of the file."""
+    with open_writer(tmp_path / "a.mp4", 30) as writer:
+        for stamp_s in (0.0, 1e9, 1e9 + 0.5):
+            writer.write(rgb, stamp_s)
+    first, second, third = (frame.stamp_s for frame in VideoReader(tmp_path / "a.mp4"))
+    assert (first, third - second) == (0.0, pytest.approx(0.5, abs=2e-3))
+    assert 10_000 < second < 1e9
+
+
 @pytest.mark.parametrize(("name", "code"), [("a.mkv", "mp4v"), ("a.webm", "VP80")])
 @pytest.mark.parametrize("rate_hz", [1000, 20])
 def test_whole_video_with_an_estimated_number_of_frames(
