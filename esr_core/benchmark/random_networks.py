@@ -57,7 +57,7 @@ def make(
         elif form == "fp16":
             export_fp16(esr, metadata, files[form])
         else:
-            export_int8(esr, metadata, images[:16], files[form], form == "symmetric")
+            export_int8(esr, metadata, images[:8], files[form], form == "symmetric")
     return files
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, OptionError
 from esr_core.options import options, require
 from esr_core.perception.preprocessing import InputSpec
+from esr_core.process import keep_freed_memory
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
 from esr_core.training.progress import training_bar
@@ -91,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         training = training.subset(int(count))
     if leads() and not arguments.json:
         _print_counts(folder, training.emotions, validation.emotions)
-    _keep_pages()
+    keep_freed_memory(reserve_mb=256)
     try:
         if arguments.teachers:
             teachers = list(map(Path, arguments.teachers))
@@ -135,17 +134,3 @@ def _merge_config(arguments: argparse.Namespace) -> TrainingConfig:
     if arguments.stages:
         mine["stages"] = tuple(map(ResizeStage.parse, arguments.stages))
     return replace(chosen, **mine, augmentation=replace(chosen.augmentation, **views))
-
-
-def _keep_pages() -> None:
-    """Keep freed memory in the process until it ends; only glibc can.
-
-    A training step on the CPU frees hundreds of megabytes and allocates them again. glibc returns
-    them to the kernel, which clears each page again: a third of the step was spent on that.
-    """
-    trim_threshold, top_pad, mmap_max = -1, -2, -4  # as in malloc.h
-    with suppress(OSError, AttributeError, TypeError):  # another C library, such as musl
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, -1)
-        mallopt(top_pad, 256 << 20)

@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator, NoReturn, Optional
 
 from esr_core.errors import EsrError, OptionError
 from esr_core.file_names import print_any_name
+from esr_core.process import keep_freed_memory
 from esr_ros.runtime import fast_dds
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -134,7 +135,8 @@ def begin(parser: argparse.ArgumentParser, *, says_goodbye: bool = False) -> arg
 
     says_goodbye: SIGINT and SIGTERM leave ROS running until the program shuts it down, so that it
     can publish; a wait for ROS ends no sooner for them.
-    What large images need of Fast DDS is set for this process, unless the environment has it.
+    What large images need of Fast DDS and of the memory allocator is set for this process; for Fast
+    DDS unless the environment has it.
     """
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -143,6 +145,7 @@ def begin(parser: argparse.ArgumentParser, *, says_goodbye: bool = False) -> arg
     print_any_name()
     check_domain()
     os.environ.update(fast_dds.environment())
+    keep_freed_memory()
     try:
         handlers = SignalHandlerOptions.NO if says_goodbye else SignalHandlerOptions.ALL
         rclpy.init(signal_handler_options=handlers)

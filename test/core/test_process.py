@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from esr_core.process import usable_cores
+from esr_core.process import cores_of_mask, usable_cores
 
 #: Prints the cores, the threads that a session starts, and those pinned outside of the mask.
 COUNT = """
 import os, sys
 os.sched_setaffinity(0, {0})
 from esr_core.inference.onnx_model import load_model
-from esr_core.process import usable_cores
+from esr_core.process import cores_of_mask, usable_cores
 before = set(os.listdir("/proc/self/task"))
-load_model().warm_up()
+model = load_model()
 started = set(os.listdir("/proc/self/task")) - before
 print(usable_cores(), len(started), [t for t in started if os.sched_getaffinity(int(t)) != {0}])
 """
@@ -30,6 +30,28 @@ def test_cores_and_threads_are_those_of_the_mask() -> None:
     assert usable_cores() <= len(os.sched_getaffinity(0))
 
 
+#: Prints the logical processors of the threads that a session starts.
+PLACES = """
+import os
+from esr_core.inference.onnx_model import load_model
+before = set(os.listdir("/proc/self/task"))
+model = load_model(threads={0})
+started = set(os.listdir("/proc/self/task")) - before
+print(sorted(sorted(os.sched_getaffinity(int(thread))) for thread in started))
+"""
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_each_thread_has_a_core_of_its_own_unless_there_are_more_or_fewer(more: int) -> None:
+    mask, (_, *others) = sorted(os.sched_getaffinity(0)), cores_of_mask()
+    threads = usable_cores() + more
+    own = len(others) + 1 == threads
+    script = PLACES.format(threads)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    places = others if own else [mask] * (threads - 1)
+    assert (done.stdout, done.stderr) == (f"{places}\n", "")
+
+
 def test_hardware_threads_of_a_core_are_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -38,7 +60,8 @@ def test_hardware_threads_of_a_core_are_one(
         topology = tmp_path / f"sys/devices/system/cpu/cpu{number}/topology"
         topology.mkdir(parents=True)
         topology.joinpath("thread_siblings_list").write_text(f"{number % 4},{number % 4 + 4}\n")
-    assert usable_cores(tmp_path) == 3  # 0 and 4 are one
+    assert usable_cores(tmp_path) == 3
+    assert cores_of_mask(tmp_path) == [[0, 4], [1], [6]]
 
 
 @pytest.mark.parametrize(
