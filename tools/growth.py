@@ -21,6 +21,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 from bags import annotate
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from esr_core import EmotionPipeline, PipelineOptions
@@ -174,16 +175,19 @@ KINDS = (faces, widths, cameras, branches, sizes, hours, workers)
 def draw(path: Path, growths: Sequence[Growth]) -> None:
     """Draw one panel per kind; the dashed line is proportional to the work."""
     figure = Figure(figsize=(13, 6), layout="constrained")
-    panels = figure.subplots(2, 4, squeeze=False).flat
+    panels = [*figure.subplots(2, 4, squeeze=False).flat]
     for axes, growth in zip(panels, growths):
         work = growth.amounts
         axes.plot(growth.labels, work / work[0] * growth.values[0], "--", color="0.6", lw=1)
         axes.plot(growth.labels, growth.values, "o-", color="#4c78a8")
         axes.set(xlabel=growth.kind, ylabel=growth.cost, xscale="log", yscale="log")
-        axes.set_xticks(growth.labels, [f"{label:g}" for label in growth.labels])
-        axes.set_xticks([], minor=True)
+        axes.set_xticks(growth.labels, [f"{label:g}" for label in growth.labels], fontsize=8)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
         axes.grid(color="0.9")
-    for axes in panels:  # what is left
+    for axes in panels[len(growths) :]:
         axes.set_axis_off()
     figure.suptitle("Cost over work; dashed: proportional to the work")
     figure.savefig(path, dpi=80)

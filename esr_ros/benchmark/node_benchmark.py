@@ -76,7 +76,7 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
         "p99_ms": p99,
         "max_ms": longest,
         "queued": _queued(np.array(answered) / 1e6, latency_ms),
-        "cores": round(cores, 2),
+        "cores": round(cores, 3),
         "resident_mb": round(resident_mb[-1]),
         "over_time": {
             "seconds": round(elapsed_s, 1),

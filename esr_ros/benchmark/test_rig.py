@@ -168,10 +168,11 @@ def node_test_rig(
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:
         raise BenchmarkError(f"ROS does not start: {str(error).splitlines()[0]}") from error
-    program = ["-m", "esr_ros.benchmark.bare_node"] if is_bare else [str(executable)]
+    # By its path: "-m" would import the packages of the working directory, such as a clone's.
+    program = Path(__file__).with_name("bare_node.py") if is_bare else executable
     topics = [f"camera{i}/image_raw" for i in range(cameras)] if cameras > 1 else ["image_raw"]
     images = f"image_topics:={json.dumps(topics)}"
-    command = [sys.executable, *program, "--ros-args", *arguments, "-p", images]
+    command = [sys.executable, str(program), "--ros-args", *arguments, "-p", images]
     module, workers = "esr_ros.demo.photo_camera", {}
     try:
         with ExitStack() as stack:

@@ -106,6 +106,8 @@ def test_parameters_reach_the_node_and_all_faces_are_found(tmp_path: Path) -> No
 
 
 def test_several_cameras_at_one_node(tmp_path: Path) -> None:
+    (tmp_path / "esr_ros").mkdir()  # as in a clone, without messages
+    (tmp_path / "esr_ros" / "__init__.py").touch()
     done = bench(tmp_path, "--only", "4 cameras", "--seconds", "2", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
