@@ -11,7 +11,7 @@ DATA ?= data/ferplus
 DEVICE ?= cpu
 
 # For two cores: tests of nodes wait more than they compute.
-SHARE := -n 4 --dist loadfile
+SHARE := -n 3 --dist loadfile
 
 SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')
