@@ -20,15 +20,19 @@ def usable_cores(root: Path = Path("/")) -> int:
 
     root: mount point of the kernel's file systems.
     """
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return max(math.ceil(min([len(cores_of_mask(root)), *_quotas(root)])), 1)
+    cores = len(cores_of_mask(root)) or os.cpu_count() or 1
+    return max(math.ceil(min([cores, *_quotas(root)])), 1)
 
 
 def cores_of_mask(root: Path = Path("/")) -> List[List[int]]:
-    """Return the hardware threads in the CPU mask of this process, a list for each core."""
+    """Return the hardware threads in the CPU mask of this process, a list for each core.
+
+    Empty where systems have no masks.
+    """
     cores: Dict[str, List[int]] = {}  # by the list of all its hardware threads
-    for number in sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else ():
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    for number in sorted(os.sched_getaffinity(0)):
         topology, core = root / f"sys/devices/system/cpu/cpu{number}/topology", str(number)
         with suppress(OSError):
             core = (topology / "thread_siblings_list").read_text(encoding="ascii").strip()
@@ -66,8 +70,8 @@ def keep_freed_memory(reserve_mb: int = 0) -> None:
     """Keep freed memory in the process until it ends, or until it is returned; only glibc can.
 
     glibc returns large blocks to the kernel, which clears each page when it is used again. An image
-    message is allocated three times on its way to Python; a training step takes hundreds of
-    megabytes. Both then spend more time on pages than on their work.
+    message is allocated three times on its way to Python, a training step allocates hundreds of
+    megabytes: a third of the step, and more than half of the way of a large image, went into that.
 
     reserve_mb: how much more than is needed is taken each time.
     """

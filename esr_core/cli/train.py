@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
           --branches 9 --stages 64x5 --learning-rate 0.005 --start-share 0.5
       torchrun --nproc-per-node 4 -m esr_core.cli train --config my.yaml --device cuda
     """
-    chosen = _merge_config(arguments)
+    chosen = _merge_config(arguments)  # before PyTorch, whose import takes seconds
     from esr_core.data.dataset import open_splits
     from esr_core.network import checkpoint
     from esr_core.training.distributed import leads

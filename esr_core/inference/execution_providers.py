@@ -115,8 +115,8 @@ def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
     # By itself ONNX Runtime would count the cores of the machine and pin a thread to each.
     threads = threads or usable_cores()
     options.intra_op_num_threads = threads
-    _, *others = cores_of_mask() or [[]]
-    if len(others) == threads - 1 > 0:
+    others = cores_of_mask()[1:] if threads > 1 else []
+    if others and len(others) == threads - 1:
         # Between two images the threads sleep. Linux often wakes all on the core of the caller: an
         # image of a 30 Hz camera then took 1.6 to 2.2 times as long on two idle cores.
         affinities = ";".join(",".join(str(cpu + 1) for cpu in core) for core in others)

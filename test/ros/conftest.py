@@ -175,11 +175,17 @@ class Robot:
             self._executor.spin_once(timeout_sec=0.05)
         return condition()
 
+    @staticmethod
+    def stamped(message: Any, number: int) -> Any:
+        """Return a message after setting its stamp, in tenths of a second."""
+        message.header.stamp.sec = number // 10
+        message.header.stamp.nanosec = number % 10 * 100_000_000
+        return message
+
     def send(self, message: Any) -> int:
         """Publish an image; its stamp in tenths of a second is a running number, returned."""
         self._number += 1
-        message.header.stamp.sec = self._number // 10
-        message.header.stamp.nanosec = self._number % 10 * 100_000_000
+        self.stamped(message, self._number)
         message.header.frame_id = f"camera_{self._number}"
         deadline_s = time.monotonic() + DEADLINE_S
         while True:

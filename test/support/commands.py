@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import lru_cache
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Dict, List
@@ -28,9 +27,8 @@ _PROCESSES.set_forkserver_preload(
 )
 
 
-@lru_cache(maxsize=None)
 def _start() -> None:
-    """Start that process; outside of the source tree, whose packages it would import."""
+    """Start that process unless it runs; outside of the source tree, or it would import that."""
     here = os.getcwd()
     os.chdir(os.sep)
     try:

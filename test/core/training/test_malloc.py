@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Callable
 
-#: glibc allocates a large block by mmap, unless keep_pages() has changed that for the process.
+#: glibc allocates a large block by mmap, unless keep_freed_memory() has changed that.
 SCRIPT = """
 import ctypes
 from pathlib import Path

@@ -57,11 +57,7 @@ def test_names_that_are_none_and_regions_that_stay_away(
     def track(number: int) -> None:
         # ROS refuses longer topics; an id in the list twice is one face.
         stamp = IdsList(ids=["a1", "no topic", "", "7", "a/b", "silent", "a" * 300, "a1"])
-        stamp.header.stamp.sec, stamp.header.stamp.nanosec = (
-            number // 10,
-            number % 10 * 100_000_000,
-        )
-        place.header = stamp.header
+        place.header = me.stamped(stamp, number).header
         here.publish(place)
         ids.publish(stamp)
 

@@ -51,17 +51,13 @@ def test_faces_of_another_detector_are_judged_at_their_stamp(
     here = Detection2DArray(detections=[detection(64 + 222, 119, 89, 112, 0.05)])
     message = to_image(photograph)
 
-    def found_in(number: int) -> Detection2DArray:
-        here.header.stamp.sec, here.header.stamp.nanosec = number // 10, number % 10 * 100_000_000
-        return here
-
     while not me.answers:
-        publisher.publish(found_in(me.send(message)))
+        publisher.publish(me.stamped(here, me.send(message)))
         me.spin_until(lambda: bool(me.answers), 0.3)
     # The faces first, then their image; then the other way round.
     next_number = max(me.answers) + 100
     me._number = next_number - 1
-    publisher.publish(found_in(next_number))
+    publisher.publish(me.stamped(here, next_number))
     me.spin_until(lambda: False, 0.2)
     answer = me.ask(message)
     (face,) = answer.emotions
@@ -70,7 +66,7 @@ def test_faces_of_another_detector_are_judged_at_their_stamp(
     assert (face.roi.x_offset, face.roi.width) == (round(286 - 44.5), pytest.approx(89, abs=1))
     number = me.send(message)
     assert not me.spin_until(lambda: number in me.answers, 0.5), "it has no external detections"
-    publisher.publish(found_in(number))
+    publisher.publish(me.stamped(here, number))
     assert me.spin_until(lambda: number in me.answers)
 
 
@@ -82,13 +78,9 @@ def test_detections_that_overtake_each_other_do_not_end_tracks(
     publisher = me.node.create_publisher(Detection2DArray, "faces", 10)
     here = Detection2DArray(detections=[detection(64 + 222, 119, 89, 112, 0.9)])
 
-    def find_in(number: int) -> None:
-        here.header.stamp.sec, here.header.stamp.nanosec = number // 10, number % 10 * 100_000_000
-        publisher.publish(here)
-
     message = to_image(photograph)
     while not me.answers:
-        find_in(me.send(message))
+        publisher.publish(me.stamped(here, me.send(message)))
         me.spin_until(lambda: bool(me.answers), 0.3)
     me.spin_until(lambda: False, 0.3)
     numbers = []
@@ -97,10 +89,10 @@ def test_detections_that_overtake_each_other_do_not_end_tracks(
         me.spin_until(lambda: False, 0.3)
     first, second, third = numbers
     for number in (first, third, second):
-        find_in(number)
+        publisher.publish(me.stamped(here, number))
         me.spin_until(lambda: False, 0.3)
     fourth = me.send(message)
-    find_in(fourth)
+    publisher.publish(me.stamped(here, fourth))
     assert me.spin_until(lambda: fourth in me.answers)
     ids = {me.answers[number].emotions[0].face_id for number in (first, second, third, fourth)}
     assert len(ids) == 1
