@@ -39,7 +39,7 @@ from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.options import as_choice, as_file_name, as_flag, as_folder, as_number, as_path
 from esr_core.perception.preprocessing import crop
-from esr_core.training.config import ResizeStage, TrainingConfig
+from esr_core.training.config import AUTO, ResizeStage, TrainingConfig
 from esr_core.training.device import require_cuda
 from esr_core.training.distributed import leads
 from esr_core.training.progress import training_bar
@@ -380,11 +380,12 @@ class FacialEmotionLearner:
     def _train(self, kind: str, start: ESR | None, verbose: bool) -> dict[str, Any]:
         """Train one stage, ``categorical`` or ``dimensional``, from ``start`` or from scratch."""
         experiment = self.base_path_experiment / self.name_experiment
+        spec = self.metadata.input if start and self.metadata else PUBLISHED_INPUT
         config = TrainingConfig(
             method="affect" if kind == "dimensional" else "branch_by_branch",
             branches=start.get_ensemble_size() if start else self.ensemble_size,
             diversified=self.diversify,
-            stages=(ResizeStage(PUBLISHED_INPUT.size_px, self.max_training_epoch),),
+            stages=(ResizeStage(spec.size_px, self.max_training_epoch),),
             tuning_epochs=self.max_tuning_epoch,
             batch_size=self.batch_size,
             learning_rate=self.lr,
@@ -396,11 +397,10 @@ class FacialEmotionLearner:
             labels=self.labels,
             diversity_weight=1.0,
             heads_only=kind == "dimensional" and self.fix_backbone,
-            precision="bf16" if self.device.startswith("cuda") else "fp32",
+            precision=AUTO if self.device.startswith("cuda") else "fp32",
             validation_interval=self.validation_interval,
             seed=self.seed,
         )
-        spec = self.metadata.input if start and self.metadata else PUBLISHED_INPUT
         training, validation = open_splits(self.base_path_to_dataset, spec, kind, self.labels)
         with training_bar(config.batch_size, verbose and leads()) as show:
             arguments = (training, validation, config, experiment / kind, show, self.device, start)

@@ -16,7 +16,15 @@ from typing import Any, Dict
 from esr_core.cli.tables import print_targets
 
 #: Least speed-up over PyTorch.
-SPEED_UPS = {"ESR-9 fp32": 2.0, "ESR-9 INT8": 6.5, "ESR-15 INT8": 6.5, "ESR*-9 INT8": 6.0}
+SPEED_UPS = {
+    "ESR-9 fp32": 2.0,
+    "ESR-9 INT8": 7.5,
+    "ESR-15 INT8": 7.0,
+    "ESR*-9 INT8": 6.5,
+    "ESR*-15 INT8": 6.5,
+}
+#: The plain network that a diversified one is compared with.
+PLAIN = {"ESR*-9 INT8": "ESR-9 INT8", "ESR*-15 INT8": "ESR-15 INT8"}
 
 
 def bench(*arguments: str) -> Dict[str, Dict[str, Any]]:
@@ -35,19 +43,28 @@ def main() -> int:
     data = parser.parse_args().data
     rows = bench(*(["--data", data] if data else []))
     batches = bench("--networks", "ESR-9", "--faces", "1,8")
-    int8, attention = rows["ESR-9 INT8 1"], rows["ESR*-9 INT8 1"]
+    int8 = rows["ESR-9 INT8 1"]
     trained = "ESR-9 ships" if data else "ESR-9"
     rates = [rows[f"{trained} {name} 1"]["evaluations_per_s"] for name in ("adaptive", "INT8")]
     one, eight = (batches[f"ESR-9 INT8 {faces}"]["p50_ms"] for faces in (1, 8))
-    slower, in_batch = attention["p50_ms"] / int8["p50_ms"], eight / 8 / one
+    in_batch = eight / 8 / one
     speed_ups = [
         (f"{name}, times PyTorch", rows[f"{name} 1"]["speed_up"], "at least", wanted)
         for name, wanted in SPEED_UPS.items()
     ]
+    slower = [
+        (
+            f"{name}, times the time of {plain}",
+            rows[f"{name} 1"]["p50_ms"] / rows[f"{plain} 1"]["p50_ms"],
+            "at most",
+            1.4,
+        )
+        for name, plain in PLAIN.items()
+    ]
     return print_targets(
         [
             *speed_ups,
-            ("ESR*-9 INT8, times the time of ESR-9 INT8", slower, "at most", 1.6),
+            *slower,
             (f"{trained} adaptive, times INT8", rates[0] / rates[1], "at least", 1.3),
             ("ESR-9 INT8, a face of 8, share of the time of one", in_batch, "at most", 0.85),
             ("ESR-9 INT8, share of the machine's peak", int8["share_of_peak"], "at least", 0.6),

@@ -107,7 +107,7 @@ has_browser() {
 
 install_browser() {
   ! has_browser || return 0
-  local missing="Chromium or Chrome, with its chromedriver, is missing, the tests need it; install it (Debian: apt install chromium chromium-driver)"
+  local missing="Chromium or Chrome, with its chromedriver, is missing, the tests need it; install it (Debian: apt install chromium chromium-driver; Ubuntu: Chrome and the chromedriver of its version)"
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "$missing"
   echo "setup: installing Chromium"
   local install="apt-get -o DPkg::Lock::Timeout=300 install --no-install-recommends -y chromium chromium-driver"
@@ -126,11 +126,11 @@ make_venv
 if [ ! -e .venv/.ros_distro ]; then once ros "requirements/ros-$distribution.txt" install_ros "$distribution"; fi
 once node requirements/node.txt pip_install "what the node needs" -r "$(node_list)"
 if [ "${1:-node}" = test ]; then
-  install_browser
   once test requirements/test.txt pip_install "what training and tests need (PyTorch is large)" \
     -r requirements/test.txt -r "$(node_list)"
   for age in oldest newest; do
     once "$age" "requirements/onnxruntime-$age.txt" pip_install "the $age ONNX Runtime, for a test" \
       --no-deps --upgrade --target ".venv/onnxruntime/$age" -r "requirements/onnxruntime-$age.txt"
   done
+  install_browser # last: training needs none
 fi

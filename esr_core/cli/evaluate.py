@@ -122,7 +122,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     esr, metadata = checkpoint.load(arguments.checkpoint)
     data = open_evaluation(arguments.data, metadata)
     outputs = predict_split(torch_predictor(esr), data, metadata.input, "calibrating")
-    before = measure(outputs, data.emotions, data.affect).ece
+    before = measure(outputs, data.emotions, data.affect)
     target = data.emotions.argmax(axis=1)
     temperature = fit_temperature(outputs[3], target)
     logits = (outputs[3] / temperature).astype(np.float32)
@@ -133,7 +133,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     margin = fit_exit_margin(logits, target)
     evaluated = float(exit_early(logits, margin)[1].mean())
     figures = {
-        "ece_before": round(before, 4),
+        "ece_before": round(before.ece, 4),
         "ece": round(after, 4),
         "faces": len(data),
         "branches_asked": round(evaluated, 2),
@@ -153,12 +153,13 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         saved = {"temperature": temperature, "bias": fitted.bias, "lead": margin}
         print(json.dumps({**saved, **figures}))
         return
-    _, accuracy, f1 = curve[0]
     print(
         f"saved in {description}:\n"
-        f"temperature {temperature:.3f}: calibration error {before:.3f} before, {after:.3f} now\n"
-        f"tau {balance.tau:g}, for rare emotions: macro F1 {f1:.3f} before, {balance.macro_f1:.3f} "
-        f"now; accuracy {accuracy:.2%} before, {balance.accuracy:.2%} now\n"
+        f"temperature {temperature:.3f}: calibration error {before.ece:.3f} before, "
+        f"{after:.3f} now\n"
+        f"tau {balance.tau:g}, for rare emotions: macro F1 {before.macro_f1:.3f} before, "
+        f"{balance.macro_f1:.3f} now; accuracy {before.accuracy:.2%} before, "
+        f"{balance.accuracy:.2%} now\n"
         f"exit margin {margin:g}: {evaluated:.1f} of {metadata.branches} branches per face\n"
         f"fitted to {len(data)} faces"
     )
@@ -182,7 +183,9 @@ def _card(arguments: argparse.Namespace) -> None:
         early = _Evaluation(done.data, model, ADAPTIVE)
         adaptive = early.evaluated, early.report.accuracy
     robustness = done.robustness()
-    paths = write(arguments.model, done.metadata, done.report, robustness, exact, adaptive)
+    is_annotated = not done.data.derives_affect
+    results = (done.report, robustness, exact, adaptive, is_annotated)
+    paths = write(arguments.model, done.metadata, *results)
     files = [*map(str, paths)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
 

@@ -52,8 +52,7 @@ def add(commands: Any) -> None:
     votes_help = "print the vote of each branch; evaluates all branches, regardless of --branches"
     flag("--show-branches", action="store_true", help=votes_help)
     flag = image.add_argument_group("saliency maps (need PyTorch)").add_argument
-    maps_help = "write a picture per face into this folder: the regions that each branch uses "
-    maps_help += "(Grad-CAM)"
+    maps_help = "write a picture per face into this folder: the regions that each branch uses"
     flag("--saliency", type=Path, metavar="FOLDER", help=maps_help)
     flag("--explain", choices=LABELS, help="the emotion to explain (default: the predicted one)")
     fine_help = "use the features that the branches share (LayerCAM): smaller regions, more "

@@ -24,8 +24,8 @@ _VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 def add(commands: Any) -> None:
     """Declare the command."""
     flag = command(commands, "report", run).add_argument
-    input_help = "a CSV file of 'esr video --csv', or a bag with emotions: recorded from the node, "
-    input_help += "or made by 'esr annotate'"
+    input_help = "a CSV file of 'esr video' or 'esr camera', or a bag with emotions: recorded from "
+    input_help += "the node, or made by 'esr annotate'"
     flag("input", type=Path, metavar="FILE", help=input_help)
     page_help, default = "the page (default: %(default)s)", Path("report.html")
     flag("-o", "--output", type=Path, default=default, metavar="FILE.html", help=page_help)

@@ -17,7 +17,6 @@ from esr_core.cli.tables import print_table
 from esr_core.emotions import LABELS
 from esr_core.errors import AnotherTraining, OptionError
 from esr_core.options import options, require
-from esr_core.perception.preprocessing import InputSpec
 from esr_core.process import keep_freed_memory
 from esr_core.training import config
 from esr_core.training.config import Augmentation, ResizeStage, TrainingConfig
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     kind = "dimensional" if chosen.method == "affect" else "categorical"
     folder, out = Path(str(arguments.data)), Path(str(arguments.out))
-    device, start, spec = str(arguments.device or "cpu"), None, InputSpec()
+    device, start, spec = str(arguments.device or "cpu"), None, None
     if arguments.start:
         first = Path(str(arguments.start))
         written = [("--out", each) for each in checkpoint.files(out)]

@@ -29,7 +29,7 @@ from esr_core.errors import DataError, ImageError, OptionError
 from esr_core.inference.metadata import PUBLISHED_INPUT
 from esr_core.media.image import read_image
 from esr_core.options import as_folder, as_number, as_path
-from esr_core.perception.preprocessing import resize
+from esr_core.perception.preprocessing import InputSpec, resize
 from esr_core.process import usable_cores
 from esr_core.progress import counter
 
@@ -202,10 +202,16 @@ class _Faces(FaceDataset):
     name = "affectnet"
 
     def load(self, rows: Sequence[int]) -> NDArray[np.uint8]:
-        """Read images, (k, 96, 96, 3) uint8 RGB."""
+        """Read images in the colour and detail of the input spec, (k, h, w) or (k, h, w, 3)."""
         # OpenCV releases the GIL while it decodes, so threads are enough.
         with ThreadPoolExecutor(usable_cores(), "decode") as threads:
-            return np.stack(list(threads.map(_read, self.images[rows])))
+            return np.stack(list(threads.map(self._load, self.images[rows])))
+
+    def _load(self, path: str) -> NDArray[np.uint8]:
+        image = _read(path)
+        if self.spec.grey:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)  # type: ignore[assignment]
+        return resize(image, self.spec.detail_px) if self.spec.detail_px else image
 
 
 class _AffectNet(Dataset[Any]):
@@ -263,11 +269,11 @@ class _AffectNet(Dataset[Any]):
         """
         return _read(self.paths[i])
 
-    def faces(self) -> FaceDataset:
-        """Return the faces for a training or an evaluation."""
+    def faces(self, spec: InputSpec = PUBLISHED_INPUT) -> FaceDataset:
+        """Return the faces for a training or an evaluation of a network with this input."""
         one_hot = np.eye(len(LABELS), dtype=np.float32)[self.emotions]
         paths = np.array(self.paths, object)
-        return _Faces(paths, one_hot, self.emotions, spec=PUBLISHED_INPUT, annotated=self.affect)
+        return _Faces(paths, one_hot, self.emotions, spec=spec, annotated=self.affect)
 
     def __getitem__(self, i: int) -> tuple[Any, Any]:
         if not -len(self) <= i < len(self):

@@ -7,7 +7,7 @@ from pathlib import Path
 from esr_core.data import ferplus, own_faces
 from esr_core.data.faces import FaceDataset
 from esr_core.errors import DataError
-from esr_core.inference.metadata import ModelMetadata
+from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.perception.preprocessing import InputSpec
 
 #: The files of FER+ in a data folder.
@@ -19,20 +19,26 @@ TRAINING_IMAGES_PER_LABEL = 5000
 
 
 def open_splits(
-    path: Path, spec: InputSpec, kind: str = "categorical", labels: str = "cross_entropy"
+    path: Path,
+    spec: InputSpec | None = None,
+    kind: str = "categorical",
+    labels: str = "cross_entropy",
 ) -> tuple[FaceDataset, FaceDataset]:
     """Open the training and the validation split of FER+, AffectNet, or own faces.
 
-    spec: colour and detail of own faces. kind: ``categorical`` or ``dimensional``, selects
-    AffectNet's images. labels: selects the training targets of faces with votes, see
-    :func:`esr_core.data.ferplus.read`.
+    spec: colour and detail of AffectNet and of own faces, the input of the network that training
+    starts from; None: colour at 96 px for AffectNet, grey for own faces. FER+ is grey. kind:
+    ``categorical`` or ``dimensional``, selects AffectNet's images. labels: selects the training
+    targets of faces with votes, see :func:`esr_core.data.ferplus.read`.
 
     Raises:
         DataError: the data set is missing, empty or damaged.
     """
     if _is_own(path):
-        return own_faces.read(path, spec).split(labels)
-    return open_split(path, "training", kind, labels), open_split(path, "validation", kind)
+        return own_faces.read(path, spec or InputSpec()).split(labels)
+    parts = ("training", labels), ("validation", "majority")
+    training, validation = (open_split(path, name, kind, each, spec) for name, each in parts)
+    return training, validation
 
 
 def open_training(path: Path, spec: InputSpec) -> FaceDataset:
@@ -63,7 +69,13 @@ def open_evaluation(path: Path, metadata: ModelMetadata, kind: str = "categorica
     return open_split(path, "validation", kind)
 
 
-def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy") -> FaceDataset:
+def open_split(
+    folder: Path,
+    split: str,
+    kind: str,
+    labels: str = "cross_entropy",
+    spec: InputSpec | None = None,
+) -> FaceDataset:
     """Open ``training`` or ``validation`` of FER+ or AffectNet; see :func:`open_splits`.
 
     Raises:
@@ -78,7 +90,7 @@ def open_split(folder: Path, split: str, kind: str, labels: str = "cross_entropy
 
     index, most = (0, TRAINING_IMAGES_PER_LABEL) if split == "training" else (2, 100_000)
     chosen = AffectNetCategorical if kind == "categorical" else AffectNetDimensional
-    return chosen(index, most, base_path_to_affectnet=folder).faces()
+    return chosen(index, most, base_path_to_affectnet=folder).faces(spec or PUBLISHED_INPUT)
 
 
 def _is_ferplus_file(path: Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import lzma
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         images, votes = archive["images"], archive["votes"]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; FER+ is not part of this project") from error
-    except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         got = f"{images.shape} {images.dtype}"

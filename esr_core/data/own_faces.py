@@ -33,7 +33,7 @@ NAME = "own"
 #: The CSV file of a folder.
 TABLE = "faces.csv"
 SPLITS = ("train", "valid")
-#: Share of the faces of each emotion that is drawn for validation, if nothing else selects them.
+#: Share of the faces that is drawn for validation, if nothing else selects them.
 VALIDATION_SHARE = 0.2
 SMALLEST_PX = 20
 #: Limit of the memory for pictures.
@@ -74,9 +74,8 @@ class OwnFaces(FaceDataset):
             raise DataError(f"{self.source}: has no faces to train on")
         if self.is_drawn:
             _log.warning(
-                "%s: no validation split, so %d of %d faces, about %.0f %% of each emotion, are "
-                "drawn for it",
-                *(self.source, len(validation), len(self), 100 * VALIDATION_SHARE),
+                "%s: no validation split, so %d of %d faces are drawn for it",
+                *(self.source, len(validation), len(self)),
             )
         if labels == "majority":
             training = training.with_majority()
@@ -313,13 +312,16 @@ def _read_pictures(
 
 
 def _draw(target: NDArray[np.int64], digests: NDArray[np.str_]) -> NDArray[np.bool_]:
-    """Return the rows for validation, (n,): of each emotion those with the lowest hashes.
+    """Return the rows for validation, (n,): those whose hash is in its lowest fifth.
 
-    The names of the files and the order of the rows therefore do not matter.
+    A face therefore stays in its split whatever its name, its row, and the other faces are. Only
+    an emotion that would be in one split alone, with two faces or more, gets one into the other.
     """
-    validates = np.zeros(len(target), np.bool_)
+    numbers = np.array([int(digest[:8], 16) for digest in digests])
+    validates = numbers < VALIDATION_SHARE * 2**32
     for label in np.unique(target):
         rows = np.flatnonzero(target == label)
-        count = max(round(VALIDATION_SHARE * len(rows)), 1) if len(rows) > 1 else 0
-        validates[rows[np.argsort(digests[rows], kind="stable")][:count]] = True
+        rows = rows[np.argsort(digests[rows], kind="stable")]
+        if len(rows) > 1:
+            validates[rows[0]], validates[rows[-1]] = True, False
     return validates

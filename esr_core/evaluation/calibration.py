@@ -75,10 +75,11 @@ class Balance(NamedTuple):
 def adjustment(target: Labels, tau: float) -> Floats:
     """Return the bias (8,) of the logits: -tau times the logarithm of each label's share.
 
-    A label without a face counts as one face.
+    A label without a face has the bias of the most frequent one, the lowest.
     """
-    counts = np.bincount(target, minlength=len(LABELS)).clip(min=1)
-    return np.asarray(-tau * np.log(counts / counts.sum()), np.float32)
+    shares = np.bincount(target, minlength=len(LABELS)) / len(target)
+    shares[shares == 0] = shares.max()
+    return np.asarray(-tau * np.log(shares), np.float32)
 
 
 def fit_balance(logits: Logits, target: Labels) -> Tuple[Balance, List[Balance]]:

@@ -34,16 +34,18 @@ def write(
     robustness: Dict[str, float],
     exact: Optional[EvaluationReport] = None,
     adaptive: Optional[Tuple[float, float]] = None,
+    is_annotated: bool = False,
 ) -> List[Path]:
     """Write a card and its picture to their :func:`places`; return these.
 
     robustness: see :func:`esr_core.evaluation.robustness.measure_robustness`. exact: report of the
     network before quantization. adaptive: with early exit the number of branches evaluated per
-    face, mean, and the accuracy.
+    face, mean, and the accuracy. is_annotated: the faces have valence and arousal.
     """
     card, picture = places(model)
     draw_confusion(picture, report.confusion, metadata.name)
     record, spec = metadata.record, metadata.input
+    is_derived, is_ferplus = metadata.affect == "derived", record.get("data") in ("ferplus", "own")
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
     calibration = record.get("calibration") or {}
     balance = calibration.get("balance", ())[::2]
@@ -54,13 +56,18 @@ def write(
         "size_mb": model.stat().st_size / 1e6,
         "digest": digest(model),
         "metadata": metadata,
-        "derived": metadata.affect == "derived",
-        "learned": metadata.affect == "learned",
+        "annotated": is_annotated,
+        "not_annotated": not is_annotated,
+        "derives": is_derived and is_annotated,
+        "derived": is_derived and not is_annotated,
+        "learned": not (is_derived or is_annotated),
         "input": spec,
         "detail_px": spec.detail_px,
         "colour": "grey" if spec.grey else "colour",
         "record": record,
         "data": record.get("data"),
+        "ferplus": is_ferplus,
+        "other": not is_ferplus,
         "own": record.get("data") == "own",
         "minutes": "minutes" in record,
         "device": f" on {record['device']}" if "device" in record else "",
@@ -73,7 +80,7 @@ def write(
         "adaptive": adaptive,
         "recall": _table(
             ("emotion", "faces", "recall"),
-            *((each, n, f"{report.recall[each]:.1%}") for each, n in zip(LABELS, faces)),
+            *((e, n, f"{report.recall[e]:.1%}" if n else "–") for e, n in zip(LABELS, faces)),
         ),
         "branches": nested,
         "nested": _table(

@@ -16,6 +16,7 @@ outputs.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import warnings
 from pathlib import Path
@@ -98,7 +99,7 @@ def export_int8(
 
 def _trace(esr: ESR, metadata: ModelMetadata, early_exit: bool, fold: bool = True) -> ModelProto:
     """Return the graph of the ensemble, or of the parts that :func:`with_early_exit` joins."""
-    size = metadata.input.size_px
+    size, esr = metadata.input.size_px, copy.deepcopy(esr).cpu()
     faces = {INPUT: torch.zeros(1, 3, size, size)}
     if early_exit and metadata.branches > 1:
         parts = EarlyExitESR(esr, with_affect=metadata.affect == "learned")

@@ -17,8 +17,8 @@ from esr_core.data.faces import LABEL_MODES
 from esr_core.errors import OptionError
 from esr_core.options import check, option
 
-#: The smallest input that leaves more than a pixel to the last convolutions.
-SMALLEST_PX = 54
+#: The smallest input that leaves a pixel to the last convolutions, and one that leaves more.
+SMALLEST_PX, TWO_PIXELS_PX = 54, 62
 LARGEST_PX = 1024
 #: Losses that keep the attention of the branches different, see :mod:`.losses`.
 DIVERSITY = ("none", "direct", "logdet")
@@ -119,8 +119,8 @@ class TrainingConfig:
     average: float = option(0.995, "decay per step of the weights' EMA; 0: none", (0, 0.99999))
     start_share: float = option(
         0.0,
-        "joint: share of the start's weights in those that are validated and saved (Wortsman et "
-        "al., 2022)",
+        "joint, affect: share of the start's weights in those that are validated and saved "
+        "(Wortsman et al., 2022)",
         (0, 0.99),
     )
     reduction: str = option(
@@ -168,6 +168,8 @@ class TrainingConfig:
         check(self)
         if self.own_labels and self.labels != "probability":
             raise OptionError(f"own_labels needs labels probability, but labels is {self.labels}")
+        if self.start_share and self.method == "branch_by_branch":
+            raise OptionError("start_share is for the methods joint and affect")
         if not self.stages or not all(isinstance(stage, ResizeStage) for stage in self.stages):
             raise OptionError("stages must hold one stage or more, such as 56x4")
 

@@ -23,7 +23,7 @@ from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR, Weights
 from esr_core.training import history, resume_state
-from esr_core.training.config import Phase, TrainingConfig
+from esr_core.training.config import TWO_PIXELS_PX, Phase, TrainingConfig
 from esr_core.training.data_loader import Batch, Batches, seeded
 from esr_core.training.device import device_name, resolve_precision, select_device
 from esr_core.training.distributed import Group, join, leave, share_batch_norms
@@ -85,6 +85,13 @@ class _Trainer:
             raise OptionError(
                 f"batch_size {batch_size} cannot be shared evenly by {processes} processes"
             )
+        is_single = min(batch_size, len(self.training)) == 1 and not self.config.heads_only
+        if is_single and min(self.config.sizes) < TWO_PIXELS_PX:
+            raise OptionError(
+                "batches of one face need inputs of at least "
+                f"{TWO_PIXELS_PX} px, but one has {min(self.config.sizes)} px: below, batch norm "
+                "has a single value for each channel"
+            )
         self.family = "ESR*" if self.config.diversified else "ESR"
         self.title = f"{self.family}-{self.config.branches}-{self.training.name}"
         self.phases = self.config.phases()
@@ -95,6 +102,8 @@ class _Trainer:
         name, method = f"{self.family}-{self.phases[0].branches}", self.config.method
         if start and start.name != name and not (method == "joint" and self._can_grow(start)):
             raise OptionError(f"start is an {start.name}, but the config trains an {name} first")
+        if method == "affect" and not start:
+            raise OptionError("method affect trains the affect layer of a start, but got none")
         state = self._begin(start, fresh)
         try:
             for index in range(state.phase, len(self.phases)):
@@ -102,7 +111,7 @@ class _Trainer:
                     state = self._begin_phase(index, state)
                 while state.epoch < len(self.phases[index].sizes):
                     self._run_epoch(state)
-        except ModelError as error:
+        except (ModelError, torch.linalg.LinAlgError) as error:  # of the diversity loss, on CPUs
             raise TrainingError(
                 f"the loss is no longer a number in {self.phases[state.phase].name}, epoch "
                 f"{state.epoch + 1}; try a learning rate below {self.config.learning_rate:g}"
@@ -143,8 +152,22 @@ class _Trainer:
         state = self._begin_phase(saved["phase"] if saved else 0, start=start)
         if saved:
             state.load_state_dict(saved)
-            self._export(state, weights=True)  # the process may have ended between two files
+            # The process may have ended between two files. Complete ones may be calibrated since.
+            self._export(state, weights=not self._is_exported(state))
         return state
+
+    def _is_exported(self, state: TrainState) -> bool:
+        """The folder holds the best weights so far."""
+        try:
+            esr, _ = checkpoint.load(self.folder, self.name or checkpoint.file_name(self.title))
+        except ModelError:
+            return False
+        best, known = state.best.weights if state.best else [], esr.to_state_dict()
+        return len(best) == len(known) and all(
+            torch.equal(part[name], value)
+            for part, weights in zip(known, best)
+            for name, value in weights.items()
+        )
 
     def _begin_phase(
         self, index: int, before: TrainState | None = None, start: ESR | None = None
@@ -168,7 +191,8 @@ class _Trainer:
                 torch.manual_seed(config.seed)
                 esr = ESR(phase.branches, config.diversified)
         if config.start_share and known:
-            self._start = esr.to_state_dict()
+            # New branches with random weights have no start.
+            self._start = (esr if config.new_branches == "copy" else known).to_state_dict()
         average = copy.deepcopy(esr) if config.average else None
         if group.size > 1:
             share_batch_norms(esr, group)
@@ -212,7 +236,7 @@ class _Trainer:
         state.history.append(history.epoch_row(number, phase, size_px, rate, means, report))
         state.epoch, state.step, state.sums = epoch + 1, 0, torch.zeros_like(state.sums)
         self._save(state)
-        self._export(state, weights=state.best is not None and state.best.report is report)
+        self._export(state, weights=bool(report and state.best and state.best.report is report))
 
     def _step(self, state: TrainState, batch: Batch) -> float:
         """Train on one batch; return the learning rate."""
@@ -251,7 +275,9 @@ class _Trainer:
         if size_px != phase.sizes[-1]:
             faces = faces.subset(self.config.validate_on)
         spec = replace(self.training.spec, size_px=size_px)
-        is_derived = self.training.derives_affect and phase.learns != "affect"
+        # Without annotations the affect layer learns nothing new, and in "emotions" nothing at all.
+        derives = self.training.derives_affect and phase.learns == "both"
+        is_derived = derives or phase.learns == "emotions"
         metadata = ModelMetadata(
             f"{esr.name}-{self.training.name}",
             phase.branches,

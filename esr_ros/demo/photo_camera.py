@@ -143,7 +143,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera")
-    publisher = node.create_publisher(Image, topic, qos_profile_sensor_data)
+    # Reliable, for nodes of either reliability.
+    publisher = node.create_publisher(Image, topic, qos_profile_sensor_data.depth)
     renderer = SceneRenderer(scene)
     messages = _rendered(renderer)
     empty = image(Header(frame_id="camera"), renderer.room)

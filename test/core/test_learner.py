@@ -30,7 +30,8 @@ from esr_core import (
     OptionError,
     PipelineOptions,
 )
-from esr_core.data.dataset import open_split
+from esr_core.data.dataset import open_split, open_splits
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.perception.preprocessing import InputSpec, crop
@@ -380,6 +381,29 @@ def test_fine_tuning_what_was_loaded_with_the_backbone(
     after = learner.model.to_state_dict()  # type: ignore[union-attr]
     assert not torch.equal(after[0]["conv1.weight"], parts[0]["conv1.weight"])
     assert not torch.equal(after[1]["fc_dimensional.weight"], parts[1]["fc_dimensional.weight"])
+
+
+def test_fine_tuning_keeps_the_input_of_what_was_loaded(
+    tmp_path: Path, make: Make, affectnet: Path
+) -> None:
+    spec = InputSpec(size_px=64, grey=True, detail_px=48)
+    checkpoint.save(tmp_path / "net", ESR(2), ModelMetadata("ESR-2", 2, input=spec), "esr_9")
+    learner = make(max_training_epoch=1, lr=0.01)
+    learner.load(2, tmp_path / "net")
+    learner.fit(verbose=False)
+    assert learner.metadata is not None
+    assert (learner.metadata.input, learner.metadata.affect) == (spec, "learned")
+    training, _ = open_splits(affectnet, spec, "dimensional")
+    assert training.load([0, 1]).shape == (2, 48, 48)
+
+
+def test_affect_that_was_not_trained_is_derived(make: Make, affectnet: Path) -> None:
+    learner = make(
+        categorical_train=True, dimensional_finetune=False, ensemble_size=1, max_training_epoch=1
+    )
+    learner.fit(verbose=False)
+    assert learner.metadata is not None
+    assert learner.metadata.affect == "derived"
 
 
 FIT = {

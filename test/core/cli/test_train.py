@@ -48,12 +48,12 @@ def test_train_evaluate_and_export_with_own_faces(tmp_path: Path, own: Path) -> 
     tiny = ("--branches", 1, "--stages", "54x1", "--batch-size", 8)
     done = esr(tmp_path, "train", "--data", own, "--out", "out", *tiny)
     assert done.returncode == 0, done.stderr
-    assert f"esr train: {own}: no validation split, so 4 of 20 faces" in done.stderr
+    assert f"esr train: {own}: no validation split, so 2 of 20 faces" in done.stderr
     shown = [line.split() for line in done.stdout.splitlines()]
     assert [line for line in shown if line[:1] in (["happy"], ["fear"], ["all"])] == [
-        ["happy", "8", "2"],
+        ["happy", "9", "1"],
         ["fear", "0", "0"],
-        ["all", "16", "4"],
+        ["all", "18", "2"],
     ]
     picture = own / "happy" / "0.png"
     before = picture.read_bytes()
@@ -67,7 +67,7 @@ def test_train_evaluate_and_export_with_own_faces(tmp_path: Path, own: Path) -> 
     assert done.returncode == 0, done.stderr
     done = esr(tmp_path, "evaluate", "--data", own, "--model", "net.onnx")
     assert "of 2 emotions with faces" in done.stdout
-    assert "was trained on own faces, so only 4 of 20 are used" in done.stderr
+    assert "was trained on own faces, so only 2 of 20 are used" in done.stderr
     assert max(map(len, done.stdout.split("by vote")[0].splitlines())) <= 80
 
 
@@ -82,10 +82,11 @@ def test_own_faces_that_are_wrong(tmp_path: Path, own: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_train_by_a_file_that_flags_override(tmp_path: Path, data: Path) -> None:
+def test_train_by_a_file_that_flags_override(tmp_path: Path, data: Path, weights: Path) -> None:
+    branches = checkpoint.load(weights)[1].branches
     (tmp_path / "my.yaml").write_text(
-        f"data: {data}\nout: out\nbranches: 1\nstages: [54x3]\nbatch_size: 8\nseed: 5\n"
-        "method: affect\nheads_only: true\naugmentation: {flip: 0.25}\n",
+        f"data: {data}\nout: out\nstart: {weights}\nbranches: {branches}\nstages: [54x3]\n"
+        "batch_size: 8\nseed: 5\nmethod: affect\nheads_only: true\naugmentation: {flip: 0.25}\n",
         encoding="utf-8",
     )
     more = ("--stages", "54x1", "--heads-only", "false", "--blur", "0")

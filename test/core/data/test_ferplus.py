@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from contextlib import suppress
 from pathlib import Path
 from typing import Callable
 
@@ -142,6 +143,19 @@ def test_damaged_file_is_named(tmp_path: Path, name: str, content: bytes) -> Non
 def test_packed_file_that_breaks_off_is_named(make_ferplus: MakeFerPlus) -> None:
     path = make_ferplus("x.npz.xz", 16)
     path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match="not a readable"):
+        read(path)
+
+
+def test_damage_within_a_compressed_array_is_named(tmp_path: Path) -> None:
+    path, faces = tmp_path / "x.npz", np.random.default_rng(1).integers(0, 9, (16, 48, 48))
+    np.savez_compressed(path, images=faces.astype(np.uint8), votes=np.ones((16, 10), np.uint8))
+    content = path.read_bytes()
+    for place in range(60, len(content), len(content) // 50):
+        path.write_bytes(content[:place] + b"\xff" * 8 + content[place + 8 :])
+        with suppress(DataError):
+            read(path)
+    path.write_bytes(content[:80] + b"\xff" * 8 + content[88:])
     with pytest.raises(DataError, match="not a readable"):
         read(path)
 

@@ -64,6 +64,27 @@ def test_folders_are_split_by_emotion_and_content(folder: Path) -> None:
     assert len(open_evaluation(folder, own)) == 3
 
 
+def test_faces_stay_in_their_split_when_others_are_added(tmp_path: Path) -> None:
+    def split(count: int) -> list[set[bytes]]:
+        for i in range(count):
+            picture(tmp_path / LABELS[i % 2] / f"{i}.png", i)
+        return [{face.tobytes() for face in each.images} for each in open_splits(tmp_path, GREY)]
+
+    trained, validated = split(60)
+    more_trained, more_validated = split(120)
+    assert trained < more_trained
+    assert validated < more_validated
+    assert 12 <= len(more_validated) <= 36
+
+
+def test_each_split_has_an_emotion_of_two_faces(tmp_path: Path) -> None:
+    for label in range(8):
+        picture(tmp_path / LABELS[label] / "a.png", 2 * label)
+        picture(tmp_path / LABELS[label] / "b.png", 2 * label + 1)
+    training, validation = open_splits(tmp_path, GREY)
+    assert len(training) == len(validation) == 8
+
+
 def test_split_of_ones_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for i in range(4):
         picture(tmp_path / "train" / LABELS[i] / f"{i}.png", i)

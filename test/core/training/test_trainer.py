@@ -425,10 +425,53 @@ def test_saved_weights_have_the_share_of_the_start(tmp_path: Path, faces: FerPlu
         torch.testing.assert_close(mixed[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_loss_that_is_no_number_ends_the_training(tmp_path: Path, faces: FerPlus) -> None:
+def test_new_random_branches_have_no_share_of_a_start(tmp_path: Path, faces: FerPlus) -> None:
+    start, results = ESR(1), []
+    for share in (0.0, 0.75):
+        config = replace(TINY, branches=2, average=0.0, start_share=share)
+        train(faces, faces, config, tmp_path / str(share), start=start)
+        results.append(checkpoint.load(tmp_path / str(share))[0].convolutional_branches)
+    for name, plain in results[0][1].state_dict().items():
+        torch.testing.assert_close(results[1][1].state_dict()[name], plain, rtol=0, atol=0)
+    assert not torch.equal(results[1][0].fc.weight, results[0][0].fc.weight)
+
+
+def test_training_that_is_complete_keeps_its_calibration(tmp_path: Path, faces: FerPlus) -> None:
+    train(faces, faces, TINY, tmp_path)
+    esr, metadata = checkpoint.load(tmp_path)
+    description = checkpoint.find_description(tmp_path)
+    checkpoint.write_description(tmp_path, replace(metadata, temperature=0.5), description.stem)
+    train(faces, faces, TINY, tmp_path)
+    assert checkpoint.load(tmp_path)[1].temperature == 0.5
+    (tmp_path / "Net-Branch_1.pt").unlink()
+    train(faces, faces, TINY, tmp_path)
+    again = checkpoint.load(tmp_path)[0].state_dict()
+    torch.testing.assert_close(dict(again), dict(esr.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("diversified", [False, True])
+def test_loss_that_is_no_number_ends_the_training(
+    tmp_path: Path, faces: FerPlus, diversified: bool
+) -> None:
     wild = replace(TINY, learning_rate=100.0, schedule="constant", stages=(ResizeStage(54, 9),))
+    wild = replace(wild, diversified=diversified, branches=2 if diversified else 1)
     with pytest.raises(TrainingError, match=r"the loss is no longer a number .* below 100"):
         train(faces, faces, wild, tmp_path)
+
+
+def test_methods_that_need_something_else(tmp_path: Path, faces: FerPlus) -> None:
+    with pytest.raises(OptionError, match="trains the affect layer of a start"):
+        train(faces, faces, replace(TINY, method="affect"), tmp_path)
+    with pytest.raises(OptionError, match="start_share is for the methods joint and affect"):
+        replace(ONE_BY_ONE, start_share=0.5)
+
+
+def test_batches_of_one_face_need_two_pixels(tmp_path: Path, faces: FerPlus) -> None:
+    single = replace(TINY, batch_size=1)
+    for config, training in ((single, faces), (TINY, faces.subset(1))):
+        with pytest.raises(OptionError, match="at least 62 px, but one has 54 px"):
+            train(training, faces, config, tmp_path)
+    train(faces.subset(3), faces, replace(single, stages=(ResizeStage(62, 1),)), tmp_path)
 
 
 def test_set_smaller_than_a_batch_is_one_batch(tmp_path: Path, faces: FerPlus) -> None:

@@ -1,7 +1,7 @@
 """Print the time of a network by layer, from ONNX Runtime's profiler.
 
-python tools/profile.py FILE.onnx... [--runs 60]. Profiling slows every node down, small ones the
-most, so the sum exceeds the time of an unprofiled run. Convolutions have the names of
+python tools/layer_times.py FILE.onnx... [--runs 60]. Profiling slows every node down, small ones
+the most, so the sum exceeds the time of an unprofiled run. Convolutions have the names of
 esr_core/network/esr.py; GMAC/s are their multiplications per second. first is the branch that is
 evaluated first, rest are all others. The layers of the shipped file have no such names; export it
 again with "esr export".
