@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 import traceback
 from typing import Callable, List, Optional
 
@@ -10,7 +11,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from std_msgs.msg import Header
@@ -26,13 +26,10 @@ from esr_ros.conversions.messages import foxglove, vision
 from esr_ros.node.diagnostics import FrameCounters, status, temperatures_c
 from esr_ros.node.frame_worker import FrameWorker
 from esr_ros.node.image_subscription import ImageSubscription
-from esr_ros.node.publishers import Notice, create_publisher
+from esr_ros.node.publishers import ACK_S, Notice, create_publisher
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
 from esr_ros.runtime import rclpy_features
-from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
-
-#: Longest time for which the executor waits before it heeds SIGINT or SIGTERM.
-WAKE_S = 0.2
+from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops, spin
 
 
 class EmotionNode(LifecycleNode):  # type: ignore[misc]
@@ -62,7 +59,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model, create publishers and services."""
-        return self._attempt("configure", self._configure, self._release)
+        return self._attempt("configure", self._release, self._configure)
 
     def _configure(self) -> None:
         self.pipeline = EmotionPipeline(self.options)
@@ -98,7 +95,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""
-        return self._attempt("activate", self._activate, self._stop)
+        return self._attempt("activate", self._stop, self._activate)
 
     def _activate(self) -> None:
         assert self.pipeline is not None  # it is configured
@@ -109,11 +106,12 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         parameters.check_overrides(self, self._overrides)
 
     def _attempt(
-        self, transition: str, action: Callable[[], None], undo: Callable[[], None]
+        self, transition: str, undo: Callable[[], None], *actions: Callable[[], None]
     ) -> TransitionCallbackReturn:
         """Run a transition; if it fails, undo it and log the reason in one line."""
         try:
-            action()
+            for action in actions:
+                action()
         except (EsrError, *rclpy_features.ROS_ERRORS) as error:
             undo()
             if rclpy.ok():  # else ROS was shut down meanwhile
@@ -129,14 +127,11 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the current image; the model stays loaded."""
-        self._stop()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt("deactivate", lambda: None, self._stop)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop if active; release the model, the publishers and the services."""
-        self._stop()
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
+        return self._attempt("clean up", self._release, self._stop, self._release)
 
     on_shutdown = on_error = on_cleanup
 
@@ -159,8 +154,11 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         worker.stop()
         if rclpy.ok():
             self._unsubscribe(worker)
+            deadline_s = time.monotonic() + ACK_S
+            self._notice.wait_for_subscribers(deadline_s)
             for camera in self.cameras:
-                camera.publishers.wait_for_subscribers()
+                camera.publishers.wait_for_subscribers(deadline_s)
+            for camera in self.cameras:
                 totals = ", ".join(f"{n} {name}" for name, n in camera.counters.totals().items())
                 self.get_logger().info(f"stopped; {totals} on {camera.topic}")
 
@@ -212,7 +210,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             if camera.adapt_type():
                 self.get_logger().info(f"subscribed to {camera.topic} ({camera}), as is published")
-            if camera.state == "silent":
+            if camera.state == "silent" and not self._worker.has_images(camera):
                 self._worker.reset([camera])
         self._publish_diagnostics()
 
@@ -258,25 +256,16 @@ def _parser() -> argparse.ArgumentParser:
 def _run() -> int:
     begin(_parser(), says_goodbye=True)
     node = rclpy_features.created(EmotionNode)
-    # EventsExecutor (rclpy 7.1 and 9.1) would save 6 % of the processor time, with the same
-    # latency, but fails at callbacks that take the information about a message.
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     try:
         if node.options.autostart:
             for transition in (node.trigger_configure, node.trigger_activate):
                 if transition() != TransitionCallbackReturn.SUCCESS:
                     return 2 if rclpy.ok() else 0
-        stopped = note_stops()
-        while rclpy.ok() and not stopped.is_set():
-            # Not spin(): a signal does not end its wait.
-            executor.spin_once(timeout_sec=WAKE_S)
-        leave_soon(0)  # should the following hang
+        spin(node, note_stops())
         return 0
     except KeyboardInterrupt:
         leave_soon(0)  # should the following hang
         raise
     finally:
         node._stop()
-        executor.shutdown()
         node.destroy_node()

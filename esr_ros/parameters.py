@@ -193,13 +193,13 @@ def check_overrides(node: Node, given: Iterable[str]) -> None:
 
 
 def changed(
-    current: NodeOptions, parameters: Iterable[Parameter], is_configured: bool = True
-) -> NodeOptions:
+    current: Declared, parameters: Iterable[Parameter], is_configured: bool = True
+) -> Declared:
     """Return the options after a change; OptionError if it is not allowed.
 
     is_configured: only live parameters may change; otherwise all.
     """
-    known = {o.name: o for o in options(NodeOptions)}
+    known = {o.name: o for o in options(type(current))}
     values = {p.name: p.value for p in parameters if not _is_ros(p.name)}
     unknown = unknown_names(values, known)
     if unknown:
@@ -209,7 +209,7 @@ def changed(
             raise OptionError(
                 f"{name} cannot be changed at run time; clean the node up, or restart it"
             )
-    return replace(current, **values)
+    return replace(current, **values)  # type: ignore[type-var]
 
 
 def descriptor(declared: Option) -> ParameterDescriptor:

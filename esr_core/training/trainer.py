@@ -111,7 +111,8 @@ class _Trainer:
                     state = self._begin_phase(index, state)
                 while state.epoch < len(self.phases[index].sizes):
                     self._run_epoch(state)
-        except (ModelError, torch.linalg.LinAlgError) as error:  # of the diversity loss, on CPUs
+        # The second is the diversity loss's, on CPUs.
+        except (ModelError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
             raise TrainingError(
                 f"the loss is no longer a number in {self.phases[state.phase].name}, epoch "
                 f"{state.epoch + 1}; try a learning rate below {self.config.learning_rate:g}"

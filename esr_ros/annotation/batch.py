@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -86,14 +86,18 @@ def _by_cluster(
 ) -> Iterator[AnnotationReport]:
     """Annotate each bag in one worker, which reads and writes a shared file system."""
     with executors.ray_cluster(address) as ray:
-        # Repeated after the death of its worker, a task continues from the resume log.
-        task = ray.remote(num_cpus=1, max_retries=executors.MOST_DEATHS)(_annotate_one)
+        task = ray.remote(num_cpus=1, max_retries=0)(_annotate_one)
         absolute = [(bag.resolve(), output.resolve()) for bag, output in pairs]
-        waiting = {task.remote(*pair, job): pair for pair in absolute}
+        waiting = {task.remote(*pair, job): (pair, 0) for pair in absolute}
         on_progress(pairs[0][0].parent, 0, len(pairs))
         while waiting:
             (ready,), _ = ray.wait(list(waiting), num_returns=1)
-            pair = waiting.pop(ready)
+            pair, deaths = waiting.pop(ready)
+            if deaths < executors.MOST_DEATHS and executors.has_died(ray, ready):
+                # Another worker continues from the resume log.
+                again = task.remote(*pair, replace(job, resume=True))
+                waiting[again] = pair, deaths + 1
+                continue
             yield _attempted(pair, partial(executors.ray_result, ray, ready))
             on_progress(pair[0].parent, len(pairs) - len(waiting), len(pairs))
 

@@ -218,6 +218,17 @@ def ray_cluster(address: str) -> Iterator[Any]:
         ray.shutdown()
 
 
+def has_died(ray: Any, reference: Any) -> bool:
+    """Return whether a task ended with its worker, without a result or an error of its own."""
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        return False
+    except ray.exceptions.RayError:
+        return True
+    return False
+
+
 def ray_result(ray: Any, reference: Any) -> Any:
     """Return a task's result or raise its error; ExecutorError if the cluster failed."""
     try:

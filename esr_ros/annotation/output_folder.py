@@ -86,6 +86,8 @@ class OutputFolder:
             return False
         left = set(os.listdir(self._staging))
         is_known = left <= {_LOG, self.output.name, _OLD}
+        if left == {_OLD}:  # it was killed while it removed the output that it had replaced
+            return metadata.note(self._staging / _OLD) is not None
         return not left or (is_known and is_resume_log(self._staging / _LOG))
 
     @contextmanager
@@ -101,6 +103,8 @@ class OutputFolder:
             raise BagWriteError(f"{self.output}: cannot be written ({error})") from error
         try:
             shutil.rmtree(self.bag, ignore_errors=True)  # of a killed run
+            if self.output.exists():  # so was one that had replaced it
+                shutil.rmtree(self._staging / _OLD, ignore_errors=True)
             yield log
         except BaseException as error:
             shutil.rmtree(self.bag, ignore_errors=True)

@@ -73,10 +73,13 @@ class BagReader:
 
     def _files(self) -> List[Path]:
         found = {file.name: file for file in _storage_files(self.path)}
+        listed = dict.fromkeys(self._noted.files) if self._noted else {}
+        for name in [name for name in found if name + _ZSTD_ENDING in found]:
+            # 'ros2 bag play' leaves what it has decompressed so far beside the original.
+            del found[name + _ZSTD_ENDING if name in listed else name]
         if self._noted is None and len(found) > 1:
             names = ", ".join(found)
             self.note_damage(f"without metadata.yaml; taken for parts of one recording: {names}")
-        listed = dict.fromkeys(self._noted.files) if self._noted else {}
         for name in listed:
             if name not in found:
                 self.note_damage(f"{name} is not there")
@@ -237,8 +240,6 @@ def _storage_files(path: Path) -> List[Path]:
         raise BagError(f"{path}: a bag of ROS 1; 'rosbags-convert' makes a ROS 2 bag of it")
     files = sorted(path.iterdir(), key=_natural) if path.is_dir() else [path]
     files = [file for file in files if file.is_file() and _storage_ending(file) in STORAGES]
-    names = {file.name for file in files}
-    files = [file for file in files if file.suffix != _ZSTD_ENDING or file.stem not in names]
     if not files:
         hint = f"; of the bags in it, give {path}/*" if any(path.glob("*/metadata.yaml")) else ""
         raise BagError(

@@ -12,26 +12,25 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Dict, List
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
+from esr_core.errors import OptionError
 from esr_core.options import options
 from esr_ros import parameters
 from esr_ros.dashboard.camera_feed import CameraFeed, best_effort, publisher_names
 from esr_ros.dashboard.options import DashboardError, DashboardOptions
 from esr_ros.msg import EmotionNotice
-from esr_ros.runtime.entry_point import begin, call, leave_soon, note_stops
+from esr_ros.runtime.entry_point import begin, call, note_stops, spin
 from esr_ros.runtime.rclpy_features import created, guard_services
 
 if TYPE_CHECKING:  # it needs aiohttp
     from esr_ros.dashboard.server import DashboardServer
 
-#: Longest time until the first viewer has subscriptions, and until a signal is heeded.
-WAKE_S = 0.2
 #: Period of the search for cameras.
 SEARCH_S = 1.0
 #: Age of a diagnostic status from which on it counts as stale; the node publishes one a second.
@@ -50,12 +49,20 @@ class DashboardNode(Node):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__("emotion_dashboard", automatically_declare_parameters_from_overrides=True)
         self.options = parameters.declare(self, DashboardOptions)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
         guard_services(self)
         self._cameras: Dict[str, CameraFeed] = {}
         self._statuses: Dict[str, Dict[str, Any]] = {}
         self._notices: Dict[str, Dict[str, Any]] = {}
         self._notice_subscriptions: Dict[str, Any] = {}
         self._entities: List[Any] = []  # a subscription and two timers
+
+    def _on_set_parameters(self, changes: List[Parameter]) -> SetParametersResult:
+        try:
+            parameters.changed(self.options, changes)
+        except OptionError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
 
     def update(self) -> None:
         """Subscribe when the first viewer has come, unsubscribe when the last one has left."""
@@ -197,15 +204,9 @@ def _run() -> int:
             "address with the token sees the camera"
         )
     log.info(f"serving {server.url}")
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
     try:
-        while rclpy.ok() and not stopped.is_set():
-            executor.spin_once(timeout_sec=WAKE_S)
-            node.update()
-        leave_soon(0)  # should the following hang
+        spin(node, stopped, node.update)
         return 0
     finally:
         server.stop()
-        executor.shutdown()
         node.destroy_node()

@@ -121,10 +121,10 @@ class DashboardServer:
         host, port = self._options.host, self._options.port
         try:
             own_port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
-        except OSError as error:
-            is_unknown = isinstance(error, socket.gaierror)
-            # The text of asyncio's own errors repeats the address.
-            why = error.strerror if is_unknown else os.strerror(error.errno or 0)
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, socket.gaierror) else str(error)
+            if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+                why = os.strerror(error.errno or 0)  # asyncio's own texts repeat the address
             raise DashboardError(
                 f"cannot serve on port {port} of {host}: {why}; choose others by -p port:=8081 "
                 "(0: any free one) or -p host:=127.0.0.1"

@@ -58,6 +58,11 @@ class Mailbox(Generic[K, T]):
             self._items = {sender: items for sender, items in self._items.items() if items}
             return taken
 
+    def has(self, sender: K) -> bool:
+        """Return whether items of a sender wait."""
+        with self._changed:
+            return sender in self._items
+
     def drop(self, sender: K) -> int:
         """Remove all items of a sender and return their number."""
         with self._changed:
@@ -94,6 +99,10 @@ class FrameWorker:
     def put(self, camera: ImageSubscription, image: ReceivedImage) -> None:
         """Queue an image; the queue is as deep as that of the subscription."""
         camera.counters.add(stale=int(self._mailbox.put(camera, image, camera.depth)))
+
+    def has_images(self, camera: ImageSubscription) -> bool:
+        """Images of a camera are waiting."""
+        return self._mailbox.has(camera)
 
     def reset(self, cameras: List[ImageSubscription]) -> None:
         """Remove all faces of these cameras, after the current images are done."""
@@ -159,10 +168,8 @@ class FrameWorker:
     def _publish(
         self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
     ) -> None:
-        try:
-            camera.publishers.publish(header, view.rgb, result)
-        except ImageError as error:
-            camera.warn("publishers", f"{camera.topic}: {error}")
+        for fault in camera.publishers.publish(header, view.rgb, result):
+            camera.warn("publishers", f"{camera.topic}: {fault}")
         if camera.poses:
             camera.poses.publish(header, view.rgb, result.faces, self._pipeline)
         if self._humans:

@@ -99,7 +99,6 @@ class ImageSubscription:
         self._on_image = on_image
         self.value_range = RunningRange()
         self._pairs: StampSync[AnyImage, Found] = StampSync()
-        self._last_sequence = 0
         self._received_s = self._paired_s = time.monotonic()
         self._subscribe_to_images()
         topic = self._detections_topic
@@ -128,7 +127,7 @@ class ImageSubscription:
 
     def _subscribe_to_images(self) -> None:
         on_message = with_message_info(self._on_message)
-        depth = DEPTHS[self._reliability]
+        depth, self._last_sequence = DEPTHS[self._reliability], 0
         self._images = self._subscribe(
             self.message_type, self.name, on_message, depth, self._reliability
         )
@@ -243,7 +242,7 @@ class ImageSubscription:
     def _silence(self, now_s: float) -> str:
         received = self.counters.received > 0
         since = f"for {now_s - self._received_s:.0f} s" if received else "yet"
-        publishers = self._publishers_of(self.topic)
+        publishers = self._publishers_of(self.name)
         if not publishers:
             large_data = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "").startswith("LARGE_DATA")
             publishers = "no publishers" + (LARGE_DATA if large_data else "")
@@ -254,7 +253,8 @@ class ImageSubscription:
         return f"no images {since} on {self.topic}; this node subscribes to {self}; {publishers}"
 
     def _published_types(self) -> List[Type[AnyImage]]:
-        found = self._node.get_publishers_info_by_topic(self.topic)
+        # By the given name, since rclpy remaps it.
+        found = self._node.get_publishers_info_by_topic(self.name)
         return [_TYPES[each.topic_type] for each in found if each.topic_type in _TYPES]
 
     def _publishers_of(self, topic: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+import time
+from typing import Any, List, Sequence
 
 import numpy as np
+import rclpy
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -12,14 +14,16 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
+from esr_core.errors import ImageError
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.perception.events import Event
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions.emotion_topics import EmotionTopic, ImageResult, emotion_topics
 from esr_ros.msg import EmotionNotice
 from esr_ros.parameters import NodeOptions
+from esr_ros.runtime.rclpy_features import reason
 
-#: Longest wait for subscribers when the node stops.
+#: Longest wait for all subscribers together when the node stops.
 ACK_S = 0.5
 
 
@@ -41,7 +45,7 @@ class Publishers:
     """
 
     def __init__(self, node: Node, base: str, options: NodeOptions, model: ModelMetadata) -> None:
-        self._model_name = model.name
+        self._base, self._model_name = base, model.name
         info = ImageResult(Header(stamp=node.get_clock().now().to_msg()), model.name)
         self._publishers = {}
         for topic in emotion_topics(options.annotated_image):
@@ -57,25 +61,36 @@ class Publishers:
         for message in topic.build(image):
             self._publishers[topic].publish(message)
 
-    def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> None:
+    def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> List[str]:
         """Publish the result of an image (h, w, 3) uint8 under its own header.
 
-        Raises ImageError if the annotated image cannot be compressed; all else is published.
+        Returns why topics were left out: an annotated image that cannot be compressed, or a message
+        that ROS does not accept, as Fast DDS does while a reliable subscriber is too slow.
         """
+        left_out = []
         image = ImageResult(header, self._model_name, answer, rgb.shape, rgb)
         for topic, publisher in self._publishers.items():
-            is_needed = not topic.is_lazy or publisher.get_subscription_count() > 0
-            if is_needed and not topic.is_latched:
-                self._publish(topic, image)
+            if topic.is_latched:
+                continue
+            try:
+                if not topic.is_lazy or publisher.get_subscription_count() > 0:
+                    self._publish(topic, image)
+            except ImageError as error:
+                left_out.append(str(error))
+            except RuntimeError as error:  # RCLError has no public name in every release of rclpy
+                if not rclpy.ok():
+                    raise
+                left_out.append(f"no {self._base}{topic.suffix} was published ({reason(error)})")
+        return left_out
 
     def publish_events(self, header: Header, events: Sequence[Event]) -> None:
         """Publish events alone."""
         result = FrameResult([], list(events))
         self._publish(self._events, ImageResult(header, self._model_name, result))
 
-    def wait_for_subscribers(self) -> None:
-        """Wait until the last events have arrived, ACK_S at most: the process may end after it."""
-        self._publishers[self._events].wait_for_all_acked(Duration(seconds=ACK_S))
+    def wait_for_subscribers(self, deadline_s: float) -> None:
+        """Wait until the last events have arrived: the process may end after it."""
+        _wait_for_subscribers(self._publishers[self._events], deadline_s)
 
 
 class Notice:
@@ -95,3 +110,11 @@ class Notice:
             message.since = self._node.get_clock().now().to_msg()
         message.active, message.text = active, text
         self._publisher.publish(message)
+
+    def wait_for_subscribers(self, deadline_s: float) -> None:
+        """Wait until the last notice has arrived."""
+        _wait_for_subscribers(self._publisher, deadline_s)
+
+
+def _wait_for_subscribers(publisher: Any, deadline_s: float) -> None:
+    publisher.wait_for_all_acked(Duration(seconds=max(deadline_s - time.monotonic(), 0)))

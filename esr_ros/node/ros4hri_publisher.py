@@ -61,9 +61,10 @@ class Ros4HriPublisher:
 
     def withdraw_all(self, camera: int) -> None:
         """Remove all faces of a camera."""
+        # Faces that the last image did not show have publishers, too.
+        for key in [key for key in self._faces if key[0] == camera]:
+            self._withdraw(key)
         if self._ids.pop(camera, None):
-            for key in [key for key in self._faces if key[0] == camera]:
-                self._withdraw(key)
             self._publish_ids(Header(stamp=self._node.get_clock().now().to_msg()))
 
     def _publish_face(

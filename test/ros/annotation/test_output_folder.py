@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ def test_after_a_kill_between_two_names_the_old_output_is_back(tmp_path: Path) -
     folder = OutputFolder(tmp_path / "out", tmp_path / "walk", ABOUT)
     assert not folder.is_needed(overwrite=False, resume=True)
     assert note(tmp_path / "out") == ABOUT
+
+
+@pytest.mark.parametrize("has_log", [True, False])
+def test_after_a_kill_behind_the_last_name_it_can_be_replaced(
+    tmp_path: Path, has_log: bool
+) -> None:
+    make(tmp_path / "out", tmp_path / "walk")
+    part = tmp_path / "out.part"
+    shutil.copytree(tmp_path / "out", part / "old")
+    if has_log:
+        ResumeLog(part / "journal", ABOUT).close()
+    assert not make(tmp_path / "out", tmp_path / "walk", resume=True)
+    assert make(tmp_path / "out", tmp_path / "walk", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_an_output_that_lacks_files_is_not_taken_for_done(tmp_path: Path) -> None:

@@ -112,8 +112,8 @@ class Run:
             text=True,
         )
 
-    def wait_for_log(self, size: int = 24_000) -> None:
-        log = self.folder / "out.part" / "journal"
+    def wait_for_log(self, staging: str = "out.part", size: int = 24_000) -> None:
+        log = self.folder / staging / "journal"
         deadline_s = time.monotonic() + 180
         while not log.exists() or log.stat().st_size < size:
             assert self.process.poll() is None, self.process.communicate()
@@ -190,6 +190,25 @@ def test_a_worker_that_dies_is_replaced(
     assert killed == 1
     assert run.summary()["answered"] == LONG.frames
     assert bags.answers(tmp_path / "out") == long_answers
+
+
+def test_a_worker_that_dies_over_a_bag_of_several_is_replaced(
+    long_walk: Path, tmp_path: Path, long_answers: Any
+) -> None:
+    bags.recorded(tmp_path / "short", Scene(((0.5, 1),), rate_hz=10.0))
+    run = Run(tmp_path, long_walk, "short", "-o", "results", "--engine", "ray", "--json")
+    run.wait_for_log("results/long_emotions.part")
+    workers = [
+        child
+        for child in run.children()
+        if b"ray::_annotate_one" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    _, error = run.process.communicate(timeout=180)
+    assert run.process.returncode == 0, error
+    assert bags.answers(tmp_path / "results" / "long_emotions") == long_answers
 
 
 def test_only_one_run_at_a_time(long_walk: Path, tmp_path: Path) -> None:

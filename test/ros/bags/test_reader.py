@@ -373,6 +373,21 @@ def test_compressed_bags_are_read(
         assert bag.damage == []
 
 
+@pytest.mark.parametrize("has_metadata", [True, False])
+def test_what_a_player_left_of_a_compressed_file_is_not_read(
+    whole: Path, tmp_path: Path, has_metadata: bool
+) -> None:
+    small = compressed(whole, tmp_path / "small", CompressionMode.FILE)
+    (file,) = (each for each in small.iterdir() if each.name != "metadata.yaml")
+    content = bags.storage_file(whole / "sqlite3").read_bytes()
+    file.with_suffix("").write_bytes(content[: len(content) // 2])
+    if not has_metadata:
+        (small / "metadata.yaml").unlink()
+    assert bags.content(small) == bags.content(whole / "sqlite3")
+    with BagReader(small) as bag:
+        assert bag.damage == []
+
+
 @pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
 def test_of_compressed_bags_that_were_cut_off_the_beginning_is_read(
     whole: Path, tmp_path: Path, mode: CompressionMode

@@ -130,6 +130,7 @@ def test_port_in_use(dashboard: Program) -> None:
         ("rate:=5.0", "unknown parameter rate (nearest: rate_hz)"),
         ("host:=''", "host must be an address"),
         ("host:=no.such.host.invalid", "of no.such.host.invalid: "),
+        ("host:=robot..local", "of robot..local: "),
         ("host:=192.0.2.1", "of 192.0.2.1: Cannot assign requested address"),
         ("emotion_topics:=['']", "emotion_topics must be a list"),
     ],

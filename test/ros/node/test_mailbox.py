@@ -32,7 +32,9 @@ def test_items_of_a_sender_can_be_dropped() -> None:
     for number in range(3):
         box.put("left", number, 3)
     box.put("right", 7)
+    assert (box.has("left"), box.has("nobody")) == (True, False)
     assert (box.drop("left"), box.drop("left")) == (3, 0)
+    assert not box.has("left")
     assert box.take() == {"right": 7}
 
 

@@ -87,6 +87,18 @@ def test_each_label_has_an_expression() -> None:
     assert set(EXPRESSIONS.values()) - constants == {"contempt"}
 
 
+def test_faces_out_of_sight_are_withdrawn_too(photograph: Photo, context: rclpy.Context) -> None:
+    node = rclpy.create_node("anybody", context=context)
+    humans, pipeline, stream = Ros4HriPublisher(node), EmotionPipeline(), StreamState()
+    for stamp_s, image in ((0.0, photograph), (0.1, np.full_like(photograph, 90))):
+        (answer,) = pipeline.answer([View(stream, image, stamp_s)])
+        humans.publish(0, Header(), image, answer)
+    assert not answer.faces
+    humans.withdraw_all(0)
+    assert [each.topic_name for each in node.publishers if "/faces/f" in each.topic_name] == []
+    node.destroy_node()
+
+
 @pytest.mark.parametrize(("camera", "face", "expected"), [(0, 7, "f0007"), (1, 12345, "g12345")])
 def test_names_are_parts_of_topics(camera: int, face: int, expected: str) -> None:
     assert name(camera, face) == expected

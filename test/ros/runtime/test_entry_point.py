@@ -57,6 +57,14 @@ def test_exit_codes(body: str, code: int, error: str) -> None:
     assert ("Traceback" in done.stderr) == (code == 1)
 
 
+def test_a_clean_up_that_hangs_ends_with_the_code() -> None:
+    done = run(
+        "import time; from esr_ros.runtime.entry_point import leave_soon, note_stops\n"
+        "note_stops(); leave_soon(3); print('hangs'); time.sleep(60)"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "hangs\n", "")
+
+
 def test_camera_whose_context_becomes_invalid_ends_with_0() -> None:
     done = run(STOPPED)
     assert (done.returncode, done.stderr) == (0, "")
