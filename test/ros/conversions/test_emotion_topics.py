@@ -103,8 +103,8 @@ def test_what_ros_does_not_publish_is_named(photograph: NDArray[np.uint8]) -> No
         left_out = publishers.publish(Header(), photograph, answer)
     finally:
         rclpy.shutdown()
-    names = ("emotion", "emotion/events", "emotion/image_annotations", "emotion/detections")
-    expected = [f"no {name} was published" for name in names]
+    suffixes = ("", "/events", "/image_annotations", "/detections", "/image")
+    expected = [f"no emotion{suffix} was published" for suffix in suffixes]
     assert [reason.partition(" (")[0] for reason in left_out] == expected
 
 

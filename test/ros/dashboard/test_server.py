@@ -16,6 +16,8 @@ from typing import Any, Iterator
 import pytest
 from live_page import Program, get, port_of, receive
 from programs import wait_until_begun
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 
 TOKEN = "a+b c/&é secret"
 UPGRADE = {
@@ -137,6 +139,16 @@ def test_port_in_use(dashboard: Program) -> None:
 )
 def test_wrong_parameters_are_one_line(parameter: str, error: str) -> None:
     assert error in refusal(parameter)
+
+
+def test_parameters_are_those_of_the_start(dashboard: Program, robot: Any) -> None:
+    dashboard.url()
+    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=2.0)
+    request = SetParameters.Request(parameters=[Parameter(name="rate_hz", value=value)])
+    me = robot(image_topic="none")
+    (result,) = me.call(SetParameters, "/emotion_dashboard/set_parameters", request).results
+    assert not result.successful
+    assert result.reason.startswith("rate_hz cannot be changed at run time")
 
 
 def test_without_aiohttp(tmp_path: Path) -> None:
