@@ -9,6 +9,8 @@ from typing import Deque, NamedTuple, Optional, Tuple
 
 #: Time without an image after which a camera is silent, and its faces end.
 SILENCE_S = 5.0
+#: A longer latency is the difference of two clocks, or the age of a recording.
+LONGEST_LATENCY_S = 60.0
 #: Stamps that go back by no more are out of order; by more, they are wrong, or a recording has
 #: started over.
 LATE_S = 1.0

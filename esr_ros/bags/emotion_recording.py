@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError, OptionError
 from esr_core.media.records import FaceRecord, FrameRecord
-from esr_core.perception.stream_clock import StreamClock, stamp_seconds
+from esr_core.perception.stream_clock import LONGEST_LATENCY_S, StreamClock, stamp_seconds
 from esr_core.report.summary import Recording
 from esr_ros.bags import cdr, message_definitions
 from esr_ros.bags.metadata import note
@@ -27,8 +27,6 @@ EMOTIONS = "esr_ros/msg/EmotionArray"
 MARGIN = 0.25
 #: An image is recorded before its result, or this much later at most.
 SLACK_NS = 10**8
-#: Longest median latency; above it, stamps and recording have different clocks.
-LONGEST_S = 60.0
 
 _ANNOTATED = "The answers were made from the bag by esr annotate, so there is no latency to report."
 _UNSTAMPED = "The images have no stamps, so latency is not known."
@@ -160,7 +158,7 @@ def _face(emotion: Any) -> FaceRecord:
 def _why_no_latency(latencies_s: NDArray[np.float64]) -> List[str]:
     """Return the reason why times from stamp to recording, (n,) in seconds, are no latencies."""
     known_s = latencies_s[np.isfinite(latencies_s)]
-    if len(known_s) and not 0 < float(np.median(known_s)) < LONGEST_S:
+    if len(known_s) and not 0 < float(np.median(known_s)) < LONGEST_LATENCY_S:
         return [_CLOCKS]
     return [] if len(known_s) else [_UNSTAMPED]
 

@@ -23,6 +23,7 @@ from esr_core.benchmark.runner import BenchmarkError, Worker
 from esr_ros.conversions.emotion_topics import bases
 from esr_ros.demo.scene import Scene, check_photograph
 from esr_ros.msg import EmotionArray
+from esr_ros.node.diagnostics import DROPPED
 from esr_ros.runtime import fast_dds
 from esr_ros.runtime.entry_point import check_domain
 from esr_ros.runtime.rclpy_features import with_message_info
@@ -93,8 +94,7 @@ class NodeTestRig:
         """Wait for the next diagnostics; return the number of images without an answer in them."""
         self._diagnostics = []
         self._spin_until(lambda: self._diagnostics, PATIENCE_S)
-        reasons = ("stale", "missed", "unpaired", "undecodable")
-        return sum(int(camera.get(reason, 0)) for camera in self._diagnostics for reason in reasons)
+        return sum(int(each.get(reason, 0)) for each in self._diagnostics for reason in DROPPED)
 
     def wait_for_first_answer(self) -> None:
         """Set ``start_s``; BenchmarkError if there is no answer, or if a process ended."""

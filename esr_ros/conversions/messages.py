@@ -32,6 +32,7 @@ def optional(package: str) -> Any:
 
 
 foxglove = optional("foxglove_msgs")  # without it there is no `emotion/image_annotations`
+hri = optional("hri_msgs")  # without it `humans`, and ROS4HRI's `detections_topic`, are refused
 vision = optional("vision_msgs")  # without it there is no `emotion/detections`
 
 

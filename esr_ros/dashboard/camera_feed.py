@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from esr_core.emotions import LABELS
 from esr_core.errors import ImageError
+from esr_core.perception.stream_clock import LONGEST_LATENCY_S
 from esr_ros.conversions.emotion_topics import JPEG_QUALITY, beside
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.conversions.messages import jpeg
@@ -27,8 +28,6 @@ from esr_ros.msg import EmotionArray
 OnPicture = Callable[[str, bytes], None]
 #: Time over which the rate is measured.
 RATE_S = 3.0
-#: A longer latency is the difference of two clocks, as in a bag that is played without /clock.
-LONGEST_LATENCY_S = 60.0
 #: Topics of annotated images below that of the emotions, in the order of preference.
 _PICTURES = {"/image": Image, "/image/compressed": CompressedImage}
 

@@ -21,7 +21,8 @@ from esr_ros.parameters import NodeOptions
 UNDECODABLE_IS_ERROR = 3
 #: The stages of a frame in their order: until the callback, until the worker takes it, the rest.
 STAGES = ("transport", "wait", "decode", "detect", "crop", "infer", "track", "publish")
-TOTALS = ("received", "answered", "stale", "missed", "unpaired", "undecodable", "faces", "left_out")
+DROPPED = ("stale", "missed", "unpaired", "undecodable")  # why an image has no answer
+TOTALS = ("received", "answered", *DROPPED, "faces", "left_out")
 
 
 @dataclass
@@ -65,7 +66,7 @@ class FrameCounters:
     def rates(self) -> Tuple[float, float, float]:
         """Return input Hz, output Hz and the share of the images dropped, since the last call."""
         with self._lock:
-            dropped = self.stale + self.missed + self.unpaired + self.undecodable
+            dropped = sum(getattr(self, reason) for reason in DROPPED)
             now = (time.monotonic(), self.received, self.answered, dropped, self.missed)
             seconds, received, answered, lost, missed = np.subtract(now, self._last).tolist()
             self._last = now

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from esr_core.errors import OptionError
 from esr_core.perception.detection import Detections
-from esr_ros.conversions.messages import optional
+from esr_ros.conversions.messages import hri
 
-hri = optional("hri_msgs")  # without it such a detections_topic is refused
 #: Ending of the topic of IdsList.
 SUFFIX = "/tracked"
 #: Stamps whose regions are kept until the list of ids arrives.

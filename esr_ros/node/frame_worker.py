@@ -13,14 +13,11 @@ from std_msgs.msg import Header
 
 from esr_core.errors import ImageError
 from esr_core.perception.stage_timer import StageTimer
-from esr_core.perception.stream_clock import stamp_seconds
+from esr_core.perception.stream_clock import LONGEST_LATENCY_S, stamp_seconds
 from esr_core.pipeline import EmotionPipeline, FrameResult, View, limit_reached
 from esr_ros.conversions.image_decoding import decode
 from esr_ros.node.image_subscription import ImageSubscription, ReceivedImage
 from esr_ros.node.ros4hri_publisher import Ros4HriPublisher
-
-#: An image that is older comes from a recording, or from a camera with another clock.
-MAX_LATENCY_S = 60.0
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -161,7 +158,7 @@ class FrameWorker:
             latency_s = here_s = time.monotonic() - arrival_s
             if view.stamp_s is not None and not camera.stream.clock.problem:
                 latency_s = self._node.get_clock().now().nanoseconds * 1e-9 - view.stamp_s
-            if 0 < latency_s < MAX_LATENCY_S:
+            if 0 < latency_s < LONGEST_LATENCY_S:
                 stages_s["transport"] = latency_s - here_s
                 camera.counters.add_latency(latency_s, stages_s)
 

@@ -20,9 +20,9 @@ from esr_core.errors import OptionError
 from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions import messages
+from esr_ros.conversions.messages import hri
 from esr_ros.runtime.rclpy_features import PublisherEventCallbacks
 
-hri = messages.optional("hri_msgs")  # without it the parameter `humans` is refused
 #: Expressions of hri_msgs by label, where they differ.
 _OTHERS = {"surprise": "surprised", "fear": "scared", "disgust": "disgusted", "anger": "angry"}
 EXPRESSIONS = {label: _OTHERS.get(label, label) for label in LABELS}
