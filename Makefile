@@ -26,7 +26,7 @@ setup: ## Install what the node needs and build the package
 # vision_msgs, hri_msgs, tf2_msgs and foxglove_msgs, where ROS 2 comes from PyPI, which lacks them.
 install/.interfaces: $(shell find interfaces -type f)
 	@[ -e .venv/.ros_distro ] || { echo "setup: building the interfaces of other packages"; \
-		source env.sh && colcon --log-level error build --base-paths interfaces \
+		source env.sh && COLCON_DEFAULTS_FILE=/dev/null colcon --log-level error build --base-paths interfaces \
 		--event-handlers console_cohesion- --cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1; } \
 		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
 	@mkdir -p install && touch $@
@@ -37,7 +37,7 @@ setup-test: setup ## Install PyTorch and what the tests need besides
 install/.built: $(SOURCES) install/.interfaces
 	@echo "setup: building the package"
 	@rm -rf install/esr_ros/{,local/}lib/python*/*-packages/esr_*  # or removed modules would stay
-	@source env.sh && colcon --log-level error build --event-handlers console_cohesion- \
+	@source env.sh && COLCON_DEFAULTS_FILE=/dev/null colcon --log-level error build --event-handlers console_cohesion- \
 		--cmake-args -DBUILD_TESTING=OFF > .venv/build.log 2>&1 \
 		|| { tail -40 .venv/build.log; echo "setup: the build failed (details: .venv/build.log)" >&2; exit 2; }
 	@touch $@

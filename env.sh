@@ -2,9 +2,9 @@
 # ROS 2, this package, `emotion_node` and `esr` are on the paths afterwards.
 
 if [ -n "${ZSH_VERSION:-}" ]; then
-  _esr_root=$(cd "$(dirname "${(%):-%x}")" && pwd) _esr_shell=zsh
+  _esr_root=$(builtin cd -q "$(dirname "${(%):-%x}")" >/dev/null && pwd) _esr_shell=zsh
 else
-  _esr_root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) _esr_shell=bash
+  _esr_root=$(CDPATH='' builtin cd -- "$(dirname "${BASH_SOURCE[0]}")" >/dev/null && pwd) _esr_shell=bash
 fi
 
 if [ ! -x "$_esr_root/.venv/bin/python" ]; then
@@ -12,8 +12,8 @@ if [ ! -x "$_esr_root/.venv/bin/python" ]; then
   return 1 2>/dev/null || exit 1
 fi
 
-if [ -e "$_esr_root/.venv/.ros_distro" ] && [ -z "${ROS_DISTRO:-}" ]; then
-  _esr_distro=$(cat "$_esr_root/.venv/.ros_distro")
+_esr_distro=$(cat "$_esr_root/.venv/.ros_distro" 2>/dev/null || true)
+if [ "${_esr_distro:-${ROS_DISTRO:-}}" != "${ROS_DISTRO:-}" ]; then
   echo "env.sh: source ROS first (source /opt/ros/$_esr_distro/setup.bash); this environment builds on it" >&2
   return 1 2>/dev/null || exit 1
 fi

@@ -20,7 +20,7 @@ SHELL ["/bin/bash", "-c"]
 # of wheels for Jetsons of its own, which need not have these.
 RUN cd src/esr_ros && env -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL python3 -m pip install --no-cache-dir \
       "numpy<1.25" "opencv-python-headless==4.11.0.86" "rich==13.9.4" "scikit-image==0.21.0" \
-      "pooch==1.8.2" "${ONNXRUNTIME}"
+      "pooch==1.8.2" "aiohttp==3.10.11" "ruamel.yaml==0.18.6" "${ONNXRUNTIME}"
 
 # Sourced from where this image has ROS, or from where ROS's own have it.
 RUN printf '%s\n' \

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 import traceback
-from typing import Callable, List, Optional
+from contextlib import contextmanager
+from typing import Callable, Iterator, List, Optional
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -59,7 +60,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the model, create publishers and services."""
-        return self._attempt("configure", self._release, self._configure)
+        return self._attempt("configure", self._configure, self._release)
 
     def _configure(self) -> None:
         self.pipeline = EmotionPipeline(self.options)
@@ -95,7 +96,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the images and start the worker."""
-        return self._attempt("activate", self._stop, self._activate)
+        return self._attempt("activate", self._activate, self._stop)
 
     def _activate(self) -> None:
         assert self.pipeline is not None  # it is configured
@@ -106,32 +107,42 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         parameters.check_overrides(self, self._overrides)
 
     def _attempt(
-        self, transition: str, undo: Callable[[], None], *actions: Callable[[], None]
+        self, transition: str, action: Callable[[], None], undo: Callable[[], None]
     ) -> TransitionCallbackReturn:
         """Run a transition; if it fails, undo it and log the reason in one line."""
-        try:
-            for action in actions:
+        with self._reporting(transition):
+            try:
                 action()
-        except (EsrError, *rclpy_features.ROS_ERRORS) as error:
-            undo()
-            if rclpy.ok():  # else ROS was shut down meanwhile
-                self.get_logger().error(f"cannot {transition}: {rclpy_features.reason(error)}")
-            return TransitionCallbackReturn.FAILURE
+            except (EsrError, *rclpy_features.ROS_ERRORS) as error:
+                undo()
+                if rclpy.ok():  # else ROS was shut down meanwhile
+                    self.get_logger().error(f"cannot {transition}: {rclpy_features.reason(error)}")
+                return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    @contextmanager
+    def _reporting(self, transition: str) -> Iterator[None]:
+        """Log an exception, which rclpy turns into an error transition without logging it."""
+        try:
+            yield
         except KeyboardInterrupt:
             raise
         except BaseException:
-            # rclpy turns an exception into an error transition without logging it.
             self.get_logger().fatal(f"cannot {transition}:\n{traceback.format_exc()}")
             raise
-        return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and finish the current image; the model stays loaded."""
-        return self._attempt("deactivate", lambda: None, self._stop)
+        with self._reporting("deactivate"):
+            self._stop()
+        return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop if active; release the model, the publishers and the services."""
-        return self._attempt("clean up", self._release, self._stop, self._release)
+        with self._reporting("clean up"):
+            self._stop()
+            self._release()
+        return TransitionCallbackReturn.SUCCESS
 
     on_shutdown = on_error = on_cleanup
 
@@ -229,7 +240,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             camera_is = camera.topic, camera.counters, camera.state, camera.fault
             statuses.append(status(title, *camera_is, self.options, details))
         header = Header(stamp=self.get_clock().now().to_msg())
-        self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
+        rclpy_features.publish(self._diagnostics, DiagnosticArray(header=header, status=statuses))
 
 
 def main() -> int:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import product
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, Iterable, Sequence, Set, Type, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
-from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
+from rclpy.parameter import Parameter
 
 from esr_core.errors import OptionError
 from esr_core.options import Option, option, options, unknown_names
@@ -24,6 +22,8 @@ Declared = TypeVar("Declared")
 _ROS_NAMES = ("use_sim_time", "start_type_description_service")
 #: Topics of every ROS node; their QoS is not checked.
 _ROS_TOPICS = ("/clock", "/parameter_events", "/rosout")
+#: What precedes the names of parameters in a file, below the node's name.
+_PARAMETERS = "ros__parameters."
 #: Last parts of the names for all nodes in parameter files: /**, /robot/*.
 FOR_ALL = ("*", "**")
 #: QoS policies that can be overridden, and their types.
@@ -150,14 +150,24 @@ def declare(node: Node, kind: Type[Declared]) -> Declared:
 
 def _shared(namespace: str) -> Set[str]:
     """Return the parameters that the files of the command line have for nodes of all names."""
+    from ruamel.yaml import YAML  # only files with parameters of other nodes need it
+
     path = PurePosixPath(namespace)
     spaces = [str(each).rstrip("/") for each in (path, *path.parents)]
+    nodes = [f"{space}/{every}" for space in spaces for every in FOR_ALL]
     names: Set[str] = set()
     files = [file for flag, file in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
-    for file, space, every in product(files, spaces, FOR_ALL):
-        with suppress(RuntimeError):  # it has nothing under that name
-            names |= {*parameter_dict_from_yaml_file(file, target_nodes=[f"{space}/{every}"])}
-    return names
+    for file in files:  # Humble has no parameter_dict_from_yaml_file()
+        content = YAML(typ="safe").load(Path(file).read_text(encoding="utf-8"))
+        names |= {each for node in nodes for each in _names(content.get(node, {}))}
+    return {name[len(_PARAMETERS) :] for name in names if name.startswith(_PARAMETERS)}
+
+
+def _names(values: Any, prefix: str = "") -> Set[str]:
+    """Return the names of nested values, with dots between their parts."""
+    if not isinstance(values, dict):
+        return {prefix[:-1]}
+    return {name for key, value in values.items() for name in _names(value, f"{prefix}{key}.")}
 
 
 def _check_override_values(node: Node) -> None:
@@ -207,7 +217,7 @@ def changed(
     for name in values:
         if is_configured and not known[name].live:
             raise OptionError(
-                f"{name} cannot be changed at run time; clean the node up, or restart it"
+                f"{name} cannot be changed at run time; restart the node, or clean it up first"
             )
     return replace(current, **values)  # type: ignore[type-var]
 

@@ -19,7 +19,7 @@ from esr_core.options import options
 from esr_ros.dashboard.options import DashboardOptions, is_local_name
 from esr_ros.runtime import fast_dds
 
-BOOLEAN = ["", "true", "false"]
+BOOLEAN = ["", "true", "false", "True", "False"]  # bringups of Python write the latter
 PLATFORMS = ["default", "jetson_tx2", "jetson_xavier", "jetson_orin", "jetson_thor"]
 PLATFORM = os.path.basename(__file__).partition(".")[0]
 #: Name, default, choices and description of each argument.
@@ -86,8 +86,11 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             raise FileNotFoundError(f"params_file: no such file {value('params_file')}")
         parameters.append(value("params_file"))
     given = [name for name in ("autostart", "use_sim_time") if value(name)]
-    parameters.append({name: value(name) == "true" for name in given})
-    logger = f"{value('namespace').strip('/')}/emotion_node".lstrip("/").replace("/", ".")
+    parameters.append({name: value(name).lower() == "true" for name in given})
+    space = value("namespace")
+    if not space.startswith("/"):  # it is below that of the groups which include this file
+        space = f"{context.launch_configurations.get('ros_namespace', '')}/{space}"
+    logger = f"{space.strip('/')}/emotion_node".lstrip("/").replace("/", ".")
     # Of these nodes only: nodes that a bringup starts afterwards keep their environment.
     settings = {**fast_dds.environment(), "FASTDDS_BUILTIN_TRANSPORTS": value("transports")}
     common = {
@@ -104,7 +107,7 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         arguments=["--ros-args", "--log-level", f"{logger}:={value('log_level')}"],
         **common,
     )
-    return [node] if value("dashboard") == "false" else [node, *_dashboard(value, common)]
+    return [node] if value("dashboard").lower() == "false" else [node, *_dashboard(value, common)]
 
 
 def _dashboard(
@@ -121,7 +124,7 @@ def _dashboard(
     }
     parameters = {**texts, "port": int(port)}
     if value("use_sim_time"):
-        parameters["use_sim_time"] = value("use_sim_time") == "true"
+        parameters["use_sim_time"] = value("use_sim_time").lower() == "true"
     name = "emotion_dashboard"
     page = Node(executable=name, name=name, parameters=[parameters], **common)
     host = value("dashboard_host")

@@ -23,6 +23,8 @@ check_machine() {
     fail "a C++ compiler is missing, the messages need one; install it (Debian, Ubuntu: apt install g++)"
   [ "$(uname -m)" = x86_64 ] || has_ros ||
     fail "ROS 2 is on PyPI for x86-64 only; on $(uname -m) install and source a ROS 2 first (docs/jetson.md)"
+  [ -z "${ROS_DISTRO:-}" ] || [ -n "${_ROS_WHEELS_BOOTSTRAP_COMPLETE:-}" ] || has_ros ||
+    fail "ROS 2 $ROS_DISTRO is sourced, but $(command -v python3) cannot import its rclpy; leave conda or pyenv, or use a shell without ROS"
   ! has_ros || [[ $ROS_DISTRO =~ ^(humble|jazzy|kilted|lyrical)$ ]] ||
     fail "ROS 2 '$ROS_DISTRO' is sourced, but Humble, Jazzy, Kilted or Lyrical is needed"
   # colcon comes from PyPI only where ROS does.
@@ -49,12 +51,15 @@ wheels() {
 }
 
 make_venv() {
-  [ -x .venv/bin/python ] && return
+  [ -x .venv/bin/pip ] && return # the last that venv writes
   echo "setup: making .venv"
   local visible=
-  if has_ros; then visible=--system-site-packages; fi # what pip adds must suit ROS's own packages
+  mkdir -p .venv
+  if has_ros; then
+    visible=--system-site-packages # what pip adds must suit ROS's own packages
+    echo "$ROS_DISTRO" > .venv/.ros_distro
+  fi
   python3 -m venv $visible .venv || fail "python3 -m venv failed"
-  if has_ros; then echo "$ROS_DISTRO" > .venv/.ros_distro; fi
 }
 
 pip_install() { # pip_install WHAT ARGUMENTS...
@@ -95,6 +100,8 @@ node_list() {
   local last=()
   .venv/bin/python -c 'import sys, numpy; sys.exit(numpy.__version__ >= "2")' &&
     last=(-e 's/^\(numpy==\)[^;]*/\11.26.4/' -e 's/^\(opencv-python-headless==\)[^;]*/\14.11.0.86/')
+  # Both are one module.
+  .venv/bin/python -m pip show -q onnxruntime-gpu 2>/dev/null && last+=(-e '/^onnxruntime==/d')
   sed -e '' "${last[@]}" requirements/node.txt > .venv/node.txt
   echo .venv/node.txt
 }
@@ -107,17 +114,19 @@ has_browser() {
 
 install_browser() {
   ! has_browser || return 0
-  local missing="Chromium or Chrome, with its chromedriver, is missing, the tests need it; install it (Debian: apt install chromium chromium-driver; Ubuntu: Chrome and the chromedriver of its version)"
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "$missing"
+  local missing="setup: Chromium or Chrome, with its chromedriver, is missing, so the tests of web pages will fail; install it (Debian: apt install chromium chromium-driver; Ubuntu: Chrome and the chromedriver of its version)"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || { echo "$missing" >&2; return 0; }
   echo "setup: installing Chromium"
   local install="apt-get -o DPkg::Lock::Timeout=300 install --no-install-recommends -y chromium chromium-driver"
   export DEBIAN_FRONTEND=noninteractive
-  $install >"$log" 2>&1 || { apt-get update && $install; } >"$log" 2>&1 || fail "$missing (details: $log)"
-  has_browser || fail "$missing (details: $log)"
+  $install >"$log" 2>&1 || { apt-get update && $install; } >"$log" 2>&1 || true
+  has_browser || echo "$missing (details: $log)" >&2
 }
 
 check_machine
 if has_ros; then
+  [ "$(cat .venv/.ros_distro 2>/dev/null || echo "$ROS_DISTRO")" = "$ROS_DISTRO" ] ||
+    fail ".venv is for ROS 2 $(cat .venv/.ros_distro), but $ROS_DISTRO is sourced; run 'make clean' first, or use another clone"
   [ ! -e .venv/.ros_wheels ] || fail ".venv has ROS 2 $(cat .venv/.ros_wheels) of PyPI, but ROS 2 $ROS_DISTRO is sourced; run 'make clean' first, or use another clone"
 else
   distribution=$(wheels)
@@ -132,5 +141,5 @@ if [ "${1:-node}" = test ]; then
     once "$age" "requirements/onnxruntime-$age.txt" pip_install "the $age ONNX Runtime, for a test" \
       --no-deps --upgrade --target ".venv/onnxruntime/$age" -r "requirements/onnxruntime-$age.txt"
   done
-  install_browser # last: training needs none
+  install_browser
 fi

@@ -137,7 +137,8 @@ def _other(arguments: argparse.Namespace, case: str) -> Dict[str, Any]:
         words += ["--params-file", str(arguments.params_file.absolute())]
     for parameter in arguments.set:
         words += ["--set", parameter]
-    script = 'source "$0/env.sh" && exec esr bench "$@"'
+    own = '[ ! -e "$0/.venv/.ros_distro" ] || . "/opt/ros/$(cat "$0/.venv/.ros_distro")/setup.bash"'
+    script = f'{own}; source "$0/env.sh" && exec esr bench "$@"'
     command = ["bash", "-c", script, str(arguments.against.absolute()), *words]
     # Nothing of this version's environment.
     kept = {name: os.environ[name] for name in ("HOME", "PATH", "LANG") if name in os.environ}

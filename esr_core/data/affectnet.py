@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple, Sequence
 
@@ -270,7 +271,12 @@ class _AffectNet(Dataset[Any]):
         return _read(self.paths[i])
 
     def faces(self, spec: InputSpec = PUBLISHED_INPUT) -> FaceDataset:
-        """Return the faces for a training or an evaluation of a network with this input."""
+        """Return the faces for a network with the colour, detail and size of ``spec``.
+
+        They are cropped as :func:`pre_process_affect_net` does, whatever its margin is.
+        """
+        published = PUBLISHED_INPUT
+        spec = replace(spec, margin=published.margin, shift_y=published.shift_y)
         one_hot = np.eye(len(LABELS), dtype=np.float32)[self.emotions]
         paths = np.array(self.paths, object)
         return _Faces(paths, one_hot, self.emotions, spec=spec, annotated=self.affect)

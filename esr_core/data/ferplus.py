@@ -58,6 +58,13 @@ def read(path: Path, labels: str = "majority") -> FerPlus:
     return FerPlus(images[keep], distribution, target, labels)
 
 
+#: Of files that are damaged; RuntimeError for a method of compression that there is not.
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, RuntimeError),
+    *(lzma.LZMAError, zipfile.BadZipFile, zlib.error),
+)
+
+
 def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     try:
         content = path.read_bytes()
@@ -72,7 +79,7 @@ def _arrays(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         images, votes = archive["images"], archive["votes"]
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; FER+ is not part of this project") from error
-    except (OSError, EOFError, lzma.LZMAError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path}: not a readable .npz or .npz.xz archive ({error})") from error
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape[1:]:
         got = f"{images.shape} {images.dtype}"

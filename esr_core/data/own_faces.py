@@ -314,8 +314,8 @@ def _read_pictures(
 def _draw(target: NDArray[np.int64], digests: NDArray[np.str_]) -> NDArray[np.bool_]:
     """Return the rows for validation, (n,): those whose hash is in its lowest fifth.
 
-    A face therefore stays in its split whatever its name, its row, and the other faces are. Only
-    an emotion that would be in one split alone, with two faces or more, gets one into the other.
+    A face therefore stays in its split whatever its name, its row, and the other faces are, except
+    in an emotion of two faces or more that would be in one split alone.
     """
     numbers = np.array([int(digest[:8], 16) for digest in digests])
     validates = numbers < VALIDATION_SHARE * 2**32

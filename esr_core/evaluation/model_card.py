@@ -46,6 +46,7 @@ def write(
     draw_confusion(picture, report.confusion, metadata.name)
     record, spec = metadata.record, metadata.input
     is_derived, is_ferplus = metadata.affect == "derived", record.get("data") in ("ferplus", "own")
+    has_learned = record.get("data") == "affectnet" and not is_derived
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
     calibration = record.get("calibration") or {}
     balance = calibration.get("balance", ())[::2]
@@ -60,7 +61,8 @@ def write(
         "not_annotated": not is_annotated,
         "derives": is_derived and is_annotated,
         "derived": is_derived and not is_annotated,
-        "learned": not (is_derived or is_annotated),
+        "learned": not (is_derived or is_annotated or has_learned),
+        "replaceable": not (is_annotated or has_learned),
         "input": spec,
         "detail_px": spec.detail_px,
         "colour": "grey" if spec.grey else "colour",

@@ -85,8 +85,9 @@ class _Trainer:
             raise OptionError(
                 f"batch_size {batch_size} cannot be shared evenly by {processes} processes"
             )
-        is_single = min(batch_size, len(self.training)) == 1 and not self.config.heads_only
-        if is_single and min(self.config.sizes) < TWO_PIXELS_PX:
+        is_single = min(batch_size, len(self.training)) == 1
+        is_trained = not all(phase.heads_only for phase in self.config.phases())
+        if is_single and is_trained and min(self.config.sizes) < TWO_PIXELS_PX:
             raise OptionError(
                 "batches of one face need inputs of at least "
                 f"{TWO_PIXELS_PX} px, but one has {min(self.config.sizes)} px: below, batch norm "

@@ -124,6 +124,8 @@ class OutputFolder:
                 raise OptionError(f"{self.output} was made meanwhile; name another --output")
             os.rename(self.output, self._staging / _OLD)  # removed below
         os.rename(self.bag, self.output)
+        # The log is last, since it tells that the folder is this command's.
+        shutil.rmtree(self._staging / _OLD, ignore_errors=True)
         shutil.rmtree(self._staging, ignore_errors=True)
 
 

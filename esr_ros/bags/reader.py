@@ -75,8 +75,9 @@ class BagReader:
         found = {file.name: file for file in _storage_files(self.path)}
         listed = dict.fromkeys(self._noted.files) if self._noted else {}
         for name in [name for name in found if name + _ZSTD_ENDING in found]:
-            # 'ros2 bag play' leaves what it has decompressed so far beside the original.
-            del found[name + _ZSTD_ENDING if name in listed else name]
+            # 'ros2 bag play' leaves what it has decompressed so far beside the original; a recorder
+            # that was killed, what it has compressed so far, and no metadata.
+            del found[name if name + _ZSTD_ENDING in listed else name + _ZSTD_ENDING]
         if self._noted is None and len(found) > 1:
             names = ", ".join(found)
             self.note_damage(f"without metadata.yaml; taken for parts of one recording: {names}")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import List
 
 import rclpy
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -24,6 +23,7 @@ from esr_core.errors import EsrError, OptionError
 from esr_ros.conversions.emotion_topics import beside
 from esr_ros.conversions.messages import image
 from esr_ros.demo.scene import PERIOD_S, Scene, SceneRenderer
+from esr_ros.runtime import rclpy_features
 from esr_ros.runtime.entry_point import begin, call, exits_at_once
 
 #: Shares of a bag's time, and number of faces. One face leaves and returns.
@@ -89,9 +89,9 @@ def _publish() -> None:
     def publish() -> None:
         message = next(messages)
         message.header.stamp = node.get_clock().now().to_msg()
-        publisher.publish(message)
+        rclpy_features.publish(publisher, message)
         info.header = message.header
-        calibrations.publish(info)
+        rclpy_features.publish(calibrations, info)
 
     node.create_timer(1 / renderer.scene.rate_hz, publish)
     node.get_logger().info(
@@ -143,8 +143,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
     node = rclpy.create_node("camera")
-    # Reliable, for nodes of either reliability.
-    publisher = node.create_publisher(Image, topic, qos_profile_sensor_data.depth)
+    publisher = node.create_publisher(Image, topic, 10)  # reliable, for nodes of either reliability
     renderer = SceneRenderer(scene)
     messages = _rendered(renderer)
     empty = image(Header(frame_id="camera"), renderer.room)
@@ -159,7 +158,7 @@ def main() -> None:
         stamp = node.get_clock().now()
         message = messages[len(sent)] if is_playing else empty
         message.header.stamp = stamp.to_msg()
-        publisher.publish(message)
+        rclpy_features.publish(publisher, message)
         if is_playing:
             sent.append([stamp.nanoseconds, scene.faces_at(len(sent)), len(sent)])
         due_s += 1 / scene.rate_hz

@@ -165,13 +165,18 @@ class FrameWorker:
     def _publish(
         self, camera: ImageSubscription, header: Header, view: View, result: FrameResult
     ) -> None:
-        for fault in camera.publishers.publish(header, view.rgb, result):
-            camera.warn("publishers", f"{camera.topic}: {fault}")
+        is_published = True
+        try:
+            is_published = camera.publishers.publish(header, view.rgb, result)
+        except ImageError as error:
+            camera.warn("publishers", f"{camera.topic}: {error}")
         if camera.poses:
             camera.poses.publish(header, view.rgb, result.faces, self._pipeline)
         if self._humans:
             self._humans.publish(camera.number, header, view.rgb, result)
-        camera.counters.add(answered=1, faces=len(result.faces), left_out=result.left_out)
+        camera.counters.add(
+            answered=int(is_published), faces=len(result.faces), left_out=result.left_out
+        )
         if result.left_out:
             note = limit_reached([result.left_out], self._pipeline.options, "image")
             camera.warn("limit", f"{camera.topic}: {note}")

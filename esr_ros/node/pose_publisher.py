@@ -23,6 +23,7 @@ from esr_ros.conversions.emotion_topics import beside, without_transport
 from esr_ros.conversions.messages import optional
 from esr_ros.node.publishers import create_publisher
 from esr_ros.node.ros4hri_publisher import name
+from esr_ros.runtime.rclpy_features import publish
 
 tf2 = optional("tf2_msgs")  # without it the parameter `poses` is refused
 #: What CameraInfo has; None before the first, an error if that is no calibration.
@@ -80,9 +81,9 @@ class PosePublisher:
             # tf2 refuses other positions, and a frame without a parent.
             if np.isfinite(found.position).all() and header.frame_id:
                 frames.append(_frame(header, f"face_{name(self._camera, face.face_id)}", poses[-1]))
-        self._poses.publish(PoseArray(header=header, poses=poses))
+        publish(self._poses, PoseArray(header=header, poses=poses))
         if frames:
-            self._frames.publish(tf2.TFMessage(transforms=frames))
+            publish(self._frames, tf2.TFMessage(transforms=frames))
 
     def _problem(self, camera: Calibration, shape: Tuple[int, ...]) -> str:
         """Return why an image of a shape (h, w, ...) has no poses; empty if it has, or at first."""

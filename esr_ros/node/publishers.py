@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any, List, Sequence
+from typing import Any, Sequence
 
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -14,14 +13,13 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
-from esr_core.errors import ImageError
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.perception.events import Event
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions.emotion_topics import EmotionTopic, ImageResult, emotion_topics
 from esr_ros.msg import EmotionNotice
 from esr_ros.parameters import NodeOptions
-from esr_ros.runtime.rclpy_features import reason
+from esr_ros.runtime.rclpy_features import publish
 
 #: Longest wait for all subscribers together when the node stops.
 ACK_S = 0.5
@@ -45,7 +43,7 @@ class Publishers:
     """
 
     def __init__(self, node: Node, base: str, options: NodeOptions, model: ModelMetadata) -> None:
-        self._base, self._model_name = base, model.name
+        self._model_name = model.name
         info = ImageResult(Header(stamp=node.get_clock().now().to_msg()), model.name)
         self._publishers = {}
         for topic in emotion_topics(options.annotated_image):
@@ -57,31 +55,22 @@ class Publishers:
             if topic.suffix == "/events":
                 self._events = topic
 
-    def _publish(self, topic: EmotionTopic, image: ImageResult) -> None:
-        for message in topic.build(image):
-            self._publishers[topic].publish(message)
+    def _publish(self, topic: EmotionTopic, image: ImageResult) -> bool:
+        done = [publish(self._publishers[topic], each) for each in topic.build(image)]
+        return all(done)
 
-    def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> List[str]:
+    def publish(self, header: Header, rgb: NDArray[np.uint8], answer: FrameResult) -> bool:
         """Publish the result of an image (h, w, 3) uint8 under its own header.
 
-        Returns why topics were left out: an annotated image that cannot be compressed, or a message
-        that ROS does not accept, as Fast DDS does while a reliable subscriber is too slow.
+        Returns False if ROS did not take the emotions. Raises ImageError if the annotated image
+        cannot be compressed; all else is published.
         """
-        left_out = []
-        image = ImageResult(header, self._model_name, answer, rgb.shape, rgb)
+        image, is_published = ImageResult(header, self._model_name, answer, rgb.shape, rgb), True
         for topic, publisher in self._publishers.items():
-            if topic.is_latched:
-                continue
-            try:
-                if not topic.is_lazy or publisher.get_subscription_count() > 0:
-                    self._publish(topic, image)
-            except ImageError as error:
-                left_out.append(str(error))
-            except RuntimeError as error:  # RCLError has no public name in every release of rclpy
-                if not rclpy.ok():
-                    raise
-                left_out.append(f"no {self._base}{topic.suffix} was published ({reason(error)})")
-        return left_out
+            is_needed = not topic.is_lazy or publisher.get_subscription_count() > 0
+            if is_needed and not topic.is_latched:
+                is_published &= self._publish(topic, image) or topic.suffix != ""
+        return is_published
 
     def publish_events(self, header: Header, events: Sequence[Event]) -> None:
         """Publish events alone."""
@@ -109,7 +98,7 @@ class Notice:
         if message.active != active:
             message.since = self._node.get_clock().now().to_msg()
         message.active, message.text = active, text
-        self._publisher.publish(message)
+        publish(self._publisher, message)
 
     def wait_for_subscribers(self, deadline_s: float) -> None:
         """Wait until the last notice has arrived."""

@@ -21,7 +21,7 @@ from esr_core.perception.face_emotion import FaceEmotion
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions import messages
 from esr_ros.conversions.messages import hri
-from esr_ros.runtime.rclpy_features import PublisherEventCallbacks
+from esr_ros.runtime.rclpy_features import PublisherEventCallbacks, publish
 
 #: Expressions of hri_msgs by label, where they differ.
 _OTHERS = {"surprise": "surprised", "fear": "scared", "disgust": "disgusted", "anger": "angry"}
@@ -81,7 +81,8 @@ class Ros4HriPublisher:
         roi, expression, cropped = self._faces[key]
         left, top, right, bottom = messages.pixel_box(face, rgb.shape)
         height, width = rgb.shape[:2]
-        roi.publish(
+        publish(
+            roi,
             hri.NormalizedRegionOfInterest2D(
                 header=header,
                 xmin=left / width,
@@ -89,19 +90,20 @@ class Ros4HriPublisher:
                 xmax=right / width,
                 ymax=bottom / height,
                 c=face.score,
-            )
+            ),
         )
-        expression.publish(
+        publish(
+            expression,
             hri.Expression(
                 header=header,
                 expression=EXPRESSIONS[face.label],
                 valence=face.valence,
                 arousal=face.arousal,
                 confidence=face.confidence,
-            )
+            ),
         )
         if cropped.get_subscription_count() > 0:
-            cropped.publish(messages.image(header, _cropped(rgb[top:bottom, left:right])))
+            publish(cropped, messages.image(header, _cropped(rgb[top:bottom, left:right])))
 
     def _withdraw(self, key: Tuple[int, int]) -> None:
         for publisher in self._faces.pop(key, ()):
@@ -109,7 +111,7 @@ class Ros4HriPublisher:
 
     def _publish_ids(self, header: Header) -> None:
         ids = [human for camera in self._ids.values() for human in camera]
-        self._tracked.publish(hri.IdsList(header=header, ids=ids))
+        publish(self._tracked, hri.IdsList(header=header, ids=ids))
 
 
 def name(camera: int, face_id: int) -> str:

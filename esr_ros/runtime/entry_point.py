@@ -149,6 +149,9 @@ def call(program: str, main: Callable[[], Optional[int]]) -> int:
     except (EsrError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         code = 2
+    except SystemExit as end:  # of argparse
+        code = end.code if isinstance(end.code, int) else 1
+        raise
     except (KeyboardInterrupt, ExternalShutdownException):
         code = 0
     except (RuntimeError, NotInitializedException):  # RCLError has no public name in all releases

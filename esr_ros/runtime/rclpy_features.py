@@ -15,6 +15,7 @@ from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters, SetParametersAtomically
 from rclpy.exceptions import NameValidationException, NotInitializedException, ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import InvalidQoSProfileException
@@ -97,6 +98,22 @@ def reason(error: Exception) -> str:
     if "PARAMETER_NOT_SET" in message:
         return f"a parameter is an empty list, such as image_topics: [] ({message})"
     return message
+
+
+def publish(publisher: Any, message: Any) -> bool:
+    """Publish a message; return False, after a warning every 5 s at most, if ROS does not take it.
+
+    Fast DDS takes none for a moment while a reliable subscriber is too slow.
+    """
+    try:
+        publisher.publish(message)
+    except RuntimeError as error:  # RCLError has no public name in every release
+        if not rclpy.ok():
+            raise
+        text = f"a message was not published on {publisher.topic_name}: {reason(error)}"
+        get_logger("esr_ros").warning(text, throttle_duration_sec=5.0)
+        return False
+    return True
 
 
 def resolved_topic(node: Node, parameter: str, name: str) -> str:

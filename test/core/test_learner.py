@@ -31,7 +31,7 @@ from esr_core import (
     PipelineOptions,
 )
 from esr_core.data.dataset import open_split, open_splits
-from esr_core.inference.metadata import ModelMetadata
+from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.perception.preprocessing import InputSpec, crop
@@ -392,7 +392,8 @@ def test_fine_tuning_keeps_the_input_of_what_was_loaded(
     learner.load(2, tmp_path / "net")
     learner.fit(verbose=False)
     assert learner.metadata is not None
-    assert (learner.metadata.input, learner.metadata.affect) == (spec, "learned")
+    framed = replace(spec, margin=PUBLISHED_INPUT.margin)  # as AffectNet's faces are
+    assert (learner.metadata.input, learner.metadata.affect) == (framed, "learned")
     training, _ = open_splits(affectnet, spec, "dimensional")
     assert training.load([0, 1]).shape == (2, 48, 48)
 

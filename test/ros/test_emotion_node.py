@@ -385,7 +385,7 @@ def test_start_only_parameters_are_taken_by_an_unconfigured_node(start: Any, rob
     assert change("first").successful
     assert change("front/image_raw").successful
     assert me.change_state(Transition.TRANSITION_CONFIGURE), node.said
-    assert "clean the node up, or restart it" in change("other").reason
+    assert "restart the node, or clean it up first" in change("other").reason
     assert me.change_state(Transition.TRANSITION_ACTIVATE)
     assert me.change_state(Transition.TRANSITION_DEACTIVATE)
     assert me.change_state(Transition.TRANSITION_CLEANUP)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,13 @@ def test_descriptors_carry_bounds_and_text() -> None:
         described["branches"].additional_constraints
     )
     assert all(d.description for d in described.values())
+
+
+def test_launch_files_need_none_of_pips_packages() -> None:
+    """``ros2 launch`` runs in the system's Python, which does not have them."""
+    absent = ("cv2", "onnxruntime", "rich", "ruamel", "scipy", "torch")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent}))\n"
+        "import esr_core.options, esr_ros.dashboard.options, esr_ros.runtime.fast_dds"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd="/")

@@ -48,7 +48,7 @@ def own(tmp_path: Path) -> Path:
     """A folder with ten happy and ten sad faces; the grey stands for the emotion."""
     for i in range(20):
         label = ("happy", "sad")[i % 2]
-        path = tmp_path / "own" / label / f"{i}.png"
+        path = tmp_path / "own" / label / f"{i}.bmp"  # the bytes decide about its split
         path.parent.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(i).integers(0, 30, (50, 50)) + i % 2 * 200
         assert cv2.imwrite(str(path), noise.astype(np.uint8))

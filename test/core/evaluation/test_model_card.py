@@ -42,7 +42,7 @@ def test_text_fits_the_data(tmp_path: Path) -> None:
     assert "not annotated" not in other
     assert "FER2013" not in other
     assert "The faces are annotated with valence and arousal." in other
-    assert "they are the mean position of the eight probabilities" in other
+    assert "they are the mean position of the eight\nprobabilities" in other
 
 
 @pytest.mark.parametrize(

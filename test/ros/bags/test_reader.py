@@ -373,16 +373,16 @@ def test_compressed_bags_are_read(
         assert bag.damage == []
 
 
-@pytest.mark.parametrize("has_metadata", [True, False])
-def test_what_a_player_left_of_a_compressed_file_is_not_read(
-    whole: Path, tmp_path: Path, has_metadata: bool
-) -> None:
+@pytest.mark.parametrize("half", ["decompressed by a player", "compressed by a recorder"])
+def test_half_a_copy_beside_a_file_is_not_read(whole: Path, tmp_path: Path, half: str) -> None:
     small = compressed(whole, tmp_path / "small", CompressionMode.FILE)
-    (file,) = (each for each in small.iterdir() if each.name != "metadata.yaml")
-    content = bags.storage_file(whole / "sqlite3").read_bytes()
-    file.with_suffix("").write_bytes(content[: len(content) // 2])
-    if not has_metadata:
-        (small / "metadata.yaml").unlink()
+    (packed,) = (each for each in small.iterdir() if each.name != "metadata.yaml")
+    plain = packed.with_suffix("")
+    plain.write_bytes(bags.storage_file(whole / "sqlite3").read_bytes())
+    broken = plain if half.startswith("decompressed") else packed
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    if broken == packed:
+        (small / "metadata.yaml").unlink()  # it is written last
     assert bags.content(small) == bags.content(whole / "sqlite3")
     with BagReader(small) as bag:
         assert bag.damage == []

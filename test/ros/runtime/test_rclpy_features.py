@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rclpy
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from esr_ros.demo.photo_bag import record
 from esr_ros.demo.scene import Scene
-from esr_ros.runtime.rclpy_features import HAS_MESSAGE_INFO
+from esr_ros.runtime.rclpy_features import HAS_MESSAGE_INFO, publish
 
 HUMBLE = Path(__file__).parents[2] / "support" / "humble"
 
@@ -31,6 +32,24 @@ def run(humble: dict[str, str], *command: str, **options: Any) -> subprocess.Com
     return subprocess.run(
         command, env={**os.environ, **humble}, capture_output=True, text=True, timeout=60, **options
     )
+
+
+def test_a_message_that_ros_does_not_take_is_a_warning(capfd: pytest.CaptureFixture[str]) -> None:
+    """The publisher's own context is shut down, so it raises what a slow subscriber causes."""
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("camera", context=context)
+    publisher = node.create_publisher(Image, "image_raw", 1)
+    assert publish(publisher, Image())
+    context.shutdown()
+    rclpy.init()
+    try:
+        assert not publish(publisher, Image())
+    finally:
+        rclpy.shutdown()
+    assert "a message was not published on /image_raw: " in capfd.readouterr().err
+    with pytest.raises(RuntimeError):
+        publish(publisher, Image())
 
 
 def test_the_tests_have_message_info_and_the_processes_here_have_not(

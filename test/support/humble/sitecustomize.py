@@ -13,6 +13,7 @@ import rclpy.event_handler
 import rclpy.executors
 import rclpy.lifecycle
 import rclpy.node
+import rclpy.parameter
 from rclpy.subscription import Subscription
 
 
@@ -31,6 +32,7 @@ def _take_subscription(self: Any, subscription: Any) -> Optional[Callable[[], An
 
 rclpy.executors.Executor._take_subscription = _take_subscription
 del Subscription.CallbackType
+del rclpy.parameter.parameter_dict_from_yaml_file
 del Subscription.callback  # a property that inspects the callback; a plain attribute in Humble
 # Its older name, and no other.
 older = ModuleType("rclpy.qos_event")
