@@ -1,7 +1,7 @@
 """Untrained networks of the published architectures, for timing.
 
 The time of a network does not depend on its weights, except with an early exit: there it depends on
-the share of faces that the first branch leaves undecided. It is set to that of the shipped network.
+the share of faces that the first branch leaves undecided.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.network.esr import ESR, Branch
 from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
-#: Share of FER+'s validation faces that the first branch of the shipped network leaves undecided.
+#: Share of the faces that the first branch leaves undecided: that of the first network that shipped.
 UNDECIDED = 0.05
 #: Number of synthetic faces, which calibrate INT8 and set the share above.
 FACES = 100
