@@ -18,7 +18,7 @@ from esr_core.inference.metadata import PUBLISHED_INPUT, ModelMetadata
 from esr_core.network.esr import ESR, Branch
 from esr_core.network.onnx_export import export_fp16, export_fp32, export_int8
 
-#: Share of the faces that the first branch leaves undecided: that of the first network that shipped.
+#: Share of the faces that the first branch leaves undecided.
 UNDECIDED = 0.05
 #: Number of synthetic faces, which calibrate INT8 and set the share above.
 FACES = 100
