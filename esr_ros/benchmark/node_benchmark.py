@@ -12,10 +12,9 @@ import signal
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, NoReturn, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,17 +141,33 @@ def _medians(values: Any) -> List[float]:
 
 def main() -> None:
     """Respond to each case on stdin with its figures or an error, as one line of JSON."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stops: List[int] = []
+
+    def stop(number: int, frame: Any) -> NoReturn:
+        stops.append(number)
+        raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, stop)
     seconds, arguments, folder = json.loads(sys.argv[1])
     os.chdir(folder)  # relative paths in the arguments start there
-    with suppress(KeyboardInterrupt), tempfile.TemporaryDirectory() as logs:
-        for request in sys.stdin:
-            case, log = NodeCase(**json.loads(request)), Path(logs, "node.log")
-            try:
-                response = measure(case, seconds, arguments, log)
-            except EsrError as error:
-                response = {"error": str(error)}
-            print(json.dumps(response), flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as logs:
+            _respond(seconds, arguments, Path(logs, "node.log"))
+    except KeyboardInterrupt:
+        pass
+    except (RuntimeError, SystemError):  # what an interrupt becomes while rclpy converts a message
+        if not stops:
+            raise
+
+
+def _respond(seconds: float, arguments: List[str], log: Path) -> None:
+    for request in sys.stdin:
+        try:
+            response = measure(NodeCase(**json.loads(request)), seconds, arguments, log)
+        except EsrError as error:
+            response = {"error": str(error)}
+        print(json.dumps(response), flush=True)
 
 
 if __name__ == "__main__":
