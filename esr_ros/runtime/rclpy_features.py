@@ -110,7 +110,7 @@ def publish(publisher: Any, message: Any) -> bool:
     except RuntimeError as error:  # RCLError has no public name in every release
         if not rclpy.ok():
             raise
-        text = f"a message was not published on {publisher.topic_name}: {reason(error)}"
+        text = f"a message of type {type(message).__name__} was not published: {reason(error)}"
         get_logger("esr_ros").warning(text, throttle_duration_sec=5.0)
         return False
     return True
