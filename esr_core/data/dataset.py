@@ -36,9 +36,8 @@ def open_splits(
     """
     if _is_own(path):
         return own_faces.read(path, spec or InputSpec()).split(labels)
-    parts = ("training", labels), ("validation", "majority")
-    training, validation = (open_split(path, name, kind, each, spec) for name, each in parts)
-    return training, validation
+    training = open_split(path, "training", kind, labels, spec)
+    return training, open_split(path, "validation", kind, spec=spec)
 
 
 def open_training(path: Path, spec: InputSpec) -> FaceDataset:
