@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from esr_core.atomic_write import replacing
 
+#: Smallest half of the height of the accuracy's axis, in percentage points.
+SMALLEST_HALF = 1.0
 _COLOURS = {"PyTorch": "0.6", "fp32": "#4c78a8", "INT8": "#f58518", "adaptive": "#54a24b"}
 
 
@@ -57,18 +60,17 @@ def _draw_times(axes: Axes, results: dict[str, Any]) -> None:
 def _draw_curve(axes: Axes, curve: list[dict[str, Any]]) -> None:
     times = [point["mean_ms"] for point in curve]
     accuracies = [100 * point["accuracy"] for point in curve]
-    axes.plot(times, accuracies, "o-", color=_COLOURS["adaptive"])
-    for i, point in enumerate(curve):
-        count = point["branches_asked"]
-        label = f"{count:g} branch{'' if count == 1 else 'es'} (margin {point['lead']:g})"
-        axes.annotate(
-            label if point["lead"] <= 1 else "all branches",  # probabilities differ by 1 at most
-            (times[i], accuracies[i]),
-            textcoords="offset points",
-            xytext=(8, 6 if i % 2 else -13),  # alternates, so that labels do not overlap
-            fontsize=8,
-        )
+    axes.plot(times, accuracies, color="0.7", zorder=1)
+    shades = colormaps["viridis"](np.linspace(0.9, 0.1, len(curve)))
+    for point, time, accuracy, shade in zip(curve, times, accuracies, shades):
+        # Probabilities differ by 1 at most.
+        margin = f"margin {point['lead']:g}" if point["lead"] <= 1 else "all evaluated"
+        label = f"{point['branches_asked']:g} ({margin})"
+        axes.plot(time, accuracy, "o", color=shade, label=label)
+    # Some faces more or less are chance: they do not fill the height.
+    middle, half = np.mean(axes.get_ylim()), max(np.ptp(accuracies), SMALLEST_HALF)
+    axes.set_ylim(middle - half, middle + half)
+    axes.legend(title="branches per face, mean", frameon=False, fontsize=9, loc="lower right")
     axes.set(xlabel="ms per face, mean", ylabel="accuracy on validation faces, %")
     axes.set_title("Early exit: further branches only for undecided faces", fontsize=10)
-    axes.margins(x=0.35, y=0.2)
     axes.grid(color="0.9")
