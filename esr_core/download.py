@@ -12,6 +12,7 @@ import urllib.error
 import zipfile
 import zlib
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from shutil import disk_usage
 from stat import S_IFDIR, S_IFMT, S_IFREG
@@ -24,6 +25,11 @@ from esr_core.progress import bar
 #: The published learner's folder for this method on its server.
 OPENDR = "ftp://opendrdata.csd.auth.gr/perception/facial_emotion_estimation"
 SCHEMES = ("http", "https", "ftp", "file")
+#: Exceptions of zipfile for an archive that it cannot unpack. RuntimeError: it is encrypted, or
+#: compressed by an unsupported method. ValueError: a damaged name or offset.
+_UNPACK_ERRORS = (
+    *(zipfile.BadZipFile, EOFError, zlib.error, LZMAError, RuntimeError, ValueError, OSError),
+)
 
 
 class Item(NamedTuple):
@@ -164,12 +170,10 @@ def extract(archive: Path, folder: Path) -> Path:
             folder.mkdir(exist_ok=True)
             for source in sorted(Path(place).rglob("*")):
                 target = folder / source.relative_to(place)
-                if source.is_dir():
-                    target.mkdir(exist_ok=True)
-                else:
+                # A new folder moves as a whole, so an interrupt leaves no part of it.
+                if source.exists() and not (source.is_dir() and target.is_dir()):
                     os.replace(source, target)
-    # RuntimeError: an encrypted archive, or an unsupported compression method
-    except (zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, OSError) as error:
+    except _UNPACK_ERRORS as error:
         raise DownloadError(f"{archive}: cannot be unpacked ({_reason(error)})") from error
     return folder
 

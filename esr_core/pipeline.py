@@ -88,7 +88,8 @@ class PipelineOptions:
     track_timeout_s: float = live_option(
         0.5,
         "Time for which a face keeps its id without being detected, in seconds. A face that is in "
-        "two consecutive images keeps it, however long the pause between them.",
+        "two consecutive images keeps it after any pause between them; the node and `esr annotate` "
+        "end all faces after 5 s without an image.",
         (0.0, 60.0),
     )
     smoothing_s: float = live_option(
@@ -164,8 +165,8 @@ class FrameAnalyzer:
     ) -> List[FrameAnalysis]:
         """Detect the faces of each image and predict their emotions.
 
-        Only with ``detect_every`` above 1 is a stream used, for its optical flow. Otherwise images
-        may be analyzed in any order, and by several analyzers at once.
+        Only with ``detect_every`` above 1 does the result depend on a stream, by its optical flow.
+        Otherwise images may be analyzed in any order, and by several analyzers at once.
 
         timer: measures the stages ``detect``, ``crop`` and ``infer``.
 

@@ -176,15 +176,17 @@ def _card(arguments: argparse.Namespace) -> None:
     read = [arguments.model, arguments.data, Path(arguments.fp32)]
     output_files.check([("the card", each) for each in places(arguments.model)], read)
     model = str(arguments.model)
+    has_early_exit = load_model(model).has_early_exit  # first: a folder of weights is an error
     done = _Evaluation(arguments.data, model)
     exact = _Evaluation(done.data, arguments.fp32).report if arguments.fp32 else None
     adaptive = None
-    if load_model(model).has_early_exit:
+    if has_early_exit:
         early = _Evaluation(done.data, model, ADAPTIVE)
         adaptive = early.evaluated, early.report.accuracy
     robustness = done.robustness()
     is_annotated = not done.data.derives_affect
-    results = (done.report, robustness, exact, adaptive, is_annotated)
+    is_own_split = done.data.name == done.metadata.record.get("data")
+    results = (done.report, robustness, exact, adaptive, is_annotated, is_own_split)
     paths = write(arguments.model, done.metadata, *results)
     files = [*map(str, paths)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         onnx_export.export_fp16(esr, metadata, out)
     else:
         onnx_export.export_fp32(esr, metadata, out)
-    files = out.iterdir() if as_weights else [out]
+    files = checkpoint.files(out) if as_weights else [out]
     size_mb = sum(file.stat().st_size for file in files) / 1e6
     if arguments.json:
         print(json.dumps({"file": str(out), "name": metadata.name, "size_mb": size_mb}))

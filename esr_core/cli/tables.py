@@ -65,7 +65,11 @@ def print_table(
         table.add_column(name, justify="right" if table.columns else "left", no_wrap=True)
     for row in rows:
         table.add_row(*(escape(_text(cell, row) or "-") for cell in shown.values()))
-    StdoutConsole().print(table)
+    console = StdoutConsole()
+    # A terminal that is too narrow wraps lines; rich would cut figures.
+    wide = console.options.update(max_width=1000)
+    console.width = max(console.width, console.measure(table, options=wide).maximum)
+    console.print(table)
 
 
 def print_targets(targets: Sequence[Tuple[str, float, str, float]]) -> int:

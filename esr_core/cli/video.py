@@ -13,7 +13,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from rich.markup import escape
 
 from esr_core.cli import output_files, pipeline_flags
-from esr_core.cli.command import StdoutConsole, command, count_of
+from esr_core.cli.command import StdoutConsole, command, count_of, note
 from esr_core.cli.output_files import FrameResults, WriteFrame
 from esr_core.cli.tables import table
 from esr_core.errors import OptionError, VideoError
@@ -102,6 +102,9 @@ def _process(
                 fault = f"; it ends at {video.last_s:.2f} s"
             raise VideoError(f"{path}: no frame{time}{fault}")
     results.report_limits(video)
+    if target and any(side % 2 for side in rgb.shape[:2]):
+        lost = f"{target} lacks the last column or row, as an mp4 has even sizes only"
+        note(arguments, f"{path}: {lost}")
     if not arguments.json:
         _print(path, results.frames, records)
         if target:

@@ -172,13 +172,14 @@ def _refuse(path: Path, faults: Sequence[str]) -> None:
 def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
     """Return the faces of a folder for each emotion, and faults."""
     faces, faults, left_out = [], [], []
-    inside = _subfolders(path)
-    parts = [each for each in inside if each.name.lower() in SPLITS]
+    inside = _entries(path)
+    parts = [each for each in inside if each.is_dir() and each.name.lower() in SPLITS]
     if parts:
         left_out += [each for each in inside if each not in parts]
     for part in parts or [path]:
         split = part.name.lower() if parts else ""
-        folders = _subfolders(part)
+        folders = [each for each in _entries(part) if each.is_dir()]
+        left_out += [each for each in _entries(part) if not each.is_dir()]
         unknown = [each.name for each in folders if each.name.lower() not in LABELS]
         if unknown:
             allowed = ", ".join(LABELS)
@@ -186,18 +187,19 @@ def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
             continue
         for folder in folders:
             votes = [float(label == folder.name.lower()) for label in LABELS]
-            with suppress(ImageError):  # an empty folder
+            pictures, others = [], _entries(folder)
+            with suppress(ImageError):  # no pictures
                 pictures, others = find_pictures(folder)
-                left_out += others
-                faces += [_Face(str(each), each, votes, (), split) for each in pictures]
+            left_out += others
+            faces += [_Face(str(each), each, votes, (), split) for each in pictures]
     if left_out:
         more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         _log.warning("%s%s left out: no picture in a folder of an emotion", left_out[0], more)
     return faces, faults
 
 
-def _subfolders(folder: Path) -> List[Path]:
-    return sorted(each for each in folder.iterdir() if each.is_dir() and each.name[0] != ".")
+def _entries(folder: Path) -> List[Path]:
+    return sorted(each for each in folder.iterdir() if each.name[0] != ".")
 
 
 def _list_table(table: Path) -> Tuple[List[_Face], List[str]]:

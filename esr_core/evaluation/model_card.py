@@ -35,12 +35,14 @@ def write(
     exact: Optional[EvaluationReport] = None,
     adaptive: Optional[Tuple[float, float]] = None,
     is_annotated: bool = False,
+    is_own_split: bool = True,
 ) -> List[Path]:
     """Write a card and its picture to their :func:`places`; return these.
 
     robustness: see :func:`esr_core.evaluation.robustness.measure_robustness`. exact: report of the
     network before quantization. adaptive: with early exit the number of branches evaluated per
-    face, mean, and the accuracy. is_annotated: the faces have valence and arousal.
+    face, mean, and the accuracy. is_annotated: the faces have valence and arousal. is_own_split:
+    they are of the data set of the training, whose validation split selected the best epoch.
     """
     card, picture = places(model)
     draw_confusion(picture, report.confusion, metadata.name)
@@ -48,7 +50,7 @@ def write(
     is_derived, is_ferplus = metadata.affect == "derived", record.get("data") in ("ferplus", "own")
     has_learned = record.get("data") == "affectnet" and not is_derived
     recipe = record["recipe"] if isinstance(record.get("recipe"), dict) else {}
-    calibration = record.get("calibration") or {}
+    calibration = (is_own_split and record.get("calibration")) or {}
     balance = calibration.get("balance", ())[::2]
     faces = report.confusion.sum(axis=1).tolist()
     nested = report.branches.nested if report.branches else ()
@@ -73,7 +75,9 @@ def write(
         "own": record.get("data") == "own",
         "minutes": "minutes" in record,
         "device": f" on {record['device']}" if "device" in record else "",
+        "own_split": is_own_split,
         "calibration": calibration,
+        "margin": adaptive and calibration,
         "recipe": recipe,
         "stages": " ".join(map(str, recipe.get("stages", ()))),
         "start": _START if record.get("start") else "",

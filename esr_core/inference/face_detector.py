@@ -5,6 +5,7 @@ Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intellige
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Tuple
@@ -32,8 +33,10 @@ class YuNet:
     """A YuNet ``.onnx`` file: the one that ships, or one of OpenCV's model zoo."""
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise DetectorError(f"{path}: no such file; it must be a YuNet .onnx file")
+        if not os.path.isfile(path):  # Path.is_file() raises PermissionError
+            raise DetectorError(
+                f"{path}: no such file, or no permission; it must be a YuNet .onnx file"
+            )
         # One thread: on two, the layers are too small to gain more than a tenth.
         self._session = session_of(path, threads=1)
         (image, *others), outputs = self._session.get_inputs(), self._session.get_outputs()

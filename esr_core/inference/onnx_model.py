@@ -158,8 +158,8 @@ def load_model(
             this build of ONNX Runtime or does not work on this machine.
     """
     chosen = Path(path) if path else default_model()
-    if not chosen.is_file():
-        raise ModelError(f"{chosen}: no such model file")
+    if not os.path.isfile(chosen):  # Path.is_file() raises PermissionError
+        raise ModelError(f"{chosen}: no such model file, or no permission")
     return Model(chosen, provider, threads)
 
 

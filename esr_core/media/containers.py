@@ -6,6 +6,7 @@ ISO/IEC 14496-12 (boxes of MP4), RFC 9559 (elements of Matroska and WebM).
 from __future__ import annotations
 
 import math
+import os
 import re
 import struct
 from itertools import groupby
@@ -119,13 +120,13 @@ def set_stamps(path: Path, stamps_s: Sequence[float], last_s: float) -> bool:
 
 
 def _moov(stream: BinaryIO) -> Tuple[int, bytes]:
-    """Return the offset and the bytes of an MP4's box moov; no bytes if there is none."""
-    begin = 0
+    """Return the offset and the bytes of an MP4's box moov; no bytes if there is no whole one."""
+    begin, end = 0, stream.seek(0, os.SEEK_END)
     while True:
         stream.seek(begin)
         size, kind, large = struct.unpack(">I4sQ", stream.read(16).ljust(16, b"\0"))
         size = large if size == 1 else size  # 0: up to the end of the file
-        if size < 8:
+        if size < 8 or begin + size > end:  # or it is cut off
             return begin, b""
         if kind == b"moov":
             stream.seek(begin)

@@ -74,7 +74,12 @@ def find_pictures(folder: Path) -> Tuple[List[Path], List[Path]]:
 
 
 def count_pages(path: Path) -> int:
-    """Return the number of pictures in an image file: pages, or frames of an animation."""
+    """Return the number of pictures in an image file: pages, or frames of an animation.
+
+    1 for a pipe: its pictures were read once, and opening it again would wait for ever.
+    """
+    if not path.is_file():
+        return 1
     with native_path(path) as name:
         return cv2.imcount(name)
 

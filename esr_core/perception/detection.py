@@ -24,7 +24,7 @@ MAX_COVER = 0.6
 
 @dataclass(frozen=True)
 class Detections:
-    """Faces detected in one image, in its pixels; the best score first."""
+    """Faces detected in one image, in its pixels."""
 
     boxes: Boxes  # (n, 4)
     scores: Floats  # (n,) in [0, 1]
@@ -62,7 +62,10 @@ class Detector(Protocol):
     path: Path  # of its network
 
     def detect(self, rgb: Image, size_px: int) -> Detections:
-        """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side."""
+        """Return the faces in (h, w, 3) uint8, reduced to ``size_px`` on its longer side.
+
+        The best score comes first.
+        """
 
 
 def turned(rgb: Image, degrees: int) -> Image:

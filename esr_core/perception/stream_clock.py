@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from math import inf
 from statistics import median
@@ -42,9 +43,9 @@ class StreamClock:
 
     Stamps are used as they are, so the same recording gives the same results. An image whose stamp
     is late, or goes back for a moment only, has the time of the image before. A recording starts
-    over if the stamps go back to its first one, after a pause, or for RECENT images. Where the
-    times of arrival are known, they count from the first image on that has no stamp, and once the
-    stamps are found to be wrong.
+    over if the stamps go back to its first one, after a pause, or for RECENT images. The times of
+    arrival count from the first image on that has no stamp, and once the stamps are found to be
+    wrong; where none is given, it is the time of the call.
 
     max_pause_s: images that arrive after a longer pause are a restart.
     """
@@ -69,6 +70,8 @@ class StreamClock:
 
         stamp_s: None for an image without a stamp. arrival_s: of a clock that never goes back.
         """
+        if arrival_s is None and (stamp_s is None or self.problem):
+            arrival_s = time.monotonic()
         gap_s = 0.0
         if arrival_s is not None and self._arrival_s is not None:
             gap_s = max(arrival_s - self._arrival_s, 0.0)
@@ -89,7 +92,7 @@ class StreamClock:
             self._recent.append(stamp_s)
             self._time_s = max(self._time_s, stamp_s + self._offset_s)
         if gap_s:
-            self._window.append((max(self._time_s - last_s, 0.0), min(gap_s, MAX_GAP_S)))
+            self._window.append((max(self._time_s - last_s, 0.0), gap_s))
             self.problem = self._check()
         return Moment(self._time_s, is_restart or is_new)
 
@@ -120,12 +123,14 @@ class StreamClock:
     def _check(self) -> str:
         if self._strays >= MAX_STRAYS:
             return "the stamps of the images go back and forth"
-        steps_s, gaps_s = zip(*self._window)
+        steps_s, pauses_s = zip(*self._window)
+        gaps_s = [min(pause_s, MAX_GAP_S) for pause_s in pauses_s]
         if len(gaps_s) < WINDOW and (sum(gaps_s) < MAX_GAP_S or len(gaps_s) < 5):
             return ""
         usual_s = sum(gaps_s) / len(gaps_s)
         if sum(steps_s) < usual_s * len(gaps_s) / MAX_RATE:
             return "the stamps of the images do not advance"
-        if median(steps_s) > usual_s * MAX_RATE:
+        # Not capped: a camera may take an image every few minutes.
+        if median(steps_s) > max(usual_s, median(pauses_s)) * MAX_RATE:
             return f"the stamps advance {MAX_RATE:.0f} times faster than the images arrive"
         return ""

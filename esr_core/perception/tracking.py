@@ -32,6 +32,7 @@ class Tracker:
 
     def __init__(self) -> None:
         self._next_id = 1
+        self._last_s = 0.0  # the time of the image before
         self.reset()
 
     def reset(self) -> None:
@@ -40,6 +41,13 @@ class Tracker:
 
     def update(self, boxes: Boxes, time_s: float, timeout_s: float) -> NDArray[np.int64]:
         """Return an id for each box (n, 4) of the next image, 0 or more; times never decrease."""
+        # A face that was missing in the image before has its timeout to come back, no longer.
+        before_s, self._last_s = self._last_s, time_s
+        self.tracks = [
+            track
+            for track in self.tracks
+            if track.time_s == before_s or time_s - track.time_s <= timeout_s
+        ]
         ids = np.zeros(len(boxes), np.int64)
         tracked = np.array([track.box for track in self.tracks], np.float32).reshape(-1, 4)
         steps = step_sizes(boxes, tracked)

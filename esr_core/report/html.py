@@ -75,8 +75,11 @@ def _page_data(recording: Recording, summary: Summary) -> Dict[str, Any]:
     began = datetime.fromtimestamp(summary.began_s if is_date else 0, timezone.utc)
     figures = summary.as_json()
     feeds, faces = figures["feeds"], figures["faces"]
+    worst = max(feeds, key=lambda feed: feed["longest_s"] or 0)
     return {
         **figures,
+        "longest_s": worst["longest_s"],
+        "longest_at_s": worst["longest_at_s"],
         "feeds": feeds[:_FEEDS],
         "more_feeds": len(feeds[_FEEDS:]),
         "began": f"{began:%Y-%m-%d %H:%M:%S} UTC" if is_date else None,

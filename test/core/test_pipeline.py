@@ -21,6 +21,8 @@ from esr_core import (
     Stream,
     View,
 )
+from esr_core.options import options
+from esr_core.perception.stream_clock import SILENCE_S
 from esr_core.pipeline import FrameAnalyzer
 
 GREY = np.full((480, 640, 3), 128, np.uint8)
@@ -346,3 +348,8 @@ def test_more_branches_than_the_network_has_are_refused() -> None:
     with pytest.raises(OptionError, match="but got 10"):
         pipeline.options = PipelineOptions(branches=10)
     assert pipeline.options.branches == 9
+
+
+def test_the_limit_of_a_pause_is_described() -> None:
+    described = {each.name: each.description for each in options(PipelineOptions)}
+    assert f"after {SILENCE_S:g} s without an image" in described["track_timeout_s"]

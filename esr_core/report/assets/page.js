@@ -21,7 +21,7 @@ function tiles() {
   const shown = DATA.faces_in_all ? most(DATA.shares) : null;
   const { rate_hz: rate } = DATA.feeds[0];
   const rates = several ? "of " + count(DATA.feeds.length + DATA.more_feeds, "source") : rate === null ? "" : rate.toFixed(1) + " per second";
-  const { longest_s, longest_at_s } = DATA.feeds.reduce((worst, feed) => (feed.longest_s > worst.longest_s ? feed : worst));
+  const { longest_s, longest_at_s } = DATA;
   const gap = longest_s === null ? ["\u2013", "a single image"]
     : longest_s > DATA.gap_s ? [lasting(longest_s), "without an image, at " + clock(longest_at_s, digits)]
       : ["none", "longer than " + lasting(DATA.gap_s)];

@@ -16,6 +16,7 @@ from networks import lively
 from esr_core import load_model
 from esr_core.benchmark.reference_figures import PUBLISHED
 from esr_core.cli.bench import show_tables
+from esr_core.cli.tables import print_table
 from esr_core.inference.metadata import ModelMetadata
 from esr_core.inference.onnx_model import default_model
 from esr_core.network.complexity import METHODS
@@ -211,3 +212,14 @@ def test_picture_never_takes_the_place_of_what_is_read(
     done = bench(tmp_path, *read, "--plot", "speed.png")
     assert "--plot would overwrite speed.png, which is read" in done.stderr
     assert (tmp_path / "speed.png").read_text() == "a network, or faces"
+
+
+def test_narrow_terminal_cuts_no_figure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table("times", {"name": "{name}", "MB": "{mb}"}, [{"name": "n" * 40, "mb": 1234.5}])
+    shown = capsys.readouterr().out
+    assert "n" * 40 in shown
+    assert "1234.5" in shown
+    assert "…" not in shown

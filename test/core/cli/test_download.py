@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import os
 import socket
 import socketserver
 import stat
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Iterator
 
@@ -308,3 +310,35 @@ def test_archive_that_claims_more_than_the_disk_holds(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=r"needs 1152921504607 MB, but only \d+ MB are free"):
         extract(tmp_path / "a", tmp_path / "out")
     assert names(tmp_path) == ["a"]
+
+
+def test_an_interrupt_leaves_no_part_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = zipped(tmp_path / "a", {"set/0.jpg": b"x", "set/1.jpg": b"y"})
+    move, moved = os.replace, []
+
+    def stopped(source: Path, target: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with suppress(KeyboardInterrupt):
+        extract(archive, tmp_path / "out")
+    there = tmp_path / "out" / "set"
+    assert not there.exists() or len([*there.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_damaged_name_and_damaged_lzma_content(tmp_path: Path, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a", "w", method) as archive:
+        archive.writestr("é", bytes(range(256)) * 9)
+    whole = (tmp_path / "a").read_bytes()
+    damaged = whole[:80] + b"\xff" * 40 + whole[120:]
+    if method == zipfile.ZIP_STORED:
+        damaged = whole.replace("é".encode(), b"\xff\xff")
+    (tmp_path / "a").write_bytes(damaged)
+    with pytest.raises(DownloadError, match="a: cannot be unpacked"):
+        extract(tmp_path / "a", tmp_path / "out")

@@ -197,3 +197,11 @@ def test_evaluate_without_a_single_usable_image(tmp_path: Path) -> None:
     np.savez(tmp_path / "nobody.npz", images=images, votes=votes)
     line = refusal(esr(tmp_path, "evaluate", "--data", "nobody.npz", "--json"))
     assert "nobody.npz" in line
+
+
+def test_card_of_other_faces_than_those_of_the_training(tmp_path: Path, own: Path) -> None:
+    shutil.copy(load_model().path, tmp_path / "net.onnx")
+    assert esr(tmp_path, "card", "net.onnx", "--data", own).returncode == 0
+    card = (tmp_path / "net.md").read_text(encoding="utf-8")
+    assert "was selected on this split" not in card
+    assert "was fitted" not in card

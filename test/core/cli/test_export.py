@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import esr, refusal
+from commands import esr, refusal, report
 
 from esr_core import load_model
 from esr_core.network import checkpoint
@@ -65,3 +65,11 @@ def test_export_of_a_folder_without_weights(tmp_path: Path) -> None:
 def test_export_onto_a_path_that_cannot_be(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "file").touch()
     assert "file" in refusal(esr(tmp_path, "export", weights, "file/net.onnx"))
+
+
+def test_size_is_that_of_the_weights_alone(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.bin").write_bytes(bytes(10**7))
+    printed = report(esr(tmp_path, "export", weights, "out", "--fp16", "--json"))
+    size = sum(each.stat().st_size for each in checkpoint.files(tmp_path / "out"))
+    assert printed["size_mb"] == pytest.approx(size / 1e6)

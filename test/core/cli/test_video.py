@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import videos
@@ -258,3 +259,10 @@ def test_interruption_leaves_nothing(
         assert process.stderr.read() == ("esr video: stopped\n" if stop else "")
         assert process.wait() == code
     assert [path.name for path in tmp_path.iterdir()] == ["long.mp4"]
+
+
+def test_odd_size_that_an_mp4_lacks_is_reported(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    assert cv2.imwrite(str(tmp_path / "odd.png"), rgb[:301, :303])
+    done = esr(tmp_path, "video", "odd.png", "--save", "out.mp4")
+    assert done.returncode == 0
+    assert "odd.png: out.mp4 lacks the last column or row" in done.stderr

@@ -258,3 +258,13 @@ def test_without_a_majority(tmp_path: Path) -> None:
     assert isinstance(faces, OwnFaces)
     with pytest.raises(DataError, match="none of 1 faces has an emotion with most of the votes"):
         faces.with_majority()
+
+
+def test_pictures_beside_and_below_the_folders_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture(tmp_path / "happy" / "a.png")
+    picture(tmp_path / "b.png", 1)
+    picture(tmp_path / "sad" / "monday" / "c.png", 2)
+    assert len(read(tmp_path, GREY)) == 1
+    assert f"{tmp_path / 'b.png'} and 1 more left out" in caplog.text

@@ -56,3 +56,8 @@ def test_text_fits_the_data(tmp_path: Path) -> None:
 def test_a_misspelt_part_is_an_error(template: str, name: str) -> None:
     with pytest.raises(ValueError, match=f"unknown optional parts: {name}"):
         _select(template, {"data": 1})
+
+
+def test_text_fits_a_network_that_was_not_calibrated(tmp_path: Path) -> None:
+    record: dict[str, object] = {"data": "ferplus", "training_images": 9}
+    assert "was fitted" not in card(tmp_path, ModelMetadata("n", 1, record=record), False)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from esr_core import DetectorError
+from esr_core import DetectorError, ModelError, load_model
 from esr_core.hashing import digest
 from esr_core.inference.face_detector import DEFAULT_DETECTOR, YuNet, open_detector
 from esr_core.inference.onnx_model import default_model, shipped_file
@@ -228,3 +228,11 @@ def test_threads_share_a_detector(detector: Detector, rgb: NDArray[np.uint8]) ->
     with ThreadPoolExecutor(8) as pool:
         for faces in pool.map(lambda _: detector.detect(rgb, 256), range(32)):
             np.testing.assert_array_equal(faces.boxes, expected.boxes)
+
+
+def test_file_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300)  # as with a folder that is not readable, which root never meets
+    with pytest.raises(ModelError, match="no such model file"):
+        load_model(path)
+    with pytest.raises(DetectorError, match="no such file"):
+        open_detector("opencv", str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +366,13 @@ def test_csv_into_an_open_stream(tmp_path: Path, photos: Path, place: str) -> No
     assert (first, last) == ("before", "after")
     assert heads.startswith("source,number")
     assert row.startswith("photos/b.png,0")
+
+
+def test_named_pipe_is_read_once(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    content = cv2.imencode(".png", rgb)[1].tobytes()
+    threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(content)).start()
+    command = ["esr", "image", "pipe", "--json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["image"] == "pipe"

@@ -213,3 +213,19 @@ def test_recording_with_sound_only(tmp_path: Path) -> None:
         sound.writeframes(bytes(16000))
     with pytest.raises(VideoError, match=r"a\.wav: has sound only, no pictures"):
         VideoReader(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**64 - 1])
+def test_box_that_is_larger_than_every_file(tmp_path: Path, size: int) -> None:
+    box = struct.pack(">I4sQ", 1, b"mdat", size)
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x10ftypisom\0\0\2\0" + box)
+    with pytest.raises(VideoError, match=r"a\.mp4: an MP4 that is cut off or damaged"):
+        VideoReader(tmp_path / "a.mp4")
+
+
+def test_list_of_frames_that_is_cut_off(tmp_path: Path, rgb: NDArray[np.uint8]) -> None:
+    path = videos.write(tmp_path / "a.mp4", [rgb] * 9)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"moov") + 100])
+    with pytest.raises(VideoError, match=r"a\.mp4: an MP4 that is cut off or damaged"):
+        VideoReader(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Iterable, List, Optional
 
 import numpy as np
@@ -187,3 +188,22 @@ def test_time_of_arrival_goes_on_after_the_stamps() -> None:
     found = times(clock, [1.7e9] * 60)
     assert np.diff(found).min() >= 0
     assert np.diff(found).max() < 0.04
+
+
+@pytest.mark.parametrize("first", [None, 7.0])
+def test_without_a_stamp_and_a_time_of_arrival_the_time_of_the_call_counts(
+    first: Optional[float],
+) -> None:
+    clock = StreamClock()
+    clock.update(first)
+    before_s = clock.update(None).time_s
+    time.sleep(0.01)
+    assert 0.01 <= clock.update(9.0).time_s - before_s < 1.0
+
+
+@pytest.mark.parametrize("period_s", [60.0, 120.0, 3600.0])
+def test_a_camera_may_take_an_image_every_few_minutes(period_s: float) -> None:
+    clock = StreamClock()
+    stamps = [1.7e9 + i * period_s for i in range(40)]
+    assert [clock.update(s, s - 1.6e9).time_s for s in stamps] == stamps
+    assert not clock.problem

@@ -143,3 +143,11 @@ def test_step_is_distance_in_sizes_plus_logarithm_of_growth() -> None:
 
 def test_boxes_without_area_have_finite_steps() -> None:
     assert np.isfinite(step_sizes(at(100, size=0), at(100))).all()
+
+
+@pytest.mark.parametrize("pause_s", [0.2, 5.0, 3600.0])
+def test_a_pause_gives_no_time_to_a_face_that_was_missing_before_it(pause_s: float) -> None:
+    tracker = Tracker()
+    update(tracker, at(100), 0.0)
+    update(tracker, at(), 0.4)
+    assert update(tracker, at(100), 0.4 + pause_s) == [2]

@@ -333,3 +333,11 @@ def test_command_names_the_fault(tmp_path: Path, arguments: tuple[str, ...], tex
     before = sorted(tmp_path.iterdir())
     assert text in refusal(esr(tmp_path, "report", *arguments))
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_longest_gap_is_that_of_all_sources() -> None:
+    frames = [FrameRecord(f"camera {s}", i, i / 10, ()) for s in range(7) for i in range(20 - s)]
+    frames.append(FrameRecord("camera 6", 20, 60.0, ()))
+    data = data_of(page(Recording("seven", frames)))
+    assert data["more_feeds"] == 1
+    assert (data["longest_s"], data["longest_at_s"]) == (58.7, 1.3)
