@@ -11,7 +11,9 @@ DATA ?= data/ferplus
 DEVICE ?= cpu
 
 # For two cores: tests of nodes wait more than they compute.
-SHARE := -n 3 --dist loadfile
+SHARE := -n 3 --dist loadfile --no-loadscope-reorder
+# Set in many containers. Each of the workers would compile all tests, whatever ran before.
+unexport PYTHONDONTWRITEBYTECODE
 
 SOURCES := CMakeLists.txt package.xml env.sh \
 	$(shell find msg esr_core esr_ros scripts config launch models -type f -not -name '*.pyc')

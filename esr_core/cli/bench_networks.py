@@ -26,7 +26,7 @@ from esr_core.inference.metadata import PUBLISHED_INPUT
 from esr_core.inference.onnx_model import ADAPTIVE, Model, load_model
 from esr_core.network.complexity import METHODS, cost
 from esr_core.perception.preprocessing import whole
-from esr_core.process import usable_cores
+from esr_core.process import keep_freed_memory, usable_cores
 
 #: The published network whose trained weights ship, and the name of that file in the tables.
 SHIPPED, SHIPS = "ESR-9", "ESR-9 ships"
@@ -144,6 +144,7 @@ def _cases(
     base = replace(base, faces=str(folder / "random.npy"))
     np.save(base.faces, random_networks.faces())
     forms, requested = _EXPORTS.get(base.provider, ("fp32", "INT8")), []
+    keep_freed_memory(reserve_mb=256)  # of this process, in which nothing is timed
     for method in progress.track(methods, description="making networks"):
         architecture = (*METHODS[method], random_networks.SIZE_PX)
         files = random_networks.make(architecture, folder, forms)

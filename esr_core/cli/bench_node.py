@@ -89,8 +89,9 @@ def run(arguments: argparse.Namespace) -> None:
             for case in cases:
                 turns = []
                 for _ in range(arguments.turns if arguments.against else 1):
+                    other = _other(arguments, case.name)  # first, as it may not work
                     worker.send(asdict(case))
-                    turns.append((worker.receive(), _other(arguments, case.name)))
+                    turns.append((worker.receive(), other))
                 rows.append(_compared(turns) if arguments.against else turns[0][0])
     finally:
         if arguments.json:

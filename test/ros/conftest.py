@@ -8,12 +8,13 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 import cv2
 import numpy as np
 import pytest
 import rclpy
+from commands import ForkedProgram
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -54,17 +55,26 @@ def context() -> Iterator[rclpy.Context]:
 
 
 class NodeProcess:
-    """An ``emotion_node`` that was started as users start it, and what it says."""
+    """An ``emotion_node``, and what it says.
 
-    def __init__(self, log: Path, arguments: List[str], environment: Dict[str, str]) -> None:
+    is_fresh: start it as users do. Otherwise, unless it is given an environment, it is a fork of a
+    process that has imported its modules already.
+    """
+
+    def __init__(
+        self, log: Path, arguments: List[str], environment: Dict[str, str], is_fresh: bool
+    ) -> None:
         self._log = log
+        words = ["emotion_node", "--ros-args", *arguments]
+        self.process: Union[ForkedProgram, subprocess.Popen[bytes]]
         with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                ["emotion_node", "--ros-args", *arguments],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
-            )
+            if environment or is_fresh:
+                env = {**os.environ, **environment}
+                self.process = subprocess.Popen(
+                    words, stdout=output, stderr=subprocess.STDOUT, env=env
+                )
+            else:
+                self.process = ForkedProgram(words, Path.cwd(), log, log)
 
     @property
     def said(self) -> str:
@@ -92,10 +102,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., NodeProcess]]:
     started: List[NodeProcess] = []
 
     def start_node(
-        *arguments: str, log: Optional[Path] = None, environment: Optional[Dict[str, str]] = None
+        *arguments: str,
+        log: Optional[Path] = None,
+        environment: Optional[Dict[str, str]] = None,
+        is_fresh: bool = False,
     ) -> NodeProcess:
         log = log or tmp_path / f"node{len(started)}.log"
-        node = NodeProcess(log, list(arguments), environment or {})
+        node = NodeProcess(log, list(arguments), environment or {}, is_fresh)
         started.append(node)
         return node
 

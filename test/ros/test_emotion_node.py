@@ -400,7 +400,7 @@ def test_start_only_parameters_are_taken_by_an_unconfigured_node(start: Any, rob
 def test_interrupt_ends_it_cleanly(
     start: Callable[..., Any], robot: Any, photograph: Photo, to_image: Any
 ) -> None:
-    node = start()
+    node = start(is_fresh=True)
     robot().meet(to_image(photograph))
     assert node.stop() == 0
     assert "Traceback" not in node.said

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import esr, report
+from commands import esr, report, run
 from geometry_msgs.msg import PoseArray
 from programs import wait_until_begun
 from sensor_msgs.msg import Image
@@ -62,8 +62,7 @@ def test_stopped_at_any_moment_it_ends_with_0(stop: int) -> None:
     ],
 )
 def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], error: str) -> None:
-    command = ["photo_camera", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = run(tmp_path, "photo_camera", *arguments)
     assert done.returncode == 2
     assert error in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -75,7 +74,7 @@ def test_wrong_arguments_are_refused(tmp_path: Path, arguments: list[str], error
 def test_it_writes_a_bag_without_ros(tmp_path: Path, flags: list[str], topic: str) -> None:
     command = ["photo_camera", "--bag", "walk", "--seconds", "2", *flags]
     for code in (0, 2):  # what is there already stays
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = run(tmp_path, *command)
         assert done.returncode == code
     assert "--bag: " in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["walk"]

@@ -239,7 +239,7 @@ def catches(pid: int, number: int) -> bool:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_0_after_repeated_signals(start: Any, stop: signal.Signals) -> None:
     for delay_s in (0.0, 0.02, 0.05, 0.1):
-        node = start()
+        node = start(is_fresh=True)
         node.wait_until(lambda node=node: "subscribed" in node.said, "start")
         while node.process.poll() is None:
             node.process.send_signal(stop)
@@ -251,7 +251,7 @@ def test_it_ends_with_0_after_repeated_signals(start: Any, stop: signal.Signals)
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_with_0_at_any_moment(start: Any, stop: signal.Signals) -> None:
     for delay_s in np.arange(0.0, 1.2, 0.1):
-        node = start()
+        node = start(is_fresh=True)
         # Before its first line is read, Python itself is what ends.
         node.wait_until(lambda node=node: catches(node.process.pid, signal.SIGTERM), "handlers")
         time.sleep(delay_s)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run
 from programs import wait_until_begun
 from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock
@@ -29,8 +30,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def play(*arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = ["bag_player", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return run(Path.cwd(), "bag_player", *arguments, timeout_s=60.0)
 
 
 def stamps_s(messages: list[Any]) -> list[float]:
