@@ -47,7 +47,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
             allow_undeclared_parameters=True,  # they are refused below, with a reason
         )
         self.options = parameters.declare(self, parameters.NodeOptions)
-        self._overrides = [*self.get_parameters_by_prefix("qos_overrides")]
+        self._overrides = parameters.overrides(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         rclpy_features.guard_services(self)
         self.pipeline: Optional[EmotionPipeline] = None
@@ -78,7 +78,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         topics = [rclpy_features.resolved_topic(self, "image_topics", name) for name in names]
         self.cameras = [
             ImageSubscription(self, number, base, self.options, model.metadata)
-            for number, base in enumerate(bases(names, topics))
+            for number, base in enumerate(bases(names, topics, self.resolve_topic_name))
         ]
         for messages, package, topic in (
             (vision, "vision_msgs", "detections"),
@@ -125,9 +125,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         """Log an exception, which rclpy turns into an error transition without logging it."""
         try:
             yield
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except Exception:
             self.get_logger().fatal(f"cannot {transition}:\n{traceback.format_exc()}")
             raise
 
@@ -221,8 +219,7 @@ class EmotionNode(LifecycleNode):  # type: ignore[misc]
         for camera in self.cameras:
             if camera.adapt_type():
                 self.get_logger().info(f"subscribed to {camera.topic} ({camera}), as is published")
-            if camera.state == "silent" and not self._worker.has_images(camera):
-                self._worker.reset([camera])
+        self._worker.reset_idle(self.cameras)
         self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:

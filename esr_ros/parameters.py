@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Iterable, Sequence, Set, Type, TypeVar
+from typing import Any, Dict, Iterable, Sequence, Set, Type, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
@@ -27,7 +27,7 @@ _PARAMETERS = "ros__parameters."
 #: Last parts of the names for all nodes in parameter files: /**, /robot/*.
 FOR_ALL = ("*", "**")
 #: QoS policies that can be overridden, and their types.
-_POLICIES = {"depth": int, "history": str, "reliability": str}
+POLICIES = {"depth": int, "history": str, "reliability": str}
 
 
 @dataclass(frozen=True)
@@ -154,25 +154,28 @@ def _shared(namespace: str) -> Set[str]:
 
     path = PurePosixPath(namespace)
     spaces = [str(each).rstrip("/") for each in (path, *path.parents)]
-    nodes = [f"{space}/{every}" for space in spaces for every in FOR_ALL]
+    begins = tuple(f"{space}/{every}.{_PARAMETERS}" for space in spaces for every in FOR_ALL)
     names: Set[str] = set()
     files = [file for flag, file in zip(sys.argv, sys.argv[1:]) if flag == "--params-file"]
     for file in files:  # Humble has no parameter_dict_from_yaml_file()
-        content = YAML(typ="safe").load(Path(file).read_text(encoding="utf-8"))
-        names |= {each for node in nodes for each in _names(content.get(node, {}))}
-    return {name[len(_PARAMETERS) :] for name in names if name.startswith(_PARAMETERS)}
+        names |= _names(YAML(typ="safe").compose(Path(file).read_text(encoding="utf-8")))
+    return {name.partition(_PARAMETERS)[2] for name in names if name.startswith(begins)}
 
 
 def _names(values: Any, prefix: str = "") -> Set[str]:
-    """Return the names of nested values, with dots between their parts."""
-    if not isinstance(values, dict):
+    """Return the names of nested values, with dots between their parts.
+
+    values: a node of YAML, since ROS allows for a key that occurs twice; None: of an empty file.
+    """
+    if values is None or values.id != "mapping":
         return {prefix[:-1]}
-    return {name for key, value in values.items() for name in _names(value, f"{prefix}{key}.")}
+    pairs = values.value
+    return {name for key, value in pairs for name in _names(value, f"{prefix}{key.value}.")}
 
 
 def _check_override_values(node: Node) -> None:
     for name, parameter in node.get_parameters_by_prefix("qos_overrides").items():
-        expected = _POLICIES.get(name.rpartition(".")[2])
+        expected = POLICIES.get(name.rpartition(".")[2])
         if expected and type(parameter.value) is not expected:
             raise OptionError(
                 f"qos_overrides.{name} must be of type {expected.__name__}, but got "
@@ -182,23 +185,31 @@ def _check_override_values(node: Node) -> None:
             raise OptionError(f"qos_overrides.{name} is out of bounds: {parameter.value}")
 
 
-def check_overrides(node: Node, given: Iterable[str]) -> None:
+def overrides(node: Node) -> Dict[str, bool]:
+    """Return the names of the given QoS overrides, and if a file for all nodes has them."""
+    given = node.get_parameters_by_prefix("qos_overrides")
+    shared = _shared(node.get_namespace()) if given else set()
+    return {name: f"qos_overrides.{name}" in shared for name in given}
+
+
+def check_overrides(node: Node, given: Dict[str, bool]) -> None:
     """Refuse QoS overrides of unknown topics or policies, after all of the node's were created.
 
-    given: the names of the overrides at the start; ROS adds those of all topics that there were.
+    given: those of :func:`overrides`, at the start. In a file for all nodes they may be of topics
+    of other nodes.
     """
     topics = {f"{each.topic_name}.publisher" for each in node.publishers}
     topics |= {f"{each.topic_name}.subscription" for each in node.subscriptions}
-    for name in sorted(given):
+    for name, is_shared in sorted(given.items()):
         topic, _, policy = name.rpartition(".")
-        if topic.partition(".")[0] in _ROS_TOPICS:
+        if topic.partition(".")[0] in _ROS_TOPICS or (is_shared and topic not in topics):
             continue
         if topic not in topics:
             has = ", ".join(sorted(topics))
             raise OptionError(f"qos_overrides.{name} is for none of this node's topics: {has}")
-        if policy not in _POLICIES:
+        if policy not in POLICIES:
             raise OptionError(
-                f"qos_overrides.{name}: {policy} cannot be overridden, only {', '.join(_POLICIES)}"
+                f"qos_overrides.{name}: {policy} cannot be overridden, only {', '.join(POLICIES)}"
             )
 
 

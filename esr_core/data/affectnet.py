@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from esr_core.atomic_write import replacing
-from esr_core.data.dataset import AFFECTNET_FOLDERS
 from esr_core.data.faces import FaceDataset
 from esr_core.emotions import LABELS
 from esr_core.errors import DataError, ImageError, OptionError
@@ -46,6 +45,8 @@ _SETS = (
 )
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 _COLUMNS = ("subDirectory_filePath", *_BOX, "expression", "valence", "arousal")
+#: The folders by ``idx_set`` of the data sets, where as in the published ones 0 is for training.
+_FOLDERS = ("Training_Labeled", "Training_Unlabeled", "Validation")
 #: Mean and standard deviation of the training images' RGB, from the published learner.
 _MEAN = torch.tensor([149.35457, 117.06477, 102.67609]) / 255
 _STD = torch.tensor([69.18084, 61.907074, 60.435623]) / 255
@@ -244,9 +245,7 @@ class _AffectNet(Dataset[Any]):
         most = as_number("max_loaded_images_per_label", max_loaded_images_per_label, int, 1, 10**9)
         if transforms is not None and not callable(transforms):
             raise OptionError(f"transforms must be a function or None, but got {transforms!r}")
-        paths, labels = _scan(
-            Path(base_path_to_affectnet or "./data/AffectNet") / AFFECTNET_FOLDERS[index]
-        )
+        paths, labels = _scan(Path(base_path_to_affectnet or "./data/AffectNet") / _FOLDERS[index])
         quadrants = (labels[:, 1:] >= 0) @ np.array([2, 1])
         groups = quadrants if self._dimensional else labels[:, 0]
         random = np.random.default_rng(seed)

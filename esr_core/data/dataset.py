@@ -12,7 +12,7 @@ from esr_core.perception.preprocessing import InputSpec
 
 #: The files of FER+ in a data folder.
 FERPLUS_FILES = {"training": "train.npz.xz", "validation": "valid.npz.xz"}
-#: The folders of AffectNet in a data folder, by ``idx_set``; all other folders hold own faces.
+#: The folders of AffectNet in a data folder; all other folders hold own faces.
 AFFECTNET_FOLDERS = ("Training_Labeled", "Training_Unlabeled", "Validation")
 #: Number of AffectNet's images per label, or per quadrant, of a balanced training set.
 TRAINING_IMAGES_PER_LABEL = 5000

@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Sequence, Tuple
@@ -187,9 +186,10 @@ def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
             continue
         for folder in folders:
             votes = [float(label == folder.name.lower()) for label in LABELS]
-            pictures, others = [], _entries(folder)
-            with suppress(ImageError):  # no pictures
+            try:
                 pictures, others = find_pictures(folder)
+            except ImageError:  # there are none
+                pictures, others = [], _entries(folder)
             left_out += others
             faces += [_Face(str(each), each, votes, (), split) for each in pictures]
     if left_out:

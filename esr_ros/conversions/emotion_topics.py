@@ -120,25 +120,30 @@ def beside(image_topic: str, name: str) -> str:
     return posixpath.join(posixpath.dirname(without_transport(image_topic)), name)
 
 
-def bases(names: Sequence[str], topics: Sequence[str]) -> List[str]:
+def bases(
+    names: Sequence[str], topics: Sequence[str], resolve: Callable[[str], str] = str
+) -> List[str]:
     """Return the topic of the emotions of each image topic.
 
-    names: as the parameter has them. topics: the same, resolved.
+    names: as the parameter has them. topics: the same, resolved by ``resolve``.
     Raises OptionError if two of them are one topic, or would have one topic of emotions.
     """
     if len(names) == 1:
         return ["emotion"]
     chosen: List[str] = []
+    resolved: List[str] = []
     for i, (name, topic) in enumerate(zip(names, topics)):
         base = beside(name, "emotion")
         if topic in topics[:i]:
             raise OptionError(f"image_topics has {topic} twice")
-        if base in chosen:
+        if resolve(base) in resolved:
+            first = names[resolved.index(resolve(base))]
             raise OptionError(
-                f"the results of image_topics {names[chosen.index(base)]} and {name} would both be "
+                f"the results of image_topics {first} and {name} would both be "
                 f"published on {base}; each needs a namespace of its own, such as left/image_raw"
             )
         chosen.append(base)
+        resolved.append(resolve(base))
     return chosen
 
 

@@ -50,6 +50,7 @@ class StampSync(Generic[A, B]):
         """Add an item of the first kind; return the pair if it is complete."""
         if stamp in self._seconds:
             return item, self._seconds.pop(stamp)
+        self.dropped += stamp in self._firsts  # the one before has no counterpart
         self._firsts[stamp] = item
         if len(self._firsts) > self._depth:
             self._firsts.pop(next(iter(self._firsts)))
@@ -105,8 +106,6 @@ class Ros4HriSubscriber:
                 hri.NormalizedRegionOfInterest2D,
                 posixpath.join(self._folder, name, "roi"),
                 partial(self._on_region, name),
-                # ROS never removes the override parameters of a topic.
-                is_overridable=False,
             )
         self._stamp, self._ids = stamp_of(message), ids
         self._emit_if_complete()

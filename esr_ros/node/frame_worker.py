@@ -97,9 +97,12 @@ class FrameWorker:
         """Queue an image; the queue is as deep as that of the subscription."""
         camera.counters.add(stale=int(self._mailbox.put(camera, image, camera.depth)))
 
-    def has_images(self, camera: ImageSubscription) -> bool:
-        """Images of a camera are waiting."""
-        return self._mailbox.has(camera)
+    def reset_idle(self, cameras: List[ImageSubscription]) -> None:
+        """Remove all faces of those of the cameras that are idle, and have no image waiting."""
+        if any(camera.is_idle for camera in cameras):  # else there is nothing to wait for
+            with self._processing:
+                idle = [camera for camera in cameras if camera.is_idle]
+                self.reset([camera for camera in idle if not self._mailbox.has(camera)])
 
     def reset(self, cameras: List[ImageSubscription]) -> None:
         """Remove all faces of these cameras, after the current images are done."""
@@ -150,6 +153,7 @@ class FrameWorker:
                 camera.counters.add(stale=1)
                 continue
             result = self._pipeline.update(view.stream, analysis, view.stamp_s, view.arrival_s)
+            camera.analyzed_s = time.monotonic()
             timer.lap("track")
             self._publish(camera, images[camera].image.header, view, result)
             timer.lap("publish")

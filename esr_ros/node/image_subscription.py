@@ -9,7 +9,6 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type,
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -30,7 +29,7 @@ from esr_ros.node.external_detections import (
     stamp_of,
 )
 from esr_ros.node.pose_publisher import PosePublisher
-from esr_ros.node.publishers import Publishers
+from esr_ros.node.publishers import Publishers, overridden
 from esr_ros.parameters import NodeOptions
 from esr_ros.runtime.rclpy_features import resolved_topic, with_message_info
 
@@ -99,7 +98,7 @@ class ImageSubscription:
         self._on_image = on_image
         self.value_range = RunningRange()
         self._pairs: StampSync[AnyImage, Found] = StampSync()
-        self._received_s = self._paired_s = time.monotonic()
+        self._received_s = self._paired_s = self.analyzed_s = time.monotonic()
         self._subscribe_to_images()
         topic = self._detections_topic
         if self._detections_have_ids:
@@ -131,6 +130,9 @@ class ImageSubscription:
         self._images = self._subscribe(
             self.message_type, self.name, on_message, depth, self._reliability
         )
+        is_given = self._node.has_parameter(f"qos_overrides.{self.topic}.subscription.depth")
+        #: Number of images that may wait for the worker: 1, or the depth of a QoS override.
+        self.depth = max(int(self._images.qos_profile.depth), 1) if is_given else 1
 
     def _subscribe(
         self,
@@ -139,12 +141,11 @@ class ImageSubscription:
         callback: Callable[..., None],
         depth: int = 10,
         reliability: str = "best_effort",
-        is_overridable: bool = True,
     ) -> Any:
         qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy[reliability.upper()])
-        overriding = QoSOverridingOptions.with_default_policies() if is_overridable else None
+        given = overridden(self._node, topic, "subscription")
         subscription = self._node.create_subscription(
-            kind, topic, callback, qos, qos_overriding_options=overriding
+            kind, topic, callback, qos, qos_overriding_options=given
         )
         self._subscriptions.append(subscription)
         return subscription
@@ -191,18 +192,16 @@ class ImageSubscription:
         return self._images is not None
 
     @property
-    def depth(self) -> int:
-        """Number of images that may wait for the worker: 1, or the depth of a QoS override."""
-        default = DEPTHS[self._reliability]
-        depth = int(self._images.qos_profile.depth) if self.is_subscribed else default
-        return 1 if depth == default else max(depth, 1)
-
-    @property
     def state(self) -> str:
         """``receiving`` images, ``silent``, or ``disabled``."""
         if not self.is_subscribed:
             return "disabled"
         return "silent" if time.monotonic() - self._received_s >= SILENCE_S else "receiving"
+
+    @property
+    def is_idle(self) -> bool:
+        """True if no image was analyzed for SILENCE_S, whether or not images arrive."""
+        return self.is_subscribed and time.monotonic() - self.analyzed_s >= SILENCE_S
 
     def __str__(self) -> str:
         """Return the type and the QoS to which it is subscribed."""
@@ -274,10 +273,10 @@ class ImageSubscription:
         self.counters.add(missed=missed)
         received, missed = self.counters.received, self.counters.missed
         if missed > max(received, 30):
-            self._node.get_logger().warning(
+            self.warn(
+                "missed",
                 f"most images on {self.topic} do not arrive: {received} did, {missed} did not. "
                 f"{LARGE_IMAGES}",
-                once=True,
             )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
@@ -18,7 +18,7 @@ from esr_core.perception.events import Event
 from esr_core.pipeline import FrameResult
 from esr_ros.conversions.emotion_topics import EmotionTopic, ImageResult, emotion_topics
 from esr_ros.msg import EmotionNotice
-from esr_ros.parameters import NodeOptions
+from esr_ros.parameters import POLICIES, NodeOptions
 from esr_ros.runtime.rclpy_features import publish
 
 #: Longest wait for all subscribers together when the node stops.
@@ -32,8 +32,19 @@ def create_publisher(
     qos = QoSProfile(depth=depth)
     if is_latched:
         qos.durability = DurabilityPolicy.TRANSIENT_LOCAL
-    overridable = QoSOverridingOptions.with_default_policies()
-    return node.create_publisher(kind, topic, qos, qos_overriding_options=overridable)
+    given = overridden(node, topic, "publisher")
+    return node.create_publisher(kind, topic, qos, qos_overriding_options=given)
+
+
+def overridden(node: Node, topic: str, kind: str) -> QoSOverridingOptions:
+    """Return the QoS policies of a ``publisher`` or ``subscription`` that parameters override.
+
+    Not all that can be: ROS would declare them with the values of this configuration, keep these
+    parameters, and apply them to the next one.
+    """
+    prefix = f"qos_overrides.{node.resolve_topic_name(topic)}.{kind}"
+    given = node.get_parameters_by_prefix(prefix)
+    return QoSOverridingOptions([QoSPolicyKind[each.upper()] for each in POLICIES if each in given])
 
 
 class Publishers:

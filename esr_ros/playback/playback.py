@@ -20,6 +20,7 @@ from esr_core.errors import EsrError
 from esr_ros.bags import message_definitions
 from esr_ros.bags.mcap_writer import SCHEMALESS
 from esr_ros.bags.reader import BagError, BagReader
+from esr_ros.runtime.rclpy_features import ROS_ERRORS, reason
 
 CLOCK = "/clock"
 CLOCK_S = 1 / 40
@@ -76,10 +77,10 @@ class Playback:
             self._publishers[_key(first)] = made
         except PlaybackError as error:
             self.left_out.append(f"{first.topic}: {error}")
-        except (RuntimeError, ValueError) as error:  # the topic has another type
+        except ROS_ERRORS as error:  # the topic has another type, or a name of ROS 1
             if not rclpy.ok():
                 raise ExternalShutdownException from error
-            self.left_out.append(f"{first.topic}: {' '.join(str(error).split())}")
+            self.left_out.append(f"{first.topic}: {reason(error)}")
 
     @property
     def topics(self) -> List[str]:

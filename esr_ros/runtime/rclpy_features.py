@@ -18,8 +18,6 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import InvalidQoSProfileException
-from rclpy.qos_overriding_options import InvalidQosOverridesError
 from rclpy.subscription import Subscription
 
 from esr_core.errors import EsrError, OptionError
@@ -38,8 +36,6 @@ ROS_ERRORS = (
     NameValidationException,
     NotInitializedException,  # shut down while the node is created
     ParameterException,
-    InvalidQoSProfileException,
-    InvalidQosOverridesError,
 )
 #: Whether a subscription passes the information about a message, such as the time of its arrival.
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # since 3.4

@@ -436,3 +436,18 @@ def test_impossible_stamps_are_answered(met: Any, photograph: Photo, to_image: A
     assert me.spin_until(lambda: 0 in me.answers)
     assert len(me.ask(to_image(photograph)).emotions) == 1
     assert node.process.poll() is None
+
+
+def test_reliability_that_changes_after_a_cleanup(start: Any, robot: Any) -> None:
+    node, me = start("-p", "autostart:=false"), robot()
+    for reliability, depth in (("reliable", 10), ("best_effort", 1), ("reliable", 10)):
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=reliability)
+        request = SetParameters.Request(parameters=[Parameter(name="reliability", value=value)])
+        name = "/emotion_node/set_parameters"
+        assert me.call(SetParameters, name, request).results[0].successful
+        assert me.change_state(Transition.TRANSITION_CONFIGURE)
+        assert me.change_state(Transition.TRANSITION_ACTIVATE)
+        subscribed = node.said.rpartition("subscribed to ")[2]
+        assert subscribed.startswith(f"/image_raw (Image, {reliability}, depth {depth})")
+        assert me.change_state(Transition.TRANSITION_DEACTIVATE)
+        assert me.change_state(Transition.TRANSITION_CLEANUP)

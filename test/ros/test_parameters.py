@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from esr_core.errors import OptionError
 from esr_core.options import options
-from esr_ros.parameters import NodeOptions, as_yaml, changed, descriptor
+from esr_ros.parameters import NodeOptions, _shared, as_yaml, changed, descriptor
 
 CONFIG = Path(get_package_share_directory("esr_ros")) / "config"
 
@@ -95,3 +95,16 @@ def test_launch_files_need_none_of_pips_packages() -> None:
         "import esr_core.options, esr_ros.dashboard.options, esr_ros.runtime.fast_dds"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd="/")
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "/**: {ros__parameters: {a: 1}}\n" * 2])
+def test_shared_files_that_are_empty_or_have_a_key_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """ROS accepts both."""
+    mine, other = tmp_path / "mine.yaml", tmp_path / "other.yaml"
+    mine.write_text("/**: {ros__parameters: {robot: r2}}\n/**: {ros__parameters: {fps: 30}}\n")
+    other.write_text(text)
+    files = ["--params-file", str(mine), "--params-file", str(other)]
+    monkeypatch.setattr(sys, "argv", ["node", *files])
+    assert {"robot", "fps"} <= _shared("/")

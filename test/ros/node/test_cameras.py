@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from esr_core.errors import OptionError
 from esr_ros.conversions.emotion_topics import bases
 
 Photo = NDArray[np.uint8]
@@ -112,6 +114,10 @@ def test_emotion_topics(topics: list[str], expected: list[str]) -> None:
             "is for none of this node's topics: /diagnostics.pub",
         ),
         ('image_topics:=["a b"]', "image_topics: 'a b' is no name of a topic"),
+        (
+            'image_topics:=["/left/a", "left/b"]',
+            "would both be published on left/emotion",
+        ),
         ("detections_topic:=a//b", "detections_topic: 'a//b' is no name of a topic"),
         ("qos_overrides./imag_raw:=5", "is for none of this node's topics: /diagnostics.pub"),
     ],
@@ -139,4 +145,18 @@ def test_failed_transitions_leave_nothing_behind(start: Any, robot: Any) -> None
         assert not me.change_state(Transition.TRANSITION_CONFIGURE)
         assert "cannot configure" in node.said
     assert me.spin_until(lambda: me.node.count_publishers("emotion") == 0, 10)
+    assert node.stop() == 0
+
+
+def test_results_of_two_cameras_on_one_topic_by_different_names() -> None:
+    names, topics = ["/left/a", "left/b"], ["/left/a", "/left/b"]
+    with pytest.raises(OptionError, match="would both be published on left/emotion"):
+        bases(names, topics, lambda name: f"/{name.lstrip('/')}")
+
+
+def test_overrides_of_other_nodes_in_a_shared_file(start: Any, tmp_path: Path) -> None:
+    file, override = tmp_path / "shared.yaml", "/camera/image_raw: {publisher: {depth: 3}}"
+    file.write_text(f"/**: {{ros__parameters: {{qos_overrides: {{{override}}}}}}}\n")
+    node = start("--params-file", str(file))
+    node.wait_until(lambda: "subscribed to /image_raw" in node.said, "start")
     assert node.stop() == 0

@@ -26,3 +26,11 @@ def test_items_without_a_counterpart_are_dropped() -> None:
         assert pairs.add_second((number, 5), 0) is None
     assert pairs.add_first((16, 5), 0) is None
     assert pairs.add_first((17, 5), 0) == (0, 0)
+
+
+def test_second_item_with_a_stamp_drops_the_first() -> None:
+    pairs: StampSync[str, int] = StampSync()
+    pairs.add_first((1, 0), "a")
+    pairs.add_first((1, 0), "b")
+    assert pairs.dropped == 1
+    assert pairs.add_second((1, 0), 10) == ("b", 10)

@@ -75,3 +75,14 @@ def test_image_in_analysis_is_not_published_once_the_node_is_disabled(
     totals = camera.counters.totals()
     assert totals["received"] == totals["answered"] + totals["stale"]
     assert events == [], "the face was never published, so it cannot disappear"
+
+
+def test_loss_of_images_is_reported_again(
+    node: EmotionNode, robot: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (camera,), me = node.cameras, robot()
+    assert me.spin_until(lambda: node.count_publishers("/image_raw") == 1)
+    for number in (1, 100, 200):
+        camera._warned_s.clear()  # as after warning_period_s
+        camera._count_missed(number)
+    assert capfd.readouterr().err.count("most images on /image_raw do not arrive") == 2

@@ -142,3 +142,18 @@ def test_faces_of_a_node_that_is_stopped_disappear(watched: Any, stop: signal.Si
     assert [each.type for each in me.events] == [EmotionEvent.DISAPPEARED]
     assert node.exit_code() == 0
     assert "Traceback" not in node.said
+
+
+def test_faces_disappear_when_images_can_no_longer_be_decoded(watched: Any) -> None:
+    node, me, image = watched()
+    show(me, image, [BEGIN_NS + i * STEP_NS for i in range(5)])
+    me.events.clear()
+    image.encoding = "32FC1"
+
+    def has_gone() -> bool:
+        me.send(image)
+        me.spin_until(lambda: False, 0.1)
+        return bool(me.events)
+
+    assert me.spin_until(has_gone, 20), node.said
+    assert [each.type for each in me.events] == [EmotionEvent.DISAPPEARED]

@@ -57,3 +57,17 @@ def test_recorded_clock_gives_way_to_the_own_one(node: Any, tmp_path: Path) -> N
         playback = Playback(node, bag, (), with_clock=True)
         assert (playback.topics, playback.count) == (["/chatter"], 1)
         assert Playback(node, bag, (), with_clock=False).topics == ["/chatter", "/clock"]
+
+
+def test_topic_with_a_name_of_ros_1_is_left_out(node: Any, tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag", "mcap") as writer:
+        for topic in ("/camera/0/name", "/chatter"):
+            writer.put(writer.offer(topic, "std_msgs/msg/String"), 1, b"\0\1\0\0" + bytes(8))
+    rclpy.init()
+    try:
+        with BagReader(tmp_path / "bag") as bag:
+            playback = Playback(node, bag, (), with_clock=False)
+    finally:
+        rclpy.shutdown()
+    assert playback.topics == ["/chatter"]
+    assert "token must not start with a number" in playback.left_out[0]
