@@ -15,6 +15,7 @@ from typing import Callable, Dict, Iterator, List, Sequence
 
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -29,7 +30,7 @@ from esr_ros.runtime.entry_point import check_domain
 from esr_ros.runtime.rclpy_features import with_message_info
 
 #: Timeouts: the first answer; answers after the last image, and diagnostics; the node's exit.
-START_S, PATIENCE_S, EXIT_S = 60.0, 2.0, 10.0
+START_S, PATIENCE_S, EXIT_S = 60.0, 3.0, 10.0
 
 #: Stamp of an image in ns, number of its faces, and number of the frame in the scene.
 Sent = List[int]
@@ -51,6 +52,7 @@ class NodeTestRig:
         self.latency_s: Dict[int, float] = {}
         self._cameras, self._log = [*cameras.values()], log
         self._diagnostics: List[Dict[str, str]] = []  # by camera
+        self._diagnosed_ns = 0  # the time of these
         listener = rclpy.create_node("listener")
         on_answer = with_message_info(self._on_answer)
         for topic in bases([*cameras], [*cameras]):
@@ -63,12 +65,13 @@ class NodeTestRig:
             self.node = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
     def _on_answer(self, message: EmotionArray, info: Dict[str, int]) -> None:
-        stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        stamp_ns = _ns(message.header.stamp)
         self.answers[stamp_ns] = message
         received_ns = info.get("received_timestamp") or time.time_ns()
         self.latency_s[stamp_ns] = (received_ns - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._diagnosed_ns = _ns(message.header.stamp)
         self._diagnostics = [
             {pair.key: pair.value for pair in status.values} for status in message.status
         ]
@@ -91,9 +94,12 @@ class NodeTestRig:
         return {stage: float(value) for (stage, suffix, _), value in parts if suffix}
 
     def dropped(self) -> int:
-        """Wait for the next diagnostics; return the number of images without an answer in them."""
-        self._diagnostics = []
-        self._spin_until(lambda: self._diagnostics, PATIENCE_S)
+        """Return the number of images without an answer, by diagnostics that are published later.
+
+        Not by the next ones that are received: a busy listener has older ones in its queue.
+        """
+        now_ns = time.time_ns()
+        self._spin_until(lambda: self._diagnosed_ns > now_ns, PATIENCE_S)
         return sum(int(each.get(reason, 0)) for each in self._diagnostics for reason in DROPPED)
 
     def wait_for_first_answer(self) -> None:
@@ -136,6 +142,10 @@ class NodeTestRig:
             self.node.wait()
         for listener in self._executor.get_nodes():
             listener.destroy_node()
+
+
+def _ns(stamp: Time) -> int:
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 @contextmanager
