@@ -7,9 +7,10 @@ import pytest
 
 #: The files that take longest. Begun last, one of them would leave the other workers without work.
 LONG = (
-    *("test_node_benchmark.py", "test_bench.py", "test_trainer.py", "test_learner.py"),
-    *("test_resume.py", "test_emotion_node.py", "test_annotate.py", "test_faults.py"),
-    *("test_stamps.py", "test_replay.py", "test_lifecycle.py", "test_distributed.py"),
+    # Two that wait more than they compute beside one that computes.
+    *("test_node_benchmark.py", "test_stamps.py", "test_bench.py", "test_replay.py"),
+    *("test_trainer.py", "test_learner.py", "test_resume.py", "test_emotion_node.py"),
+    *("test_annotate.py", "test_faults.py", "test_lifecycle.py", "test_distributed.py"),
     *("test_dashboard.py", "test_early_exit.py", "test_player.py", "test_photo_camera.py"),
     *("test_random_networks.py", "test_progress.py", "test_pose_publisher.py"),
     "test_train_your_own.py",

@@ -48,6 +48,7 @@ def measure(case: NodeCase, seconds: float, arguments: Sequence[str], log: Path)
             resident_mb.append(memory_mb(pid))
             progress.advance(task, TICK_S)
 
+        rig.rest()
         dropped, began_cpu_s, began_s = rig.dropped(), cpu_s(pid), time.monotonic()
         sent = rig.run(on_tick, TICK_S)
         cores = (cpu_s(pid) - began_cpu_s) / (time.monotonic() - began_s)

@@ -109,6 +109,11 @@ class NodeTestRig:
             self._spin_until(lambda: self.answers, 0.1)
         self.start_s = time.monotonic() - self._began_s
 
+    def rest(self) -> None:
+        """Let the cameras publish nothing until :meth:`run`."""
+        for camera in self._cameras:
+            camera.send("rest")
+
     def run(self, on_tick: Callable[[], None], tick_s: float = 0.25) -> List[Sent]:
         """Publish the scene; return all images that the cameras published, by their stamps.
 

@@ -134,8 +134,9 @@ def main() -> None:
     """Publish a scene for demo and benchmark.
 
     The argument is the scene and the topic, as JSON. "ready" on stdout reports the first image. The
-    empty room is published until a line arrives on stdin, for discovery; then the scene is played
-    once, and its images are reported on stdout: one JSON list of [stamp_ns, faces, frame].
+    empty room is published for discovery, until "rest" arrives on stdin, after which nothing is, or
+    "go": then the scene is played once, and its images are reported on stdout: one JSON list of
+    [stamp_ns, faces, frame].
     """
     fields, topic = json.loads(sys.argv[1])
     scene = Scene(**fields)
@@ -152,7 +153,10 @@ def main() -> None:
     is_playing, due_s = False, time.monotonic()
     while len(sent) < scene.frames:
         if select.select([sys.stdin], [], [], 0)[0]:
-            is_playing = bool(sys.stdin.readline())
+            line = sys.stdin.readline()
+            if line and json.loads(line) == "rest":
+                line, due_s = sys.stdin.readline(), time.monotonic()
+            is_playing = bool(line)
             if not is_playing:
                 return  # the other side has ended
         stamp = node.get_clock().now()
