@@ -46,12 +46,6 @@ def model() -> Model:
 
 
 @pytest.fixture
-def without_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trainings in this process draw no curves, which take as long as all else of an epoch."""
-    monkeypatch.setattr("esr_core.training.history.draw", lambda path, rows, title: None)
-
-
-@pytest.fixture
 def make_ferplus(tmp_path: Path) -> MakeFerPlus:
     """Write a file in FER+'s form: noisy faces whose grey says which emotion has the votes."""
 

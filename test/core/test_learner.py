@@ -371,7 +371,6 @@ def test_fit_from_start_to_end(tmp_path: Path, make: Make, affectnet: Path) -> N
     assert again.eval("dimensional", 1)["n"] == 6
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_fine_tuning_what_was_loaded_with_the_backbone(
     tmp_path: Path, make: Make, affectnet: Path
 ) -> None:
@@ -384,7 +383,6 @@ def test_fine_tuning_what_was_loaded_with_the_backbone(
     assert not torch.equal(after[1]["fc_dimensional.weight"], parts[1]["fc_dimensional.weight"])
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_fine_tuning_keeps_the_input_of_what_was_loaded(
     tmp_path: Path, make: Make, affectnet: Path
 ) -> None:
@@ -400,7 +398,6 @@ def test_fine_tuning_keeps_the_input_of_what_was_loaded(
     assert training.load([0, 1]).shape == (2, 48, 48)
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_affect_that_was_not_trained_is_derived(make: Make, affectnet: Path) -> None:
     learner = make(
         categorical_train=True, dimensional_finetune=False, ensemble_size=1, max_training_epoch=1
@@ -419,7 +416,6 @@ FIT = {
 }
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_killed_fit_resumes_to_the_same_weights(
     tmp_path: Path, make: Make, affectnet: Path
 ) -> None:
@@ -442,7 +438,6 @@ def test_killed_fit_resumes_to_the_same_weights(
         torch.testing.assert_close(dict(two), dict(one), rtol=0, atol=0)
 
 
-@pytest.mark.usefixtures("without_curves")
 def test_fit_with_ferplus(tmp_path: Path, make: Make, make_ferplus: MakeFerPlus) -> None:
     for name in ("train.npz.xz", "valid.npz.xz"):
         make_ferplus(name, 16)

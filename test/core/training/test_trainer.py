@@ -25,16 +25,11 @@ from esr_core.evaluation.metrics import EvaluationReport
 from esr_core.network import checkpoint
 from esr_core.network.esr import ESR
 from esr_core.perception.preprocessing import InputSpec
-from esr_core.training import history
 from esr_core.training.config import ResizeStage, TrainingConfig
 from esr_core.training.device import resolve_precision
 from esr_core.training.trainer import TrainingProgress, train
 
 MakeFerPlus = Callable[[str, int], Path]
-
-# The trainings of fixtures, which begin before it, draw theirs.
-pytestmark = pytest.mark.usefixtures("without_curves")
-draw_curves = history.draw
 
 #: In fp32, whose results differ little from machine to machine.
 TINY = TrainingConfig(
@@ -166,15 +161,15 @@ def test_attention_trains_and_stages_grow(tmp_path: Path, faces: FerPlus) -> Non
 
 def test_branches_join_one_by_one_and_history_has_each(one_by_one: Run) -> None:
     assert checkpoint.load(one_by_one.folder)[1].branches == 2
-    table = rows(one_by_one.folder)
-    assert [(row["phase"], row["epoch"]) for row in table] == [
+    history = rows(one_by_one.folder)
+    assert [(row["phase"], row["epoch"]) for row in history] == [
         ("branch 1", "1"),
         ("branch 1", "2"),
         ("branch 2", "3"),
     ]
-    assert table[0]["valid_accuracy_2"] == ""
+    assert history[0]["valid_accuracy_2"] == ""
     for name in ("loss", "loss_1", "loss_2", "accuracy_2", "valid_loss", "valid_accuracy_2"):
-        assert 0 <= float(table[2][name]) < 10
+        assert 0 <= float(history[2][name]) < 10
     picture = cv2.imread(str(one_by_one.folder / "curves.png"))
     assert picture.shape[0] > 300
     assert picture.std() > 10
@@ -267,7 +262,6 @@ def test_resumes_after_a_kill_before_any_file_has_its_name(
     few = faces.subset(2)
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", copying)
-        patched.setattr(history, "draw", draw_curves)  # it names a file too
         train(few, few, config, whole)
     assert len(broken) >= 12
     for folder in broken:
