@@ -177,8 +177,9 @@ def _list_folders(path: Path) -> Tuple[List[_Face], List[str]]:
         left_out += [each for each in inside if each not in parts]
     for part in parts or [path]:
         split = part.name.lower() if parts else ""
-        folders = [each for each in _entries(part) if each.is_dir()]
-        left_out += [each for each in _entries(part) if not each.is_dir()]
+        entries = _entries(part)
+        folders = [each for each in entries if each.is_dir()]
+        left_out += [each for each in entries if each not in folders]
         unknown = [each.name for each in folders if each.name.lower() not in LABELS]
         if unknown:
             allowed = ", ".join(LABELS)

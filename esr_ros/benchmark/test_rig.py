@@ -15,10 +15,10 @@ from typing import Callable, Dict, Iterator, List, Sequence
 
 import rclpy
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 
 from esr_core.benchmark.runner import BenchmarkError, Worker
 from esr_ros.conversions.emotion_topics import bases
@@ -65,13 +65,13 @@ class NodeTestRig:
             self.node = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 
     def _on_answer(self, message: EmotionArray, info: Dict[str, int]) -> None:
-        stamp_ns = _ns(message.header.stamp)
+        stamp_ns = Time.from_msg(message.header.stamp).nanoseconds
         self.answers[stamp_ns] = message
         received_ns = info.get("received_timestamp") or time.time_ns()
         self.latency_s[stamp_ns] = (received_ns - stamp_ns) * 1e-9
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self._diagnosed_ns = _ns(message.header.stamp)
+        self._diagnosed_ns = Time.from_msg(message.header.stamp).nanoseconds
         self._diagnostics = [
             {pair.key: pair.value for pair in status.values} for status in message.status
         ]
@@ -147,10 +147,6 @@ class NodeTestRig:
             self.node.wait()
         for listener in self._executor.get_nodes():
             listener.destroy_node()
-
-
-def _ns(stamp: Time) -> int:
-    return int(stamp.sec) * 10**9 + int(stamp.nanosec)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Type, Union
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -130,9 +130,10 @@ class ImageSubscription:
         self._images = self._subscribe(
             self.message_type, self.name, on_message, depth, self._reliability
         )
-        is_given = self._node.has_parameter(f"qos_overrides.{self.topic}.subscription.depth")
+        given = overridden(self._node, self.name, "subscription").policy_kinds
+        depth = self._images.qos_profile.depth if QoSPolicyKind.DEPTH in given else 1
         #: Number of images that may wait for the worker: 1, or the depth of a QoS override.
-        self.depth = max(int(self._images.qos_profile.depth), 1) if is_given else 1
+        self.depth = max(int(depth), 1)
 
     def _subscribe(
         self,
