@@ -112,7 +112,10 @@ async def receive(
                 assert message.data[2 : 2 + length] == topic
                 pictures.append(message.data[2 + length :])
             await asyncio.sleep(busy_s)
-            await link.send_str("")  # ready for the next ones
+            try:
+                await link.send_str("")  # ready for the next ones
+            except ConnectionError:  # it ends meanwhile
+                break
             if enough(texts, pictures):
                 return texts, pictures
     raise AssertionError("the connection has ended")
