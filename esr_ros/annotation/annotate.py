@@ -113,11 +113,13 @@ def annotate(
                     for topic, base in bases.items()
                 }
                 on_progress(0, total)
-                begin_ns = end_ns = 0  # times of the first message and the last
+                begin_ns = end_ns = 0  # times of the oldest message and the newest
                 batches = _batches(bag, job, cameras)
                 for batch, records in _analyzed(batches, executor, log, report):
                     for (connection, time_ns, data), image in batch:
-                        begin_ns, end_ns = begin_ns or time_ns, time_ns
+                        # Without an index the messages are in the order of the file.
+                        begin_ns = min(begin_ns or time_ns, time_ns)
+                        end_ns = max(end_ns, time_ns)
                         if job.originals:
                             writer.write(connection, time_ns, data)
                         if image is not None:

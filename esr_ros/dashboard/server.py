@@ -122,8 +122,10 @@ class DashboardServer:
         try:
             own_port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result()
         except (OSError, UnicodeError) as error:
-            why = error.strerror if isinstance(error, socket.gaierror) else str(error)
-            if isinstance(error, OSError) and not isinstance(error, socket.gaierror):
+            why = str(error)
+            if isinstance(error, socket.gaierror):  # its numbers are not those of errno
+                why = error.strerror
+            elif isinstance(error, OSError):
                 why = os.strerror(error.errno or 0)  # asyncio's own texts repeat the address
             raise DashboardError(
                 f"cannot serve on port {port} of {host}: {why}; choose others by -p port:=8081 "
