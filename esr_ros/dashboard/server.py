@@ -124,7 +124,7 @@ class DashboardServer:
         except (OSError, UnicodeError) as error:
             why = str(error)
             if isinstance(error, socket.gaierror):  # its numbers are not those of errno
-                why = error.strerror
+                why = str(error.strerror)
             elif isinstance(error, OSError):
                 why = os.strerror(error.errno or 0)  # asyncio's own texts repeat the address
             raise DashboardError(
