@@ -12,6 +12,7 @@ from commands import esr, refusal, report
 from ruamel.yaml import YAML
 
 from esr_ros.bags.cdr import COMPRESSED
+from esr_ros.bags.reader import BagReader
 from esr_ros.bags.writer import BagWriter
 from esr_ros.demo.scene import Scene
 
@@ -52,6 +53,18 @@ def test_damaged_bytes_are_noticed_by_all_commands(tmp_path: Path) -> None:
         assert done.returncode == 2, done.stderr
         assert "damaged: " in done.stderr, program
         assert "are not as written" in done.stderr, program
+
+
+def test_recorded_time_of_messages_in_any_order(tmp_path: Path) -> None:
+    """Without an index they come in the order of the file: here the newest first."""
+    bags.recorded(tmp_path / "walk", Scene(((2.0, 1),), rate_hz=5.0), compressed=False)
+    with BagReader(tmp_path / "walk") as bag, BagWriter(tmp_path / "back", "mcap") as writer:
+        for connection, time_ns, data in reversed([*bag.messages(bag.connections)]):
+            writer.write(connection, time_ns, data)
+    bags.damaged(tmp_path / "back", tmp_path / "cut", keep=0.6)
+    summary = report(esr(tmp_path, "annotate", "cut", "--json"), 2)
+    assert summary["recorded_s"] == pytest.approx((summary["images"] - 1) / 5.0, abs=0.01)
+    assert summary["recorded_s"] > 0.5
 
 
 def counted(bag: Path, topic: str, count: int) -> None:
