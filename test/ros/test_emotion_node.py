@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -67,20 +68,26 @@ def test_bad_images_are_counted_and_the_next_good_one_is_answered(
     empty = Image(encoding="rgb8")
     strange = to_image(photograph)
     strange.encoding = "h264"
-    for number, bad in enumerate([short, empty, strange], start=1):
+    for number, (bad, message) in enumerate(
+        [
+            (
+                short,
+                "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
+            ),
+            (empty, "a 0x0 rgb8 image has no pixels"),
+            (strange, "encoding 'h264' is unknown; known are bgr8"),
+        ],
+        start=1,
+    ):
         me.send(bad)
         assert me.spin_until(lambda n=number: me.diagnostics.get("undecodable") == str(n)), (
             node.said
         )
+        assert me.spin_until(lambda m=message: m in node.said), node.said
+        time.sleep(0.1)  # until warning_period_s is over: an earlier warning would not be logged
     assert me.spin_until(lambda: me.diagnostics.get("message") == "images cannot be decoded")
     assert len(me.ask(to_image(photograph)).emotions) == 1
     assert me.spin_until(lambda: me.diagnostics.get("message") == "processing images")
-    for message in (
-        "a 640x481 rgb8 image with a step of 1920 must hold 923520 bytes, but holds 921600",
-        "a 0x0 rgb8 image has no pixels",
-        "encoding 'h264' is unknown; known are bgr8",
-    ):
-        assert message in node.said
 
 
 def test_faces_beyond_the_limit_are_counted(met: Any, photograph: Photo, to_image: Any) -> None:
