@@ -59,8 +59,7 @@ def show(path: Path, runs: int) -> None:
     metadata = load_model(path).metadata
     times_ms: Counter[Tuple[str, str]] = Counter()
     for event in events(path, runs, metadata.input.size_px):
-        is_run = event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-        if is_run and event["args"]["op_name"] != "If":  # the nodes in it have their own events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             times_ms[layer(event)] += event["dur"] / runs / 1e3
     if not any(part == "rest" for part, _ in times_ms):
         raise ModelError(

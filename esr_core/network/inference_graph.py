@@ -1,4 +1,4 @@
-"""An ESR as it is exported: batch norm folded, branches of ESR* grouped.
+"""An ESR as it is exported: batch norm folded, branches of ESR* grouped, with an early exit.
 
 Grouped branches are one stack of grouped convolutions, so that a layer and its attention take as
 many nodes for nine branches as for one. The outputs are those of the separate branches.
@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from esr_core.network.esr import CBAM, ESR, Branch, ConvStack
-
-#: Names of the outputs of :class:`EarlyExitESR` in an ONNX graph.
-SHARED, FIRST, REST = "shared", "first", "rest"
+from esr_core.emotions import LABELS
+from esr_core.inference.metadata import ModelMetadata
+from esr_core.network.esr import CBAM, ESR, Branch, Calibration, ConvStack, derived_affect
 
 
 class GroupedStack(nn.Module):
@@ -110,19 +109,52 @@ class GroupedBranches(nn.Module):
 
 
 class EarlyExitESR(nn.Module):
-    """An ESR of 2 or more branches, with the first apart from the others."""
+    """An ESR of 2 or more branches that can answer after the first one."""
 
-    def __init__(self, esr: ESR, with_affect: bool = True) -> None:
+    def __init__(self, esr: ESR, metadata: ModelMetadata) -> None:
         super().__init__()
         first, *rest = cast(List[Branch], list(esr.eval().convolutional_branches))
+        self.branches, self.affect = metadata.branches, metadata.affect
         self.base = GroupedStack([esr.base])
-        self.first = GroupedBranches([first], with_affect)
-        self.rest = GroupedBranches(rest, with_affect)
+        self.first = GroupedBranches([first], self.affect == "learned")
+        self.rest = GroupedBranches(rest, self.affect == "learned")
+        self.calibration = Calibration(metadata)
 
-    def forward(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Return the shared features, the scores of the first branch, and those of the others."""
-        shared = self.base(x)
-        return shared, self.first(shared), self.rest(shared)
+    def forward(self, faces: Tensor, branches: Tensor, lead: Tensor) -> Tuple[Tensor, ...]:
+        """Return the tensors of :class:`esr_core.inference.onnx_model.BranchPrediction`.
+
+        faces: (n, 3, size, size). branches: int64 scalar, maximum number of branches to count.
+        lead: float32 scalar; the first branch decides a face if the probability of its most
+        probable emotion exceeds that of the second by at least this margin.
+        """
+        shared = self.base(faces)
+        first = self.first(shared)  # (n, 1, 10), or (n, 1, 8) without affect
+        logits = self.calibration(first[:, 0, : len(LABELS)])
+        top = logits.softmax(dim=1).topk(2, dim=1).values
+        undecided = (top[:, 0] - top[:, 1] < lead) & (branches > 1)  # (n,)
+        # The other branches get the rows of undecided faces, often none: their layers then have
+        # nothing to compute.
+        rest = self.rest(shared.index_select(0, undecided.nonzero()[:, 0]))
+        return self._vote(first, rest, undecided, branches)
+
+    def _vote(
+        self, first: Tensor, rest: Tensor, undecided: Tensor, branches: Tensor
+    ) -> Tuple[Tensor, ...]:
+        """Average the evaluated branches of each face."""
+        row = undecided.long().cumsum(dim=0) * undecided  # 0, a row of zeros, for decided faces
+        zeros = torch.zeros(1, self.branches - 1, first.shape[2])
+        scores = torch.cat((first, torch.cat((zeros, rest))[row]), dim=1)  # (n, branches, 10)
+        index = torch.arange(self.branches)
+        evaluated = (undecided[:, None] | (index == 0)) & (index < branches)  # (n, branches)
+        weight = evaluated.float()[:, :, None]
+        logits = self.calibration(scores[:, :, : len(LABELS)])
+        each, count = logits.softmax(dim=2) * weight, weight.sum(dim=1)
+        probabilities, affect = each.sum(dim=1) / count, scores[:, :, len(LABELS) :] * weight
+        if self.affect == "derived":
+            affect = derived_affect(each)
+        mean_affect = (affect.sum(dim=1) / count).clamp(-1.0, 1.0)
+        votes = torch.where(evaluated, logits.argmax(dim=2), -1)
+        return probabilities, mean_affect, votes, logits * weight, affect
 
 
 def _joined(layers: Sequence[Any], groups: int, weight: Optional[Tensor] = None) -> nn.Conv2d:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Iterable
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 import torch
 from networks import faces, lively
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from esr_core import Model, OptionError, load_model
 from esr_core.evaluation.calibration import exit_early
@@ -106,8 +108,9 @@ def test_face_has_the_same_outputs_alone_and_in_a_batch(
 
 def test_base_is_run_once_and_only_the_first_branch_unconditionally(model: Model) -> None:
     graph = onnx.load(str(model.path)).graph
-    assert _features(graph) == 4 + 4
-    assert _features(_rest(graph)) == 4 * (BRANCHES - 1)
+    rest = _rest(graph)
+    assert _features(rest) == 4 * (BRANCHES - 1)
+    assert _features(node for node in graph.node if node not in rest) == 4 + 4
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -124,20 +127,45 @@ def test_branches_with_attention_are_grouped(
             expected = Ensemble(esr)(torch.from_numpy(batch))
         for output, exact in zip(load_model(path).predict_branches(batch), expected):
             np.testing.assert_allclose(output, exact.numpy(), atol=3e-4)
-    assert _features(_rest(onnx.load(str(path)).graph)) == 4 + 4, "grouped, and their spatial gates"
+    graph = onnx.load(str(path)).graph
+    assert _features(_rest(graph)) == 4 + 4, "grouped, and their spatial gates"
+    model = load_model(path)
+    complete, first = model.predict_branches(batch), model.predict(batch, 1)  # of none the rest
+    np.testing.assert_array_equal(first.votes[:, 0], complete.votes[:, 0])
+    logits = torch.from_numpy(complete.branch_emotions[:, 0])
+    np.testing.assert_allclose(first.probabilities, logits.softmax(1), atol=1e-5)
 
 
-def _rest(graph: onnx.GraphProto) -> onnx.GraphProto:
-    """Return the subgraph of all branches but the first."""
-    (condition,) = [node for node in graph.node if node.op_type == "If"]
-    return next(a.g for a in condition.attribute if a.name == "then_branch")
+def _selection(graph: onnx.GraphProto) -> onnx.NodeProto:
+    """Return the node that selects the undecided faces for all branches but the first."""
+    (rows,) = [node for node in graph.node if node.op_type == "NonZero"]
+    after = _after(graph, rows)
+    return next(n for n in after if n.op_type == "Gather" and not _made_by(n.input[0], after))
 
 
-def _features(graph: onnx.GraphProto) -> int:
+def _rest(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Return the nodes of all branches but the first, and those that need their outputs."""
+    return _after(graph, _selection(graph))
+
+
+def _after(graph: onnx.GraphProto, first: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Return the nodes that need the output of a node."""
+    after: list[onnx.NodeProto] = []
+    for node in graph.node:  # in the order of the computation
+        if any(name in first.output or _made_by(name, after) for name in node.input):
+            after.append(node)
+    return after
+
+
+def _made_by(name: str, nodes: list[onnx.NodeProto]) -> bool:
+    return any(name in node.output for node in nodes)
+
+
+def _features(nodes: Iterable[onnx.NodeProto]) -> int:
     """Return the number of convolutions with kernels of more than 1x1."""
     sizes = [
         attribute.ints
-        for node in graph.node
+        for node in nodes
         if node.op_type == "Conv"
         for attribute in node.attribute
         if attribute.name == "kernel_shape"
@@ -155,9 +183,16 @@ def test_invalid_number_of_branches(
 
 def test_faces_are_selected_among_bytes(model: Model) -> None:
     graph = onnx.load(str(model.path)).graph
-    (select,) = [node for node in _rest(graph).node if node.op_type == "Compress"]
-    (shared,) = [node for node in graph.node if select.input[0] in node.output]
-    assert shared.op_type == ("MaxPool" if _is_fp32(model) else "QuantizeLinear")
+    select = _selection(graph)
+    (before,) = [node for node in graph.node if select.input[0] in node.output]
+    if _is_fp32(model):
+        assert before.op_type == "MaxPool"
+        return
+    (after,) = [node for node in graph.node if select.output[0] in node.input]
+    assert (before.op_type, after.op_type) == ("DequantizeLinear", "QuantizeLinear")
+    values = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    for one, other in zip(before.input[1:], after.input[1:]):
+        assert values[one] == values[other], "equal, so ONNX Runtime drops both nodes"
 
 
 @pytest.mark.parametrize("branches", [0, 1, ADAPTIVE])

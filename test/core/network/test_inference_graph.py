@@ -6,6 +6,7 @@ import pytest
 import torch
 from networks import faces, lively
 
+from esr_core.inference.metadata import ModelMetadata
 from esr_core.network.inference_graph import EarlyExitESR
 
 
@@ -16,7 +17,9 @@ def test_outputs_are_those_of_the_branches(diversified: bool, branches: int) -> 
     batch = torch.from_numpy(faces(3, 56))
     with torch.inference_mode():
         exact = esr(batch)
-        _, first, rest = EarlyExitESR(esr)(batch)
+        graph = EarlyExitESR(esr, ModelMetadata(esr.name, branches, diversified))
+        shared = graph.base(batch)
+        first, rest = graph.first(shared), graph.rest(shared)
     assert rest.shape == (3, branches - 1, 10)
     emotions, affect = torch.cat((first, rest), 1).split((8, 2), 2)
     torch.testing.assert_close(emotions, exact.emotions.transpose(0, 1), atol=1e-4, rtol=1e-4)
