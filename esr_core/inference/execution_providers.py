@@ -37,6 +37,7 @@ class Provider(NamedTuple):
     sizes: Tuple[int, ...] = ()  # batches are padded to; none: all sizes are equally fast
     fallbacks: Tuple[str, ...] = ()  # run the parts of a network that it does not support
     options: Tuple[Tuple[str, str], ...] = ()
+    has_optional_inputs: bool = True  # False: it takes them for constants
 
 
 #: A loaded network, its provider, and the folder of the engine cache of TensorRT.
@@ -48,7 +49,7 @@ _PROVIDERS = {
     "cuda": Provider(
         "CUDAExecutionProvider", SIZES, ("cpu",), (("cudnn_conv_algo_search", "HEURISTIC"),)
     ),
-    "openvino": Provider("OpenVINOExecutionProvider", SIZES, ("cpu",)),
+    "openvino": Provider("OpenVINOExecutionProvider", SIZES, ("cpu",), has_optional_inputs=False),
     "cpu": Provider(CPU),
 }
 #: Values of the parameter ``provider``.

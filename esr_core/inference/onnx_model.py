@@ -69,7 +69,7 @@ class Model:
         self._input = faces.name
         optional = {i.name for i in self._session.get_overridable_initializers()}
         #: True if the network can stop after its first branch, which then takes less time.
-        self.has_early_exit = optional.issuperset((BRANCHES, LEAD))
+        self.has_early_exit = chosen.has_optional_inputs and optional >= {BRANCHES, LEAD}
         #: The exit margin of ``adaptive``: minimum lead of a face's most probable emotion.
         self.lead = self.metadata.lead
 
@@ -88,7 +88,7 @@ class Model:
         batch: (n, 3, 96, 96) float32 in [0, 1], as ``crop`` returns them.
         branches: maximum number of branches to evaluate, in order; 0: all; ``adaptive``: the first,
         and all others for faces whose most probable emotion leads by less than ``lead``. Files
-        without early exit (fp16, for TensorRT) always evaluate all.
+        without early exit (fp16, for TensorRT), and OpenVINO, always evaluate all.
 
         Raises:
             ImageError: the batch has another shape or type.

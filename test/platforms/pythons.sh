@@ -2,7 +2,8 @@
 # Installs the wheel of esr_core into a new environment of every Python from 3.8 to 3.13 that is
 # here (on the PATH or of pyenv), and runs it on a picture:  test/platforms/pythons.sh
 #
-# The oldest Python also gets the oldest dependencies that setup.py allows.
+# The oldest Python also gets the oldest dependencies that setup.py allows, the newest ONNX Runtime
+# with OpenVINO.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 cat > "$folder/run.py" <<'PYTHON'
 import platform, sys
 import cv2, numpy, onnxruntime
-from esr_core import EmotionPipeline
+from esr_core import EmotionPipeline, load_model
 rgb = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
 faces = EmotionPipeline().step(rgb, 0.0)
-versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}"
+versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, {load_model().provider}"
 print(f"Python {platform.python_version()}, {versions}: ", end="")
 print(", ".join(f"{face.label} {face.confidence:.4f}" for face in faces) or "no face")
 PYTHON
@@ -27,7 +28,11 @@ try() { # try PYTHON NAME REQUIREMENTS...: install and run; prints one line
   shift 2
   "$python" -m venv "$place"
   "$place/bin/pip" install --quiet "$folder"/*.whl "$@" >"$folder/log" 2>&1 || { tail -5 "$folder/log"; return 1; }
-  (cd "$folder" && "$place/bin/esr" image "$picture" --json > image.json && "$place/bin/python" run.py "$picture")
+  run "$(basename "$place")"
+}
+
+run() { # run NAME: recognise the picture
+  (cd "$folder" && "$1/bin/esr" image "$picture" --json > image.json && "$1/bin/python" run.py "$picture")
 }
 
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$folder" . >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
@@ -39,5 +44,9 @@ for version in 3.8 3.9 3.10 3.11 3.12 3.13; do
   found=$((found + 1))
   try "$python" "$version"
   if [ "$version" = 3.8 ]; then try "$python" lowest $lowest; fi
+  newest=$version
 done
 [ "$found" -gt 0 ]
+"$folder/$newest/bin/pip" uninstall --quiet --yes onnxruntime
+"$folder/$newest/bin/pip" install --quiet onnxruntime-openvino
+run "$newest"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from esr_core import Model, ModelError, load_model
 from esr_core.inference import execution_providers
 from esr_core.inference.execution_providers import SIZES, Provider
-from esr_core.inference.onnx_model import _filled, default_model
+from esr_core.inference.onnx_model import ADAPTIVE, _filled, default_model
 
 # Only the CPU is available: the others are reported as available to the real ONNX Runtime.
 pytestmark = pytest.mark.filterwarnings("ignore:Specified provider")
@@ -48,6 +48,17 @@ def test_auto_falls_back_to_the_cpu_with_a_warning(caplog: pytest.LogCaptureFixt
     assert model.provider == "CPUExecutionProvider"
     assert "'cuda' is in this build" in caplog.text
     assert "trying the next provider" in caplog.text
+
+
+def test_all_branches_are_evaluated_where_optional_inputs_are_constants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    like_openvino = execution_providers._PROVIDERS["openvino"]._replace(name="CPUExecutionProvider")
+    monkeypatch.setitem(execution_providers._PROVIDERS, "cpu", like_openvino)
+    model = load_model(provider="cpu")
+    assert not model.has_early_exit
+    size = model.metadata.input.size_px
+    assert (model.predict(np.zeros((1, 3, size, size), np.float32), ADAPTIVE).votes >= 0).all()
 
 
 def test_auto_does_not_select_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
