@@ -25,7 +25,7 @@ from esr_ros.bags.writer import BagWriter
 from esr_ros.demo.scene import Scene
 
 #: Long enough to be stopped in the middle.
-LONG = Scene(((12.0, 1),), rate_hz=30.0)
+LONG = Scene(((8.0, 1),), rate_hz=30.0)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ class Run:
             text=True,
         )
 
-    def wait_for_log(self, staging: str = "out.part", size: int = 24_000) -> None:
+    def wait_for_log(self, staging: str = "out.part", size: int = 20_000) -> None:
         log = self.folder / staging / "journal"
         deadline_s = time.monotonic() + 180
         while not log.exists() or log.stat().st_size < size:
