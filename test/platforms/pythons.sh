@@ -15,10 +15,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 cat > "$folder/run.py" <<'PYTHON'
 import platform, sys
 import cv2, numpy, onnxruntime
-from esr_core import EmotionPipeline, load_model
+from esr_core import EmotionPipeline, PipelineOptions, load_model
 rgb = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
-faces = EmotionPipeline().step(rgb, 0.0)
-versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, {load_model().provider}"
+provider = sys.argv[2]
+faces = EmotionPipeline(PipelineOptions(provider=provider)).step(rgb, 0.0)
+versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, {load_model(provider=provider).provider}"
 print(f"Python {platform.python_version()}, {versions}: ", end="")
 print(", ".join(f"{face.label} {face.confidence:.4f}" for face in faces) or "no face")
 PYTHON
@@ -31,8 +32,8 @@ try() { # try PYTHON NAME REQUIREMENTS...: install and run; prints one line
   run "$(basename "$place")"
 }
 
-run() { # run NAME: recognise the picture
-  (cd "$folder" && "$1/bin/esr" image "$picture" --json > image.json && "$1/bin/python" run.py "$picture")
+run() { # run NAME [PROVIDER]: recognise the picture
+  (cd "$folder" && "$1/bin/esr" image "$picture" --json > image.json && "$1/bin/python" run.py "$picture" "${2:-auto}")
 }
 
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$folder" . >"$folder/log" 2>&1 || { cat "$folder/log"; exit 1; }
@@ -49,4 +50,4 @@ done
 [ "$found" -gt 0 ]
 "$folder/$newest/bin/pip" uninstall --quiet --yes onnxruntime
 "$folder/$newest/bin/pip" install --quiet onnxruntime-openvino
-run "$newest"
+run "$newest" openvino

@@ -53,7 +53,8 @@ def test_auto_falls_back_to_the_cpu_with_a_warning(caplog: pytest.LogCaptureFixt
 def test_all_branches_are_evaluated_where_optional_inputs_are_constants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    like_openvino = execution_providers._PROVIDERS["openvino"]._replace(name="CPUExecutionProvider")
+    assert not execution_providers._PROVIDERS["openvino"].has_optional_inputs
+    like_openvino = Provider("CPUExecutionProvider", has_optional_inputs=False)
     monkeypatch.setitem(execution_providers._PROVIDERS, "cpu", like_openvino)
     model = load_model(provider="cpu")
     assert not model.has_early_exit
@@ -61,10 +62,14 @@ def test_all_branches_are_evaluated_where_optional_inputs_are_constants(
     assert (model.predict(np.zeros((1, 3, size, size), np.float32), ADAPTIVE).votes >= 0).all()
 
 
-def test_auto_does_not_select_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+@pytest.mark.parametrize("name", ["Tensorrt", "OpenVINO"])
+def test_auto_does_not_select(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    names = [f"{name}ExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
     assert load_model(provider="auto").provider == "CPUExecutionProvider"
+    assert not caplog.text, "it was not tried"
 
 
 def test_tensorrt_keeps_its_engines_and_serves_all_sizes_with_one(
