@@ -170,7 +170,7 @@ def default_model() -> Path:
 
 def shipped_file(name: str, advice: str) -> Path:
     """Return a path in ``models/``, installed or of a clone, or raise ModelError with advice."""
-    for root in Path(__file__).resolve().parents[1:3]:
+    for root in list(Path(__file__).resolve().parents)[1:3]:  # no slices before Python 3.10
         path = root / "models" / name
         if path.exists():
             return path
