@@ -85,7 +85,7 @@ class Model:
     def predict(self, batch: Floats, branches: Union[int, str] = 0) -> Prediction:
         """Return the prediction for n faces, 0 or more.
 
-        batch: (n, 3, 96, 96) float32 in [0, 1], as ``crop`` returns them.
+        batch: (n, 3, size, size) float32 in [0, 1], as ``crop`` returns them.
         branches: maximum number of branches to evaluate, in order; 0: all; ``adaptive``: the first,
         and all others for faces whose most probable emotion leads by less than ``lead``. Files
         without early exit (fp16, for TensorRT), and OpenVINO, always evaluate all.

@@ -107,11 +107,12 @@ def test_module_imports_pytorch_inside_functions_at_most(path: Path) -> None:
     assert imported(iter(tree.body)).isdisjoint(TRAINING)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=name)
-def test_paths_run_in_python_38(module: Path) -> None:
+def test_paths_run_in_python_38() -> None:
     """``Path.parents`` has slices from Python 3.10 on, which vermin does not know."""
+    modules = [*MODULES, *(PACKAGE.parent / "esr_ros").rglob("*.py")]
     slices = [
-        node.lineno
+        (module, node.lineno)
+        for module in modules
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
         if isinstance(node.value, ast.Attribute) and node.value.attr == "parents"

@@ -15,11 +15,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 cat > "$folder/run.py" <<'PYTHON'
 import platform, sys
 import cv2, numpy, onnxruntime
-from esr_core import EmotionPipeline, PipelineOptions, load_model
+from esr_core import EmotionPipeline, PipelineOptions
 rgb = cv2.cvtColor(cv2.imread(sys.argv[1]), cv2.COLOR_BGR2RGB)
-provider = sys.argv[2]
-faces = EmotionPipeline(PipelineOptions(provider=provider)).step(rgb, 0.0)
-versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, {load_model(provider=provider).provider}"
+pipeline = EmotionPipeline(PipelineOptions(provider=sys.argv[2]))
+faces = pipeline.step(rgb, 0.0)
+versions = f"NumPy {numpy.__version__}, ONNX Runtime {onnxruntime.__version__}, OpenCV {cv2.__version__}, {pipeline.model.provider}"
 print(f"Python {platform.python_version()}, {versions}: ", end="")
 print(", ".join(f"{face.label} {face.confidence:.4f}" for face in faces) or "no face")
 PYTHON
